@@ -1,0 +1,5 @@
+//! Codes of the part `kafka`.
+
+use super::Explanation;
+
+pub(super) const CODES: &[Explanation] = &[];

@@ -1,0 +1,5 @@
+//! Codes of the part `plugin`.
+
+use super::Explanation;
+
+pub(super) const CODES: &[Explanation] = &[];

@@ -1,0 +1,28 @@
+//! Sluice moves Kafka messages into Postgres tables at bulk speed, exactly once, with a sandboxed
+//! WebAssembly plugin in between. The modules stand in the order in which a batch travels.
+
+pub mod settings;
+
+pub mod columns;
+
+pub mod batch;
+
+pub mod description;
+
+pub mod decode;
+
+pub mod plugin;
+
+pub mod rows;
+
+pub mod sink;
+
+pub mod fault;
+
+pub mod explain;
+
+pub mod simulate;
+
+pub mod demo;
+
+pub mod cli;

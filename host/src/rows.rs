@@ -1,0 +1,100 @@
+//! What became of a batch: decoded fields, checked rows for one or more tables, and rejections.
+//! Knows neither WebAssembly nor Postgres.
+
+use crate::columns::Column;
+
+/// Input fields decoded out of the payloads, in columns.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// For each decoded row the index of its message in the batch, ascending. Messages that could
+    /// not be decoded have no row here.
+    pub messages: Vec<u32>,
+    /// One column per input field of the plugin's description, in its order, whether the plugin
+    /// reads it or only passes it through. Empty for a plugin that takes raw payloads.
+    pub columns: Vec<Column>,
+}
+
+/// Where a message was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The payload is not what the description asks for.
+    Decode,
+    /// The plugin said no.
+    Plugin,
+    /// A cell does not fit its column.
+    Sink,
+}
+
+impl Stage {
+    /// The word used in tables, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Plugin => "plugin",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// A message that does not become a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Index of the message in the batch.
+    pub message: u32,
+    /// Where it was turned away.
+    pub stage: Stage,
+    /// Short and stable, for counting: `power-out-of-range`.
+    pub code: String,
+    /// For the person who reads the dead letter.
+    pub reason: String,
+    /// True to try the message again later.
+    pub retry: bool,
+}
+
+/// Where an output column's values come from.
+#[derive(Debug)]
+pub enum RowColumn {
+    /// Computed by the plugin: one value per row.
+    Computed(Column),
+    /// Passed through: row `r` takes `decoded.columns[field]` at `messages[r]`.
+    Field(usize),
+}
+
+/// Rows for one table.
+#[derive(Debug, Default)]
+pub struct TableRows {
+    /// For each row, the row of [`Decoded`] (not of the batch) that it comes from; never descending.
+    pub messages: Vec<u32>,
+    /// One per output field, in the order of the description.
+    pub columns: Vec<RowColumn>,
+    /// One byte per row, 1 where the row is to be deleted by its key. Empty when none is.
+    pub deletes: Vec<u8>,
+}
+
+/// What a plugin made of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// One per output of the description, in its order.
+    pub tables: Vec<TableRows>,
+    /// Messages turned away by the plugin, at most one each; such a message has no row.
+    pub rejections: Vec<Rejection>,
+}
+
+/// A value that crossed the trust border: only the checks in `plugin::check` make one.
+#[derive(Debug)]
+pub struct Checked<T>(T);
+
+impl<T> Checked<T> {
+    /// Vouches for `value`; for `plugin::check` (and tests of what lies behind it) alone.
+    pub(crate) fn vouch(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> std::ops::Deref for Checked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,82 @@
+//! What a sink promises: rows, dead letters, lineage and positions of a batch in one transaction, or
+//! nothing of it. Knows neither Kafka nor WebAssembly.
+
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::rows::{Checked, Decoded, Outcome, Rejection};
+
+pub mod claims;
+pub mod commit;
+pub mod copy;
+pub mod migrate;
+pub mod postgres;
+pub mod table;
+pub mod types;
+pub mod upsert;
+
+/// The messages of one partition that a batch covers, and what became of them.
+/// `messages == rows_from + filtered + rejected`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Range {
+    /// The partition.
+    pub partition: i32,
+    /// Where the stored position must stand: the offset behind the batch before.
+    pub from: i64,
+    /// The next offset: one behind the last message. Offsets may have gaps (compaction, control records).
+    pub to: i64,
+    /// Claim under which the partition is held.
+    pub epoch: i64,
+    /// Messages in the batch.
+    pub messages: u64,
+    /// Messages that became at least one row.
+    pub rows_from: u64,
+    /// Rows, over all tables.
+    pub rows: u64,
+    /// Messages of which the plugin kept nothing.
+    pub filtered: u64,
+    /// Messages that became dead letters.
+    pub rejected: u64,
+}
+
+/// The plugin version that made a batch's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// SHA-256 of the component, 64 hexadecimal digits.
+    pub digest: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's own version.
+    pub version: String,
+}
+
+/// A batch and all that was made of it, ready to be encoded.
+#[derive(Debug)]
+pub struct Delivery<'a> {
+    /// The messages.
+    pub batch: &'a Batch,
+    /// Their decoded fields.
+    pub decoded: &'a Decoded,
+    /// Rows and the plugin's own rejections.
+    pub outcome: &'a Checked<Outcome>,
+    /// Rejections before the plugin (`decode`).
+    pub undecoded: &'a [Rejection],
+    /// One per partition in the batch, with `partition`, `from`, `to` and `epoch`; encoding counts the rest.
+    pub ranges: Vec<Range>,
+    /// Who made the rows.
+    pub version: Arc<Version>,
+}
+
+/// Proof that a transaction was committed. Only a sink makes one, and only after COMMIT was confirmed
+/// (or found to have happened); only a receipt advances a source.
+#[derive(Debug)]
+pub struct Receipt {
+    ranges: Vec<Range>,
+}
+
+impl Receipt {
+    /// What was committed, partition by partition.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+}
