@@ -1,0 +1,1 @@
+//! Wrong files and what is said about them.
