@@ -89,7 +89,7 @@ impl Place {
         let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
         let line = line_start..line_end;
         let shown = Shown::new(text, &line, secrets);
-        let caret = shown.column(start)..shown.column(at.end.min(line_end));
+        let caret = shown.column(start)..shown.column_behind(at.end.min(line_end));
         let caret = caret.start..caret.end.max(caret.start + 1);
         let (text_shown, caret) = window(&shown.text, caret);
         Self {
@@ -141,6 +141,12 @@ impl Shown {
     fn column(&self, byte: usize) -> usize {
         let after = self.columns.partition_point(|(start, _)| *start <= byte);
         self.columns[after.saturating_sub(1)].1
+    }
+
+    /// A range that ends inside a secret is shown to the end of its stars.
+    fn column_behind(&self, byte: usize) -> usize {
+        let index = self.columns.partition_point(|(start, _)| *start < byte);
+        self.columns[index.min(self.columns.len() - 1)].1
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use toml::de::DeValue;
 
 use super::secret::{is_secret_key, is_secret_value};
@@ -51,11 +52,16 @@ pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
 /// What librdkafka says against a property.
 fn complaint(key: &str, value: &str) -> Option<String> {
     let refused = ClientConfig::new().set(key, value).create_native_config().err()?;
+    let secret = is_secret_key(key) || is_secret_value(value);
+    let key = key.escape_debug();
     Some(match refused {
-        KafkaError::ClientConfig(_, reason, ..) if !is_secret_key(key) && !is_secret_value(value) => {
-            format!("librdkafka refuses `{}`: {}", key.escape_debug(), reason.trim_end_matches('.'))
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            format!("librdkafka knows no property `{key}`")
         }
-        _ => format!("librdkafka refuses the value of `{}`", key.escape_debug()),
+        KafkaError::ClientConfig(_, reason, ..) if !secret => {
+            format!("librdkafka refuses `{key}`: {}", reason.trim_end_matches('.'))
+        }
+        _ => format!("librdkafka refuses the value of `{key}`"),
     })
 }
 

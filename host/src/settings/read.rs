@@ -29,7 +29,8 @@ pub(super) fn settings<'f>(report: &'f Report<'f>, table: &'f DeTable<'f>) -> Se
         (&plugin, "[plugin] with `path`"),
         (&sink, "[sink] with `url` and `table`"),
     ] {
-        if !section.is_there() && !table.contains_key(section.title.trim_matches(['[', ']'])) {
+        let name = section.title.trim_matches(['[', ']']);
+        if !table.contains_key(name) && !root.has_near(name) {
             let message = format!("the section {} is missing", section.title);
             report.note("SL-C004", &(0..0), message, Some(format!("add {example}")));
         }

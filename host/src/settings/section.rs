@@ -149,11 +149,21 @@ impl<'f> Section<'f> {
         entries
     }
 
-    /// Notes that a key which must be there is missing.
+    /// Notes that a key which must be there is missing; not when a misspelt one stands there, which is
+    /// noted for itself.
     pub(super) fn missing(&self, key: &str, hint: &str) {
+        if self.has_near(key) {
+            return;
+        }
         let title = &self.title;
         let message = format!("{title} lacks `{key}`");
         self.report.note("SL-C004", &self.at, message, Some(hint.to_owned()));
+    }
+
+    /// True when an unknown key stands there that may be a misspelt `key`.
+    pub(super) fn has_near(&self, key: &str) -> bool {
+        let asked = self.asked.borrow();
+        self.entries().iter().any(|(there, ..)| !asked.contains(there) && near(there, &[key]).is_some())
     }
 
     pub(super) fn text(&self, key: &'static str) -> Option<Text<'f>> {
@@ -290,13 +300,14 @@ impl<'f> Section<'f> {
 
 /// The near match among `words`, or all of them after `lead`.
 pub(super) fn suggest(word: &str, words: &[&str], lead: &str) -> String {
-    let near = words
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(&word.to_lowercase(), known), known))
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
-        .min();
-    match near {
-        Some((_, known)) => format!("did you mean `{known}`?"),
+    match near(word, words) {
+        Some(known) => format!("did you mean `{known}`?"),
         None => format!("{lead} `{}`", words.join("`, `")),
     }
+}
+
+fn near<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+    let word = word.to_lowercase();
+    let distances = words.iter().map(|known| (strsim::damerau_levenshtein(&word, known), *known));
+    distances.filter(|(distance, known)| *distance <= known.len().div_ceil(3)).min().map(|(_, known)| known)
 }
