@@ -1,1 +1,4 @@
-//! p
+//! What the tests of the whole stand on.
+
+#[cfg(test)]
+mod tidy;
