@@ -1,4 +1,6 @@
 //! What the tests of the whole stand on.
 
+pub mod verify;
+
 #[cfg(test)]
 mod tidy;
