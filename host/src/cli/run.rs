@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::fault::{Fault, Remedy};
+use crate::fault::Fault;
 use crate::pipeline::counters::Snapshot;
 use crate::pipeline::{self, Control, Running};
 use crate::settings::Settings;
@@ -16,30 +16,17 @@ use crate::shutdown::{self, Obeys};
 /// How often a running pipeline says how it is doing.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(60);
 
-/// Moves messages until SIGTERM.
+/// Which pipelines to run.
 #[derive(Debug, Args)]
-pub struct RunArgs {
-    /// Settings files, one pipeline each.
+pub struct Arguments {
+    /// Settings files, one pipeline each
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
 
-/// How all pipelines of the process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// All of them because they were told to.
-    Drained,
-    /// At least one with a fault.
-    Failed,
-    /// None could be started, because Kafka or Postgres could not be reached.
-    NotReachable,
-}
-
-/// Runs pipelines until they have ended. Faults are logged where they happen.
-///
-/// # Errors
-/// When the system gives no threads or signals.
-pub fn run(all: Vec<Settings>) -> std::io::Result<Ended> {
+/// Runs the pipelines until they have ended; one that fails does not stop the others.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let all = Settings::load_all(&arguments.files)?;
     // Connections only: decoding, plugins and encoding run on the lanes' own threads.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -49,50 +36,51 @@ pub fn run(all: Vec<Settings>) -> std::io::Result<Ended> {
     let controls = Arc::new(Controls::default());
     shutdown::listen(controls.clone())?;
 
-    let count = all.len();
     let (mut running, mut faults) = (Vec::new(), Vec::new());
     for settings in all {
-        match start(settings, runtime.handle(), &controls) {
-            Ok(pipeline) => running.push(pipeline),
-            Err(fault) => faults.push(fault),
+        let name = settings.pipeline.name.clone();
+        match pipeline::start(settings, runtime.handle()) {
+            Ok(pipeline) => {
+                controls.add(pipeline.control());
+                running.push(pipeline);
+            }
+            Err(fault) => faults.push((name, fault)),
         }
     }
-    let not_reachable = faults.iter().filter(|fault| fault.remedy == Remedy::Retry).count();
-    let failed_later = wait(running);
+    if !running.is_empty() {
+        for (name, fault) in &faults {
+            let code = fault.code;
+            tracing::error!(pipeline = name, code, "pipeline not started: {}", fault.message);
+        }
+        faults.extend(wait(running));
+    }
     // Connections that were thrown away may still be waiting for a server that is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(match () {
-        () if not_reachable == count => Ended::NotReachable,
-        () if failed_later || !faults.is_empty() => Ended::Failed,
-        () => Ended::Drained,
-    })
+    match faults.into_iter().next() {
+        None => Ok(()),
+        Some((name, fault)) => Err(anyhow::Error::from(fault).context(format!("pipeline {name}"))),
+    }
 }
 
-fn start(
-    settings: Settings,
-    runtime: &tokio::runtime::Handle,
-    controls: &Controls,
-) -> Result<Running, Fault> {
-    let name = settings.pipeline.name.clone();
-    let running = pipeline::start(settings, runtime).inspect_err(|fault| {
-        tracing::error!(pipeline = name, code = fault.code, "pipeline not started: {}", fault.message);
-    })?;
-    controls.add(running.control());
-    Ok(running)
-}
-
-/// Waits for all; true when one of them failed.
-fn wait(running: Vec<Running>) -> bool {
+/// Waits for all; the faults of those that failed, by name.
+fn wait(running: Vec<Running>) -> Vec<(String, Fault)> {
     std::thread::scope(|scope| {
         let waits: Vec<_> = running
             .into_iter()
             .map(|pipeline| {
                 let control = pipeline.control();
+                let name = control.name().to_owned();
                 scope.spawn(move || tell_progress(&control));
-                scope.spawn(move || pipeline.wait().is_err())
+                (name, scope.spawn(move || pipeline.wait()))
             })
             .collect();
-        waits.into_iter().fold(false, |failed, wait| wait.join().unwrap_or(true) || failed)
+        let ends = waits.into_iter().map(|(name, wait)| {
+            let end = wait.join().unwrap_or_else(|_| {
+                Err(Fault::stop("SL-X001", "the thread that waited for the pipeline panicked"))
+            });
+            end.err().map(|fault| (name, fault))
+        });
+        ends.flatten().collect()
     })
 }
 
