@@ -1,5 +1,7 @@
 //! Claims of partitions: who may move a position, and where it stands.
 
+mod upkeep;
+
 use tokio_postgres::Row;
 use uuid::Uuid;
 
