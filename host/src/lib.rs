@@ -21,6 +21,8 @@ pub mod fault;
 
 pub mod explain;
 
+pub mod progress;
+
 pub mod simulate;
 
 pub mod demo;

@@ -1,5 +1,7 @@
 //! Telemetry of home-energy devices: each device sends one reading a minute.
 
+use clap::ValueEnum;
+
 use super::text::{Instants, fixed, integer, padded};
 use super::{Defect, Generator, Verdict, chance};
 
@@ -11,7 +13,7 @@ const SAMPLES: usize = 60;
 const DIAGNOSTICS: &[u8] = b"uptime=86400;rssi=-61;fw=2.14.7;";
 
 /// How much a reading carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shape {
     /// About 190 bytes.
     Short,
