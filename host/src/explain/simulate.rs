@@ -31,4 +31,33 @@ pub(super) const CODES: &[Explanation] = &[
         text: "A property does not exist or has a value that librdkafka does not take.",
         way_out: "Compare the property with librdkafka's CONFIGURATION.md.",
     },
+    Explanation {
+        code: "SL-S005",
+        title: "the demo cannot set its stage",
+        text: "The embedded broker did not start, or a file in the demo's temporary folder could not be \
+               written. Everything that had been started was stopped again.",
+        way_out: "The cause is in the message. Room on the disk, loopback addresses and the right to \
+                  write into the temporary folder (TMPDIR) are needed.",
+    },
+    Explanation {
+        code: "SL-S006",
+        title: "the demo's schema is there already",
+        text: "The demo makes a schema sluice_demo in a real database and drops it at its end. There is one \
+               already, perhaps of a demo that still runs or was killed. It was left as it is.",
+        way_out: "When it is not needed any more: DROP SCHEMA sluice_demo CASCADE. Or give another \
+                  database, or none: then the demo starts a server of its own.",
+    },
+    Explanation {
+        code: "SL-S007",
+        title: "the demo cannot look at its database",
+        text: "A statement of the demo itself failed. What the pipeline had written was not touched.",
+        way_out: "The cause is in the message. In a real database, the role must be allowed to create \
+                  schemas.",
+    },
+    Explanation {
+        code: "SL-S008",
+        title: "the demo's pipeline stands still",
+        text: "Messages are waiting, but the pipeline writes nothing any more, or has ended by itself.",
+        way_out: "The reason is in the log above. Run it again with --log-level debug.",
+    },
 ];
