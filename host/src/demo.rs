@@ -4,8 +4,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -109,7 +107,6 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
 
 /// Everything around the pipeline. Fields are dropped in this order.
 struct Stage {
-    producer: Mutex<Option<Producer>>,
     database: Database,
     brokers: Brokers,
     plugins: Plugins,
@@ -134,9 +131,8 @@ impl Stage {
         let settings = folder.join("readings.toml");
         fs::write(&settings, settings_text(&pipeline, &brokers, &database, plugins.file()))
             .with_context(|| format!("write {}", settings.display()))?;
-        let producer = Mutex::new(Some(Producer::connect(brokers.target())?));
         let runtime = runtime.clone();
-        Ok(Self { producer, database, brokers, plugins, settings, pipeline, runtime })
+        Ok(Self { database, brokers, plugins, settings, pipeline, runtime })
     }
 
     fn play(
@@ -146,8 +142,7 @@ impl Stage {
         stop: &AtomicBool,
         start: Instant,
     ) -> Result<Summary, Ended> {
-        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let producer = producer.expect("the demo is played once");
+        let producer = Producer::connect(self.brokers.target())?;
         let ledger = producer.ledger();
         let session = self.database.session()?;
         let observer = Observer::start(session, &self.pipeline, ledger.clone(), &self.runtime);

@@ -78,8 +78,8 @@ impl Stream {
         }
     }
 
-    /// A reader that went away is no reason to end.
-    fn line(self, line: &str) {
+    /// Writes a line. A reader that went away is no reason to end.
+    pub fn line(self, line: &str) {
         let _ = match self {
             Self::Stdout => writeln!(std::io::stdout().lock(), "{line}"),
             Self::Stderr => writeln!(std::io::stderr().lock(), "{line}"),

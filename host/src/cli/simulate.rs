@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Format;
 use crate::fault::Fault;
 use crate::progress::{Progress, Stream, count, per_second};
 use crate::simulate::producer::{Compression, Partitioner, Producer, Target, create_topic};
@@ -99,19 +100,14 @@ struct Sent {
 ///
 /// # Errors
 /// `SL-S001` to `SL-S004`.
-pub fn run(arguments: &Arguments, json: bool) -> Result<(), Fault> {
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let target = arguments.target();
     if let Some(partitions) = arguments.create_partitions {
         create_topic(&target, partitions)?;
     }
     let producer = Producer::connect(&target)?;
     let sent = send(arguments, producer, &interrupted())?;
-    if json {
-        println!("{}", serde_json::json!(sent));
-    } else {
-        println!("{}", sent.sentence(&arguments.topic));
-    }
-    Ok(())
+    output::print(format, &sent, || sent.sentence(&arguments.topic))
 }
 
 fn send(arguments: &Arguments, mut producer: Producer, stop: &AtomicBool) -> Result<Sent, Fault> {

@@ -60,4 +60,11 @@ pub(super) const CODES: &[Explanation] = &[
         text: "Messages are waiting, but the pipeline writes nothing any more, or has ended by itself.",
         way_out: "The reason is in the log above. Run it again with --log-level debug.",
     },
+    Explanation {
+        code: "SL-S009",
+        title: "the demo's books do not balance",
+        text: "What the producer sent and what the tables hold differ; the last screen says where. With \
+               the demo's own broker and database this must never happen.",
+        way_out: "Run it again; when it happens twice, report it with the last screen and the log.",
+    },
 ];
