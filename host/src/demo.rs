@@ -78,7 +78,8 @@ pub enum End {
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
     let start = Instant::now();
     let folder = tempfile::Builder::new().prefix("sluice-demo-").tempdir()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let stage = Stage::set(options, folder.path(), runtime.handle())?;
     if stop.load(Ordering::Relaxed) {
         return Ok(End::Stopped);
@@ -165,7 +166,6 @@ impl Stage {
             books,
             at_once: (options.messages, at_once),
             live,
-            table: self.database.table(),
             further: self.further(options.keep),
             took: start.elapsed(),
         })
@@ -207,8 +207,17 @@ impl Stage {
             settings: self.settings.display().to_string(),
             brokers: self.brokers.target().brokers.clone(),
             topic: self.brokers.target().topic.clone(),
+            table: self.database.table(),
+            program: program(),
         }
     }
+}
+
+/// How to call this program from the folder where it was started.
+fn program() -> String {
+    let Ok(file) = std::env::current_exe() else { return "sluice".to_owned() };
+    let here = std::env::current_dir().unwrap_or_default();
+    file.strip_prefix(&here).unwrap_or(&file).display().to_string()
 }
 
 /// How the swap at `at_ms` went; `None` when not all partitions have gone on with the new version.

@@ -69,7 +69,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// The component, built first where it is missing.
 fn built() -> anyhow::Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     Ok(target.join("plugins/readings.wasm"))
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Format;
+use super::{Format, output};
 use crate::fault::Fault;
 use crate::progress::{Progress, Stream, count, per_second};
 use crate::simulate::producer::{Compression, Partitioner, Producer, Target, create_topic};

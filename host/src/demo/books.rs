@@ -62,17 +62,22 @@ impl Books {
     fn gap(&self, partition: i32) -> Option<String> {
         let end = self.sent.ends.get(partition as usize).copied().unwrap_or(0);
         let mut next = 0;
-        for stretch in self.written.lineage.iter().filter(|stretch| stretch.partition == partition) {
+        for stretch in self.written.lineage.iter().filter(|stretch| stretch.partition == partition)
+        {
             if stretch.from != next {
                 let from = stretch.from;
-                return Some(format!("partition {partition}: lineage goes on at {from} instead of {next}"));
+                return Some(format!(
+                    "partition {partition}: lineage goes on at {from} instead of {next}"
+                ));
             }
             next = stretch.to;
         }
         let position = self.written.positions.iter().find(|(of, _)| *of == partition);
         let position = position.map_or(0, |(_, next)| *next);
         (next != end || position != end).then(|| {
-            format!("partition {partition}: ends at {end}, lineage at {next}, position at {position}")
+            format!(
+                "partition {partition}: ends at {end}, lineage at {next}, position at {position}"
+            )
         })
     }
 }

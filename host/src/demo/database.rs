@@ -44,9 +44,8 @@ pub struct Written {
     pub positions: Vec<(i32, i64)>,
 }
 
-/// Offsets of one partition that one version of the plugin has processed.
+/// Offsets of one partition that one version of the plugin has processed: a row of `sluice.lineage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of sluice.lineage")]
 pub struct Stretch {
     pub partition: i32,
     pub from: i64,
@@ -70,13 +69,13 @@ impl Database {
         runtime: &Handle,
         note: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        // Of a throwaway server, nothing has to survive a power failure; this asks less of the disk,
-        // not of Sluice, whose sessions wait for the log as always.
-        let throwaway = || Throwaway::start(&[("max_wal_size", "4GB")], note);
-        let server = if url.is_none() { Some(throwaway()?) } else { None };
-        let url = match &server {
-            Some(server) => server.url(),
-            None => url.unwrap_or_default().to_owned(),
+        let (url, server) = match url {
+            Some(url) => (url.to_owned(), None),
+            None => {
+                // Room for the log of the whole demo, so that no checkpoint falls into it.
+                let server = Throwaway::start(&[("max_wal_size", "4GB")], note)?;
+                (server.url(), Some(server))
+            }
         };
         let options = Options::parse(&url)?.named(pipeline, "demo");
         let mut database = Self {
@@ -100,7 +99,10 @@ impl Database {
             ));
             let there = there.map_err(|error| failed("look for the schema", error))?;
             if there.get(1) {
-                return Err(Fault::stop("SL-S006", format!("the schema {SCHEMA} is there already")));
+                return Err(Fault::stop(
+                    "SL-S006",
+                    format!("the schema {SCHEMA} is there already"),
+                ));
             }
             self.execute(&session, &format!("CREATE SCHEMA {SCHEMA}"))?;
             self.shared = Some(Shared { migrated: !there.get::<_, bool>(0) });

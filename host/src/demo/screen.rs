@@ -68,8 +68,6 @@ pub struct Summary {
     pub at_once: (u64, Duration),
     /// The messages after these, and what they took.
     pub live: Live,
-    /// Name of the table.
-    pub table: String,
     /// How to look further, now or in another run.
     pub further: Further,
     /// From the first step to the last.
@@ -78,7 +76,6 @@ pub struct Summary {
 
 /// What live messages took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Live {
     pub time: Duration,
     pub p50_ms: u64,
@@ -108,6 +105,10 @@ pub struct Further {
     pub brokers: String,
     /// Of the pipeline.
     pub topic: String,
+    /// Name of the table.
+    pub table: String,
+    /// How to call this program.
+    pub program: String,
 }
 
 impl fmt::Display for Summary {
@@ -124,13 +125,25 @@ impl Summary {
     fn write_counts(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Books { sent, written } = &self.books;
         let rejected = self.books.rejected();
-        let codes: Vec<_> =
-            written.letters.iter().map(|(code, letters)| format!("{code} {}", count(*letters))).collect();
+        let codes: Vec<_> = written
+            .letters
+            .iter()
+            .map(|(code, letters)| format!("{code} {}", count(*letters)))
+            .collect();
         writeln!(out, "  {} devices, {PARTITIONS} partitions\n", count(DEVICES))?;
         writeln!(out, "  messages  {:>9}  acknowledged by the broker", count(sent.acknowledged))?;
-        let table = &self.table;
-        writeln!(out, "  rows      {:>9}  in {table}, one for each good message", count(written.rows))?;
-        writeln!(out, "  rejected  {:>9}  in sluice.dead_letters: {}", count(rejected), codes.join(", "))?;
+        let table = &self.further.table;
+        writeln!(
+            out,
+            "  rows      {:>9}  in {table}, one for each good message",
+            count(written.rows)
+        )?;
+        writeln!(
+            out,
+            "  rejected  {:>9}  in sluice.dead_letters: {}",
+            count(rejected),
+            codes.join(", ")
+        )?;
         for difference in self.books.differences() {
             writeln!(out, "  NOT ACCOUNTED FOR  {difference}")?;
         }
@@ -148,11 +161,21 @@ impl Summary {
         writeln!(out, "  {messages} at once: written after {seconds:.1} s, {speed} a second")?;
         let (seconds, look_ms) = (live.time.as_secs_f64(), LOOK_EVERY.as_millis());
         let (p50, p99) = (live.p50_ms, live.p99_ms);
-        writeln!(out, "  then {} a second for {seconds:.0} s: latency p50 {p50} ms, p99 {p99} ms", count(LIVE_PER_SECOND))?;
-        writeln!(out, "    (from sending until seen in Postgres from outside, with a look every {look_ms} ms)")?;
+        writeln!(
+            out,
+            "  then {} a second for {seconds:.0} s: latency p50 {p50} ms, p99 {p99} ms",
+            count(LIVE_PER_SECOND)
+        )?;
+        writeln!(
+            out,
+            "    (from sending until seen in Postgres from outside, with a look every {look_ms} ms)"
+        )?;
         if let Some(swap) = live.swap {
             let (took, slowest) = (swap.took.as_millis(), swap.slowest_ms);
-            writeln!(out, "  plugin replaced meanwhile: all partitions went on with it after {took} ms,")?;
+            writeln!(
+                out,
+                "  plugin replaced meanwhile: all partitions went on with it after {took} ms,"
+            )?;
             writeln!(out, "    the slowest message in the seconds around it took {slowest} ms")?;
         }
         writeln!(out)
@@ -169,14 +192,18 @@ impl Summary {
 
 impl fmt::Display for Further {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.kept {
-            return writeln!(out, "  look further: run it with --keep, which prints the commands and leaves everything running");
+        let Self { url, settings, brokers, topic, table, program, .. } = self;
+        if self.kept {
+            writeln!(out, "  look further, while all of it keeps running")?;
+        } else {
+            writeln!(out, "  look further: with --keep, all of it keeps running for")?;
         }
-        let Self { url, settings, brokers, topic, .. } = self;
-        writeln!(out, "  look further, while this keeps running")?;
-        writeln!(out, "    psql '{url}'")?;
-        writeln!(out, "    sluice lineage {settings}")?;
-        writeln!(out, "  brokers {brokers}, topic {topic}; Ctrl-C ends it all and cleans up")
+        writeln!(out, "    psql '{url}' -c 'SELECT status, count(*) FROM {table} GROUP BY 1'")?;
+        writeln!(out, "    {program} lineage {settings}")?;
+        if self.kept {
+            writeln!(out, "  brokers {brokers}, topic {topic}; Ctrl-C ends it all and cleans up")?;
+        }
+        Ok(())
     }
 }
 
@@ -229,13 +256,14 @@ mod tests {
                 p99_ms: 41,
                 swap: Some(Swap { took: Duration::from_millis(740), slowest_ms: 63 }),
             },
-            table: "readings".to_owned(),
             further: Further {
                 kept,
                 url: "postgres://postgres@127.0.0.1:40123/postgres".to_owned(),
                 settings: "sluice-demo/readings.toml".to_owned(),
                 brokers: "127.0.0.1:40124".to_owned(),
                 topic: "hems.readings".to_owned(),
+                table: "readings".to_owned(),
+                program: "target/release/sluice".to_owned(),
             },
             took: Duration::from_secs(52),
         }
@@ -243,12 +271,40 @@ mod tests {
 
     #[test]
     fn the_last_screen_tells_what_happened() {
-        insta::assert_snapshot!(summary(false), @"");
+        insta::assert_snapshot!(summary(false), @"
+        500,000 devices, 12 partitions
+
+        messages      1,200  acknowledged by the broker
+        rows          1,176  in readings, one for each good message
+        rejected         24  in sluice.dead_letters: malformed 20, unknown-status 4
+        checked              rows + rejected = messages; lineage and positions cover every offset once
+
+        1,000 at once: written after 0.0 s, 200,000 a second
+        then 8,333 a second for 40 s: latency p50 18 ms, p99 41 ms
+          (from sending until seen in Postgres from outside, with a look every 10 ms)
+        plugin replaced meanwhile: all partitions went on with it after 740 ms,
+          the slowest message in the seconds around it took 63 ms
+
+        which version wrote what
+          readings 0.1.0 3f2a91c0  720 messages -> 708 rows, 12 rejected  (partition 0: offsets 0 to 59)
+          readings 0.1.0 91bcd0e2  480 messages -> 468 rows, 12 rejected  (partition 0: offsets 60 to 99)
+
+        look further: with --keep, all of it keeps running for
+          psql 'postgres://postgres@127.0.0.1:40123/postgres' -c 'SELECT status, count(*) FROM readings GROUP BY 1'
+          target/release/sluice lineage sluice-demo/readings.toml
+
+        all of it took 52 s
+        ");
     }
 
     #[test]
     fn a_kept_demo_says_how_to_reach_it() {
-        insta::assert_snapshot!(summary(true).further, @"");
+        insta::assert_snapshot!(summary(true).further, @"
+        look further, while all of it keeps running
+          psql 'postgres://postgres@127.0.0.1:40123/postgres' -c 'SELECT status, count(*) FROM readings GROUP BY 1'
+          target/release/sluice lineage sluice-demo/readings.toml
+        brokers 127.0.0.1:40124, topic hems.readings; Ctrl-C ends it all and cleans up
+        ");
     }
 
     #[test]
@@ -256,14 +312,23 @@ mod tests {
         let mut summary = summary(false);
         summary.books.written.rows -= 1;
         let screen = summary.to_string();
-        let lines: Vec<_> = screen.lines().filter(|line| line.contains("NOT") || line.contains("checked")).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        let lines: Vec<_> = screen
+            .lines()
+            .filter(|line| line.contains("NOT") || line.contains("checked"))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @"
+        NOT ACCOUNTED FOR  rows and dead letters: 1200 expected, 1199 found
+        NOT ACCOUNTED FOR  rows: 1176 expected, 1175 found
+        NOT ACCOUNTED FOR  rows in lineage: 1175 expected, 1176 found
+        ");
     }
 
     #[test]
     fn a_moment_is_one_line() {
         let mut moment = Moment::default();
         moment.turn(412_000, 398_112, 4012, 9876);
-        insta::assert_snapshot!(moment, @"");
+        insta::assert_snapshot!(moment, @"
+        sent 412,000  rows 398,112  rows/s 0  lag 9,876  dead letters 4,012
+        ");
     }
 }

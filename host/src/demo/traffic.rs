@@ -121,7 +121,10 @@ impl<'a> Traffic<'a> {
     }
 
     /// How long `act` takes.
-    pub fn timed(&mut self, act: impl FnOnce(&mut Self) -> Result<(), Ended>) -> Result<Duration, Ended> {
+    pub fn timed(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<(), Ended>,
+    ) -> Result<Duration, Ended> {
         let start = Instant::now();
         act(self)?;
         Ok(start.elapsed())
@@ -138,8 +141,7 @@ impl<'a> Traffic<'a> {
     }
 
     fn send(&mut self) -> Result<(), Fault> {
-        let verdict =
-            self.generator.write(self.producer.sent(), &mut self.key, &mut self.payload);
+        let verdict = self.generator.write(self.producer.sent(), &mut self.key, &mut self.payload);
         self.good += u64::from(verdict == Verdict::Good);
         self.producer.send(&self.key, &self.payload)
     }
@@ -176,7 +178,9 @@ impl<'a> Traffic<'a> {
         }
         (self.around.alive)()?;
         if let Some(failure) = self.around.seen.failure() {
-            return Err(Fault::stop("SL-S007", format!("failed to look at Postgres: {failure}")).into());
+            return Err(
+                Fault::stop("SL-S007", format!("failed to look at Postgres: {failure}")).into()
+            );
         }
         self.check_movement()?;
         if self.around.progress.is_due() {
@@ -189,7 +193,8 @@ impl<'a> Traffic<'a> {
     }
 
     fn check_movement(&mut self) -> Result<(), Fault> {
-        let written = (0..PARTITIONS).map(|partition| self.around.seen.next(partition) as u64).sum();
+        let written =
+            (0..PARTITIONS).map(|partition| self.around.seen.next(partition) as u64).sum();
         let (since, before) = self.moved;
         if written != before || self.lag() == 0 {
             self.moved = (Instant::now(), written);
