@@ -11,6 +11,7 @@ pub mod lineage;
 pub mod log;
 pub mod migrate;
 pub mod output;
+pub mod plugin;
 pub mod report;
 pub mod run;
 pub mod simulate;
@@ -62,6 +63,8 @@ pub enum Command {
     Lineage(lineage::Arguments),
     /// Show how far each partition is behind
     Lag(lag::Arguments),
+    /// Build plugins, and look into one
+    Plugin(plugin::PluginArgs),
     /// Explain an error code
     Explain(explain::Arguments),
     /// Print completions for a shell
@@ -79,6 +82,7 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
         Command::Migrate(arguments) => migrate::run(arguments, format),
         Command::Lineage(arguments) => lineage::run(arguments, format),
         Command::Lag(arguments) => lag::run(arguments, format),
+        Command::Plugin(arguments) => plugin::run(arguments).map(drop),
         Command::Explain(arguments) => explain::run(arguments, format),
         Command::Completions(arguments) => completions::run(arguments),
     }

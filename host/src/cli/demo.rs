@@ -1,6 +1,6 @@
 //! `sluice demo`: see the main job work, with everything it needs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::plugin::build::build;
 use crate::demo::{self, End, Options};
 use crate::fault::Fault;
 
@@ -31,7 +32,7 @@ pub struct Arguments {
     /// Leave everything running until Ctrl-C
     #[arg(long)]
     pub keep: bool,
-    /// Component of the plugin `readings` [default: built when it is not there]
+    /// Component of the plugin `readings` [default: built here]
     #[arg(long, value_name = "FILE")]
     pub plugin: Option<PathBuf>,
 }
@@ -48,7 +49,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = stopped_by_signals()?;
     let plugin = match &arguments.plugin {
         Some(file) => file.clone(),
-        None => built()?,
+        None => build(Path::new("."), "readings")?,
     };
     let options = Options {
         brokers: arguments.brokers.clone(),
@@ -65,13 +66,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         End::Stopped => anyhow::bail!("the demo was stopped before its end"),
     }
-}
-
-/// The component, built first where it is missing.
-fn built() -> anyhow::Result<PathBuf> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    Ok(target.join("plugins/readings.wasm"))
 }
 
 /// The first signal ends the demo in good order, the second one at once.
