@@ -27,6 +27,8 @@ pub mod explain;
 
 pub mod shutdown;
 
+pub mod progress;
+
 pub mod simulate;
 
 pub mod demo;
