@@ -3,6 +3,10 @@
 
 pub mod settings;
 
+pub mod pipeline;
+
+pub mod source;
+
 pub mod columns;
 
 pub mod batch;
@@ -20,6 +24,10 @@ pub mod sink;
 pub mod fault;
 
 pub mod explain;
+
+pub mod shutdown;
+
+pub mod progress;
 
 pub mod simulate;
 

@@ -1,0 +1,336 @@
+//! A pipeline from start to stop: the only place that knows all parts of the road and their order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::fault::Fault;
+use crate::plugin::limits::THREAD_STACK_BYTES;
+use crate::plugin::load::{Generation, Loader};
+use crate::plugin::slot::Slot;
+use crate::plugin::watch::{Watch, Watcher};
+use crate::settings::Settings;
+use crate::sink::postgres::Options;
+use crate::sink::table::Plan;
+use crate::sink::{self, Version};
+use crate::source::Room;
+use crate::source::claims::ClaimsThread;
+use crate::source::kafka::KafkaSource;
+use crate::source::member::Member;
+use crate::source::rebalance::{Command, Ownership, Report};
+
+pub mod counters;
+pub mod lane;
+mod store;
+mod work;
+
+use counters::{Counters, Snapshot};
+use lane::{Lane, Parts};
+
+/// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
+/// another one between two batches.
+#[derive(Debug)]
+pub struct Deployed {
+    /// The compiled plugin.
+    pub generation: Arc<Generation>,
+    /// How its outputs are written into the tables.
+    pub plan: Arc<Plan>,
+    /// What lineage says of it.
+    pub version: Arc<Version>,
+}
+
+/// A pipeline at work.
+pub struct Running {
+    control: Control,
+    lanes: Vec<JoinHandle<()>>,
+    ends: Receiver<Result<(), Fault>>,
+    member: Membership,
+}
+
+/// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
+#[derive(Clone)]
+pub struct Control {
+    name: Arc<str>,
+    counters: Arc<Counters>,
+    commands: Vec<Sender<Command>>,
+    state: Arc<ControlState>,
+    watcher: Arc<Watcher>,
+}
+
+#[derive(Default)]
+struct ControlState {
+    stopping: AtomicBool,
+    ended: Mutex<bool>,
+    ending: Condvar,
+}
+
+impl Control {
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
+    /// Lanes write what they have and end; [`Running::wait`] then returns.
+    pub fn stop(&self) {
+        if !self.state.stopping.swap(true, Ordering::AcqRel) {
+            for lane in &self.commands {
+                // A lane that has ended needs no telling.
+                let _ = lane.send(Command::Finish);
+            }
+        }
+    }
+
+    /// Judges the plugin's file anew, also a version that was refused before.
+    pub fn check_plugin(&self) {
+        self.watcher.check_now();
+    }
+
+    /// Waits at most `wait`; true when the pipeline has ended.
+    pub fn wait_for_end(&self, wait: Duration) -> bool {
+        let ended = self.state.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.state.ending.wait_timeout_while(ended, wait, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn end(&self) {
+        *self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.ending.notify_all();
+    }
+}
+
+struct Membership {
+    leave: Arc<AtomicBool>,
+    polling: JoinHandle<()>,
+    claiming: JoinHandle<()>,
+    reports: Sender<Report>,
+}
+
+/// Checks everything, then starts. Nothing moves before plugin, tables, positions and topic were found to
+/// be in order. Blocks; not to be called on a thread of `runtime`.
+///
+/// # Errors
+/// What is wrong with settings, plugin, tables or topic; `SL-P001` and `SL-K002` when Postgres or Kafka
+/// cannot be reached.
+pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
+    // Short, because Postgres cuts the name of a session at 63 bytes.
+    let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
+    let name: Arc<str> = settings.pipeline.name.as_str().into();
+    let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
+    runtime.block_on(sink::migrate::migrate(&options))?;
+
+    let gate = gate(&settings, &options, runtime);
+    let loader = Loader::new(&name, &settings.plugin);
+    let generation = loader.load_file(&settings.plugin.path)?;
+    let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
+
+    let (reports, reported) = channel();
+    let (commands, obeyed): (Vec<_>, Vec<_>) =
+        (0..settings.pipeline.lanes).map(|_| channel()).unzip();
+    let ownership = Arc::new(Ownership::new(commands.clone(), reports.clone()));
+    let member = Member::new(&settings.source, ownership.clone())?;
+    member.topic_id()?;
+
+    let (end, ends) = channel();
+    let counters = Arc::new(Counters::default());
+    let start = LaneStart { settings: &settings, name: &name, owner: &owner, options: &options, runtime };
+    let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let store = store::PostgresClaims::new(&options, &settings, &owner, runtime.clone());
+    let claims = ClaimsThread::new(
+        member.clone(),
+        ownership,
+        Box::new(store),
+        settings.source.start,
+        name.clone(),
+        reported,
+    );
+    let membership = Membership::join(&member, claims, reports, end.clone())?;
+    let file = settings.plugin.path.clone();
+    let watch = Watch::new(file, loader, slot, generation, gate);
+    let watcher = Watcher::start(watch).expect("the system gives a thread");
+    tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
+    let (state, watcher) = (Arc::default(), Arc::new(watcher));
+    let control = Control { name, counters, commands, state, watcher };
+    Ok(Running { control, lanes, ends, member: membership })
+}
+
+/// Judges a version of the plugin: its outputs are compared with the tables as they are now.
+fn gate(
+    settings: &Settings,
+    options: &Options,
+    runtime: &tokio::runtime::Handle,
+) -> impl Fn(&Arc<Generation>) -> Result<Deployed, Fault> + Send + 'static {
+    let (tables, options, runtime) = (settings.sink.clone(), options.clone(), runtime.clone());
+    move |generation| {
+        let description = &generation.description;
+        let plan =
+            runtime.block_on(async {
+                let session = options.connect().await?;
+                sink::table::plan(&session, &description.outputs, &tables).await
+            })?;
+        let version = Version {
+            digest: generation.digest.clone(),
+            plugin: description.name.clone(),
+            version: description.version.clone(),
+        };
+        Ok(Deployed {
+            generation: generation.clone(),
+            plan: Arc::new(plan),
+            version: Arc::new(version),
+        })
+    }
+}
+
+struct LaneStart<'a> {
+    settings: &'a Settings,
+    name: &'a Arc<str>,
+    owner: &'a str,
+    options: &'a Options,
+    runtime: &'a tokio::runtime::Handle,
+}
+
+impl LaneStart<'_> {
+    fn all(
+        &self,
+        obeyed: Vec<Receiver<Command>>,
+        slot: &Arc<Slot<Deployed>>,
+        reports: &Sender<Report>,
+        counters: &Arc<Counters>,
+        end: &Sender<Result<(), Fault>>,
+    ) -> Result<Vec<JoinHandle<()>>, Fault> {
+        let mut lanes = Vec::new();
+        for (number, commands) in obeyed.into_iter().enumerate() {
+            let parts = Parts {
+                number,
+                source: Box::new(KafkaSource::new(&self.settings.source)?),
+                connect: self.connect(),
+                slot: slot.clone(),
+                commands,
+                reports: reports.clone(),
+                counters: counters.clone(),
+                pipeline: self.name.clone(),
+                topic: self.settings.source.topic.clone(),
+                room: Room {
+                    messages_max: self.settings.batch.max_messages,
+                    bytes_max: self.settings.batch.max_bytes,
+                },
+            };
+            lanes.push(spawn_lane(parts, end.clone()));
+        }
+        Ok(lanes)
+    }
+
+    fn connect(&self) -> Box<dyn Fn(uuid::Uuid) -> sink::postgres::Writer + Send> {
+        let (runtime, options) = (self.runtime.clone(), self.options.clone());
+        let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
+        let topic = self.settings.source.topic.clone();
+        Box::new(move |topic_id| {
+            sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
+        })
+    }
+}
+
+/// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
+/// pipeline ends with an error instead.
+fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
+    let name = format!("lane-{}", parts.number);
+    let run = move || {
+        let number = parts.number;
+        let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
+        let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            Err(Fault::stop("SL-X001", format!("lane {number} panicked; its message is in the log")))
+        });
+        // Fails only when nobody waits for the pipeline any more.
+        let _ = end.send(result);
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(THREAD_STACK_BYTES)
+        .spawn(run)
+        .expect("the system gives a thread")
+}
+
+impl Membership {
+    fn join(
+        member: &Arc<Member>,
+        claims: ClaimsThread,
+        reports: Sender<Report>,
+        end: Sender<Result<(), Fault>>,
+    ) -> Result<Self, Fault> {
+        let leave = Arc::new(AtomicBool::new(false));
+        let failed = move |fault| {
+            // Fails only when nobody waits for the pipeline any more.
+            let _ = end.send(Err(fault));
+        };
+        let polling = member.join(leave.clone(), failed)?;
+        let claiming = std::thread::Builder::new()
+            .name("claims".into())
+            .spawn(move || claims.run())
+            .expect("the system gives a thread");
+        Ok(Self { leave, polling, claiming, reports })
+    }
+
+    fn leave(self) {
+        // Both threads may have ended by themselves.
+        let _ = self.reports.send(Report::Finish);
+        let _ = self.claiming.join();
+        self.leave.store(true, Ordering::Release);
+        let _ = self.polling.join();
+    }
+}
+
+impl Running {
+    /// A handle to it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Waits until the pipeline has ended, because it was told to or because of a fault that only a person
+    /// can mend; then nothing of it is left running. Positions stand behind the last batch that was written.
+    ///
+    /// # Errors
+    /// The fault that came first.
+    pub fn wait(self) -> Result<Snapshot, Fault> {
+        let Self { control, lanes, ends, member } = self;
+        let mut result = Ok(());
+        for _ in 0..lanes.len() {
+            let Ok(end) = ends.recv() else { break };
+            if let (Ok(()), Err(fault)) = (&result, end) {
+                result = Err(fault);
+                control.stop();
+            }
+        }
+        for lane in lanes {
+            // A panic was turned into a fault where it happened.
+            let _ = lane.join();
+        }
+        member.leave();
+        let counters = control.counters();
+        log_end(&control.name, &counters, result.as_ref().err());
+        control.end();
+        result.map(|()| counters)
+    }
+}
+
+fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
+    if let Some(fault) = fault {
+        tracing::error!(pipeline = name, code = fault.code, "pipeline stopped: {}", fault.message);
+    }
+    tracing::info!(
+        pipeline = name,
+        messages = counters.messages,
+        rows = counters.rows,
+        filtered = counters.filtered,
+        rejected = counters.rejected,
+        batches = counters.batches,
+        fenced = counters.fenced,
+        swaps = counters.swaps,
+        "summary"
+    );
+}
