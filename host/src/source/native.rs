@@ -239,12 +239,7 @@ pub fn topic_id<C: ConsumerContext>(
             problem.len(),
         );
         // Every broker answers, and not every cluster names a controller that can be asked.
-        sys::rd_kafka_AdminOptions_set_broker(
-            options,
-            broker,
-            problem.as_mut_ptr(),
-            problem.len(),
-        );
+        sys::rd_kafka_AdminOptions_set_broker(options, broker, problem.as_mut_ptr(), problem.len());
         sys::rd_kafka_DescribeTopics(client, topics, options, queue);
         let event = sys::rd_kafka_queue_poll(queue, wait.as_millis() as i32 + 500);
         let answer = if event.is_null() {

@@ -107,7 +107,8 @@ impl Ownership {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let mut by_lane: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
             for &partition in partitions {
-                if let Some(Assignment { lane: Some(lane), .. }) = state.assigned.remove(&partition) {
+                if let Some(Assignment { lane: Some(lane), .. }) = state.assigned.remove(&partition)
+                {
                     by_lane.entry(lane).or_default().push(partition);
                 }
             }
@@ -165,6 +166,9 @@ impl Ownership {
     }
 
     /// Gives a claimed partition to the lane with the fewest, unless it was taken away meanwhile.
+    ///
+    /// # Panics
+    /// When there is no lane; settings ask for at least one.
     pub fn give(&self, claimed: Claimed, topic_id: Uuid, generation: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut loads = vec![0_usize; self.lanes.len()];
