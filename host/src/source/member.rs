@@ -101,7 +101,9 @@ impl Member {
             .fetch_metadata(Some(&self.topic), ANSWER_WAIT)
             .map_err(|error| self.away(&error))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-        Ok(topic.map(|it| it.partitions().iter().map(MetadataPartition::id).collect()).unwrap_or_default())
+        Ok(topic
+            .map(|it| it.partitions().iter().map(MetadataPartition::id).collect())
+            .unwrap_or_default())
     }
 
     /// Offsets of the oldest message of `partition` and behind the newest one.
@@ -172,7 +174,8 @@ impl ConsumerContext for Rebalances {
         code: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let numbers: Vec<i32> =
+            partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         self.brokers_down.store(false, Ordering::Relaxed);
         let answered = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {

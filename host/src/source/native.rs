@@ -218,7 +218,10 @@ pub fn topic_id<C: ConsumerContext>(
     let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|error| {
         (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string())
     })?;
-    let Some(broker) = metadata.brokers().first().map(rdkafka::metadata::MetadataBroker::id) else {
+    // The one that has just answered; its number is not known on a connection to a bootstrap address.
+    let known = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
+    let answered = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
+    let Some(broker) = answered.or(known.last()) else {
         return Err((RDKafkaErrorCode::AllBrokersDown, "no broker is known".into()));
     };
     // SAFETY: all objects are made, used and destroyed here, in pairs; the client outlives the call.
