@@ -32,3 +32,6 @@ pub mod simulate;
 pub mod demo;
 
 pub mod cli;
+
+#[cfg(test)]
+mod readme;
