@@ -3,6 +3,8 @@
 
 pub mod settings;
 
+pub mod pipeline;
+
 pub mod source;
 
 pub mod columns;
