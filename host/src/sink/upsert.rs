@@ -123,7 +123,10 @@ impl Staging<'_> {
 
     /// One row per key: the first in `order`.
     fn latest(&self, key: &[String], order: &str) -> String {
-        let values: Vec<String> = self.values().map(|(position, value)| format!("{value} AS {position}")).collect();
+        let values = self.values().map(|(position, value)| {
+            if value == position { value } else { format!("{value} AS {position}") }
+        });
+        let values = values.collect::<Vec<_>>();
         let (values, key, stage) = (values.join(", "), self.positions(key), quote(self.stage));
         format!(
             "given AS (\n    SELECT {values}, ordinal, removed FROM {stage}\n), latest AS (\n    \
@@ -193,26 +196,83 @@ mod tests {
 
     #[test]
     fn rows_that_need_a_cast_are_staged() {
-        insta::assert_snapshot!(apply(Conflict::None), @"");
+        insta::assert_snapshot!(apply(Conflict::None), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        INSERT INTO public."Last" ("device", "at", "ip")
+        SELECT c0, c1, c2::inet FROM "stage" ORDER BY ordinal;
+        "#);
     }
 
     #[test]
     fn ignore_keeps_what_is_there() {
-        insta::assert_snapshot!(apply(Conflict::Ignore { key: &key(&["device", "at"]) }), @"");
+        insta::assert_snapshot!(apply(Conflict::Ignore { key: &key(&["device", "at"]) }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0, c1) * FROM given ORDER BY c0, c1, ordinal
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest ORDER BY c0, c1 ON CONFLICT ("device", "at") DO NOTHING;
+        "#);
     }
 
     #[test]
     fn upsert_replaces_and_deletes() {
-        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: None }), @"");
+        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: None }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, ordinal DESC
+        ), removed_rows AS (
+            DELETE FROM public."Last" AS t USING latest
+            WHERE latest.removed AND t."device" = latest.c0
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0 ON CONFLICT ("device") DO UPDATE
+        SET "at" = excluded."at", "ip" = excluded."ip";
+        "#);
     }
 
     #[test]
     fn upsert_with_newer_than_never_goes_back() {
-        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: Some("at") }), @"");
+        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: Some("at") }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, c1 DESC NULLS LAST, ordinal DESC
+        ), removed_rows AS (
+            DELETE FROM public."Last" AS t USING latest
+            WHERE latest.removed AND t."device" = latest.c0 AND (t."at" IS NULL OR latest.c1 >= t."at")
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0 ON CONFLICT ("device") DO UPDATE
+        SET "at" = excluded."at", "ip" = excluded."ip"
+        WHERE (t."at" IS NULL OR excluded."at" >= t."at");
+        "#);
     }
 
     #[test]
     fn a_table_of_keys_alone_has_nothing_to_replace() {
-        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device", "at", "ip"]), newer_than: None }), @"");
+        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device", "at", "ip"]), newer_than: None }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0, c1, c2) * FROM given ORDER BY c0, c1, c2, ordinal DESC
+        ), removed_rows AS (
+            DELETE FROM public."Last" AS t USING latest
+            WHERE latest.removed AND t."device" = latest.c0 AND t."at" = latest.c1 AND t."ip" = latest.c2
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0, c1, c2 ON CONFLICT ("device", "at", "ip") DO NOTHING;
+        "#);
     }
 }

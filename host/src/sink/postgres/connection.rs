@@ -82,8 +82,11 @@ impl Options {
                         tracing::warn!(sqlstate = notice.code().code(), "postgres warns: {}", notice.message());
                     }
                     Ok(_) => {}
-                    // Whoever waits for an answer hears of it too.
-                    Err(error) => tracing::debug!("connection to postgres ended: {}", describe(&error)),
+                    Err(error) => {
+                        tracing::debug!("connection to postgres ended: {}", describe(&error));
+                        // Dropping it is what tells whoever waits for an answer.
+                        break;
+                    }
                 }
             }
         });
@@ -291,7 +294,13 @@ mod tests {
                     .collect(),
             ]
             .join("\n"),
-            @""
+            @r#"
+        SL-P011: sink.url: not a valid connection string
+        SL-P011: sink.url: no host
+        SL-P011: sink.url: sslmode "maybe" is none of disable, prefer, require, verify-full
+        SL-P011: sink.url: unknown option `sslmoed`
+        SL-P017: sink.url: read sslrootcert /does/not/exist: error:8000
+        "#
         );
     }
 }

@@ -123,7 +123,9 @@ fn by_postgres(database: &Database, kind: Kind, type_name: &str, values: &[Value
         Kind::Float64 => "$2::float8".to_owned(),
         Kind::Float64List => "$2::float8[]".to_owned(),
         Kind::Int64List => "$2::bigint[]".to_owned(),
-        Kind::Text if matches!(type_name, "text" | "varchar(3)" | "char(3)") => "$2".to_owned(),
+        Kind::Text if matches!(type_name, "text" | "varchar(3)" | "char(3)" | "shorter") => "$2".to_owned(),
+        // The type's name alone would mean bit(1).
+        _ if type_name == "bit(3)" => "$2::\"bit\"".to_owned(),
         _ => format!("$2::{}", type_name.split('(').next().unwrap()),
     };
     let insert = format!("INSERT INTO theirs SELECT $1::bigint, {}", expression.replace("$2", "$2::text"));
