@@ -36,7 +36,9 @@ pub async fn migrate(options: &Options) -> Result<Report, Fault> {
     let newest = newest(&runner);
     let stored = stored_version(&session).await?;
     if stored > newest {
-        let message = format!("schema sluice has version {stored}, made by a newer sluice; this one knows {newest}");
+        let message = format!(
+            "schema sluice has version {stored}, made by a newer sluice; this one knows {newest}"
+        );
         return Err(Fault::stop(sqlstate::SCHEMA, message));
     }
     if stored == newest {
@@ -76,7 +78,10 @@ async fn create_schema(session: &tokio_postgres::Client) -> Result<(), Fault> {
         .await
         .map_err(|error| fault(doing, &error))?;
     if found.is_empty() {
-        session.batch_execute("CREATE SCHEMA sluice").await.map_err(|error| explained(doing, &error))?;
+        session
+            .batch_execute("CREATE SCHEMA sluice")
+            .await
+            .map_err(|error| explained(doing, &error))?;
     }
     Ok(())
 }

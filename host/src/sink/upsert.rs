@@ -73,7 +73,11 @@ impl Staging<'_> {
             Conflict::None => self.insert_all(),
             Conflict::Ignore { key } => {
                 let latest = self.latest(key, "ordinal");
-                format!("WITH {latest}\n{} ON CONFLICT ({}) DO NOTHING", self.insert("latest", key), names(key))
+                format!(
+                    "WITH {latest}\n{} ON CONFLICT ({}) DO NOTHING",
+                    self.insert("latest", key),
+                    names(key)
+                )
             }
             Conflict::Replace { key, newer_than } => self.replace(key, newer_than),
         }
@@ -82,14 +86,21 @@ impl Staging<'_> {
     fn insert_all(&self) -> String {
         let values: Vec<String> = self.values().map(|(_, value)| value).collect();
         let (columns, values, stage) = (self.names(), values.join(", "), quote(self.stage));
-        format!("INSERT INTO {} ({columns})\nSELECT {values} FROM {stage} ORDER BY ordinal", self.table)
+        format!(
+            "INSERT INTO {} ({columns})\nSELECT {values} FROM {stage} ORDER BY ordinal",
+            self.table
+        )
     }
 
     fn replace(&self, key: &[String], newer_than: Option<&str>) -> String {
-        let order = newer_than.map_or(String::new(), |column| format!("{} DESC NULLS LAST, ", self.position(column)));
+        let order = newer_than
+            .map_or(String::new(), |column| format!("{} DESC NULLS LAST, ", self.position(column)));
         let conditions: Vec<String> = (key.iter())
             .map(|name| format!("t.{} = latest.{}", quote(name), self.position(name)))
-            .chain(newer_than.map(|column| not_older(column, &format!("latest.{}", self.position(column)))))
+            .chain(
+                newer_than
+                    .map(|column| not_older(column, &format!("latest.{}", self.position(column)))),
+            )
             .collect();
         let removed = format!(
             "removed_rows AS (\n    DELETE FROM {} AS t USING latest\n    WHERE latest.removed AND {}\n)",
@@ -137,7 +148,10 @@ impl Staging<'_> {
     fn insert(&self, from: &str, key: &[String]) -> String {
         let positions: Vec<String> = self.values().map(|(position, _)| position).collect();
         let (columns, positions, key) = (self.names(), positions.join(", "), self.positions(key));
-        format!("INSERT INTO {} AS t ({columns})\nSELECT {positions} FROM {from} ORDER BY {key}", self.table)
+        format!(
+            "INSERT INTO {} AS t ({columns})\nSELECT {positions} FROM {from} ORDER BY {key}",
+            self.table
+        )
     }
 
     fn names(&self) -> String {
@@ -154,7 +168,10 @@ impl Staging<'_> {
 
     fn position(&self, name: &str) -> String {
         let index = self.columns.iter().position(|column| column.name == name);
-        format!("c{}", index.expect("keys and newer_than are among the columns: the plan checked it"))
+        format!(
+            "c{}",
+            index.expect("keys and newer_than are among the columns: the plan checked it")
+        )
     }
 
     fn positions(&self, names: &[String]) -> String {
@@ -186,7 +203,8 @@ mod tests {
             column("at", "timestamp with time zone", None),
             column("ip", "text", Some("inet")),
         ];
-        let staging = Staging { stage: "stage", table: "public.\"Last\"", columns: &columns, conflict };
+        let staging =
+            Staging { stage: "stage", table: "public.\"Last\"", columns: &columns, conflict };
         format!("{};\n{};\n{};", staging.create(), staging.copy(), staging.apply())
     }
 

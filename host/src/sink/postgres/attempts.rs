@@ -32,7 +32,10 @@ enum Verdict {
     /// Not written, and to be tried again.
     Later(Fault),
     /// COMMIT was sent and failed with `fault` or went without an answer; `obstacle` keeps us from asking.
-    Unknown { fault: Fault, obstacle: Fault },
+    Unknown {
+        fault: Fault,
+        obstacle: Fault,
+    },
 }
 
 impl Attempts {
@@ -57,7 +60,12 @@ impl Attempts {
                 }
                 Verdict::Fenced(partitions) => {
                     let topic = &self.head.topic;
-                    tracing::warn!(code = sqlstate::FENCED, topic, ?partitions, "partitions changed hands; batch dropped");
+                    tracing::warn!(
+                        code = sqlstate::FENCED,
+                        topic,
+                        ?partitions,
+                        "partitions changed hands; batch dropped"
+                    );
                     return Written::Fenced { partitions, reuse: prepared };
                 }
                 Verdict::Refused(fault) => return Written::Stopped { fault, reuse: prepared },
@@ -71,7 +79,13 @@ impl Attempts {
         }
     }
 
-    async fn attempt(&mut self, plan: &Plan, prepared: &Prepared, letters: &Bytes, contended: bool) -> Verdict {
+    async fn attempt(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        letters: &Bytes,
+        contended: bool,
+    ) -> Verdict {
         match self.transaction(plan, prepared, letters, contended).await {
             Ok(()) => Verdict::Committed,
             Err(Failure { fault, commit_sent }) => {
@@ -120,7 +134,10 @@ impl Attempts {
             }
             Ok(Err(fault)) => Err(Failure { fault, commit_sent }),
             Err(_) => {
-                let fault = Fault::retry(sqlstate::TOO_SLOW, format!("write batch: not finished after {limit:?}"));
+                let fault = Fault::retry(
+                    sqlstate::TOO_SLOW,
+                    format!("write batch: not finished after {limit:?}"),
+                );
                 Err(Failure { fault, commit_sent })
             }
         }
@@ -136,7 +153,11 @@ impl Attempts {
             Ok(found) => {
                 // A refusal by the positions themselves is no riddle.
                 if fault.code != sqlstate::FENCED {
-                    tracing::warn!(topic = self.head.topic, ?found, "read what became of a COMMIT: {fault}");
+                    tracing::warn!(
+                        topic = self.head.topic,
+                        ?found,
+                        "read what became of a COMMIT: {fault}"
+                    );
                 }
                 match (found, fault.remedy) {
                     (Outcome::Committed, _) => Verdict::Committed,
@@ -163,19 +184,31 @@ impl Outage {
     fn goes_on(&mut self, head: &Letterhead, fault: &Fault) {
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
-        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY) || self.last_code != fault.code;
+        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY)
+            || self.last_code != fault.code;
         self.last_code = fault.code;
         if due {
             self.mentioned = Some(now);
             let (attempts, seconds) = (self.backoff.attempts() + 1, began.elapsed().as_secs());
-            tracing::warn!(topic = head.topic, code = fault.code, attempts, seconds, "cannot write, will try again: {fault}");
+            tracing::warn!(
+                topic = head.topic,
+                code = fault.code,
+                attempts,
+                seconds,
+                "cannot write, will try again: {fault}"
+            );
         }
     }
 
     fn over(&self, head: &Letterhead) {
         if let Some(began) = self.began {
             let (attempts, elapsed) = (self.backoff.attempts(), began.elapsed());
-            tracing::info!(topic = head.topic, attempts, "written after {:.1} s of trying", elapsed.as_secs_f64());
+            tracing::info!(
+                topic = head.topic,
+                attempts,
+                "written after {:.1} s of trying",
+                elapsed.as_secs_f64()
+            );
         }
     }
 

@@ -18,7 +18,9 @@ fn given(positions: &[(i32, i64)]) -> Given {
 }
 
 fn positions(database: &Database) -> String {
-    database.ask("SELECT partition, next_offset, epoch FROM sluice.positions ORDER BY partition").replace('\n', " ")
+    database
+        .ask("SELECT partition, next_offset, epoch FROM sluice.positions ORDER BY partition")
+        .replace('\n', " ")
 }
 
 fn lineage(database: &Database) -> String {
@@ -54,12 +56,16 @@ fn lineage_is_extended_in_place_and_split_where_the_version_changes() {
     ");
     assert_eq!(positions(&database), "0|11|1 1|7|1");
     assert_eq!(database.ask("SELECT count(*) FROM t"), "8");
-    let wrong_sums = "SELECT count(*) FROM sluice.lineage WHERE messages <> rows_from + filtered + rejected";
+    let wrong_sums =
+        "SELECT count(*) FROM sluice.lineage WHERE messages <> rows_from + filtered + rejected";
     assert_eq!(database.ask(wrong_sums), "0");
     // A new claim by another host goes on with the same row.
     let mut other = Lane::start(&database, &[0]);
     other.write(&plan, given(&[(0, 11)]), &version("a"));
-    assert_eq!(database.ask("SELECT max(to_offset) FROM sluice.lineage WHERE from_offset = 10"), "12");
+    assert_eq!(
+        database.ask("SELECT max(to_offset) FROM sluice.lineage WHERE from_offset = 10"),
+        "12"
+    );
 }
 
 #[test]
@@ -100,7 +106,10 @@ fn a_position_of_another_topic_of_the_same_name_fences() {
     database.run("UPDATE sluice.positions SET topic_id = gen_random_uuid()");
     lane.begin(&plan, given(&[(0, 0)]), &version("a"));
     assert_eq!(fenced(&mut lane), [0]);
-    assert_eq!((database.ask("SELECT count(*) FROM t"), lineage(&database)), ("0".to_owned(), String::new()));
+    assert_eq!(
+        (database.ask("SELECT count(*) FROM t"), lineage(&database)),
+        ("0".to_owned(), String::new())
+    );
 }
 
 #[test]
@@ -123,7 +132,10 @@ fn a_row_that_postgres_refuses_stops_with_nothing_written() {
     lane.begin(&plan, given(&[(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]), &version("a"));
     let Written::Stopped { fault, .. } = lane.finish() else { panic!("written") };
     insta::assert_snapshot!(fault, @r#"SL-P009: copy rows into public.t: new row for relation "t" violates check constraint "small" (23514); detail: Failing row contains (3).; at: COPY t, line 4; constraint: small"#);
-    assert_eq!((database.ask("SELECT count(*) FROM t"), positions(&database)), ("0".to_owned(), "0|0|1".to_owned()));
+    assert_eq!(
+        (database.ask("SELECT count(*) FROM t"), positions(&database)),
+        ("0".to_owned(), "0|0|1".to_owned())
+    );
 }
 
 #[test]
@@ -135,7 +147,10 @@ fn a_constraint_that_is_checked_at_commit_stops_too() {
     lane.begin(&plan, given(&[(0, 0)]), &version("a"));
     let Written::Stopped { fault, .. } = lane.finish() else { panic!("written") };
     insta::assert_snapshot!(fault, @r#"SL-P009: commit: insert or update on table "t" violates foreign key constraint "t_v_fkey" (23503); detail: Key (v)=(0) is not present in table "known".; constraint: t_v_fkey"#);
-    assert_eq!((database.ask("SELECT count(*) FROM t"), positions(&database)), ("0".to_owned(), "0|0|1".to_owned()));
+    assert_eq!(
+        (database.ask("SELECT count(*) FROM t"), positions(&database)),
+        ("0".to_owned(), "0|0|1".to_owned())
+    );
 }
 
 #[test]

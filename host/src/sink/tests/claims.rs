@@ -23,7 +23,12 @@ fn a_claim_starts_where_the_position_stands_and_outdates_the_one_before() {
     let second = wait_for(claims(&database, "b").claim(TOPIC, &[(3, 0), (4, 0)])).unwrap();
     assert_eq!(second, [claimed(3, 77, 2), claimed(4, 0, 1)]);
     let stored = wait_for(claims(&database, "c").stored()).unwrap();
-    let stored: Vec<_> = stored.iter().map(|position| (position.partition, position.next_offset, position.epoch, position.owner.as_str())).collect();
+    let stored: Vec<_> = stored
+        .iter()
+        .map(|position| {
+            (position.partition, position.next_offset, position.epoch, position.owner.as_str())
+        })
+        .collect();
     assert_eq!(stored, [(0, 5, 1, "a"), (3, 77, 2, "b"), (4, 0, 1, "b")]);
     // Other pipelines and topics have positions of their own.
     let other = Claims::new(&database.options, "other", "topic", "a");
@@ -39,7 +44,10 @@ fn a_position_of_another_topic_of_the_same_name_is_not_touched() {
     let answers = wait_for(claims.claim(TOPIC, &[(0, 0), (1, 0), (2, 0)])).unwrap();
     let other = |partition| ClaimAnswer::OtherTopic { partition, stored_topic_id: Uuid::nil() };
     assert_eq!(answers, [other(0), other(1), claimed(2, 0, 1)]);
-    assert_eq!(database.ask("SELECT next_offset, epoch FROM sluice.positions WHERE partition = 1"), "100|2");
+    assert_eq!(
+        database.ask("SELECT next_offset, epoch FROM sluice.positions WHERE partition = 1"),
+        "100|2"
+    );
 }
 
 #[test]

@@ -25,7 +25,10 @@ fn check(cut: Cut, times: u32, mode: Mode) {
     assert_eq!(proxy.cuts_left(), 0);
     assert_eq!(database.ask("SELECT v FROM t ORDER BY v"), "0\n1\n2\n100\n101\n102");
     assert_eq!(database.ask("SELECT next_offset FROM sluice.positions"), "3\n3");
-    assert_eq!(database.ask("SELECT to_offset, messages, rows FROM sluice.lineage"), "3|3|3\n3|3|3");
+    assert_eq!(
+        database.ask("SELECT to_offset, messages, rows FROM sluice.lineage"),
+        "3|3|3\n3|3|3"
+    );
 }
 
 #[test]
@@ -44,7 +47,11 @@ fn a_commit_whose_answer_was_lost_is_not_sent_again() {
 fn a_lost_answer_after_which_the_partition_changed_hands_writes_nothing_twice() {
     let database = Database::new();
     database.run("CREATE TABLE t (v bigint)");
-    let plan = make_plan(&database, &[output("t", &[("v", Kind::Int64)])], &[("", to_table("t", Mode::Append))]);
+    let plan = make_plan(
+        &database,
+        &[output("t", &[("v", Kind::Int64)])],
+        &[("", to_table("t", Mode::Append))],
+    );
     let proxy = Proxy::start(database.port, Cut::BeforeCommit, u32::MAX);
     let mut lane = Lane::start_by(&database.through(proxy.port), &database, &[0], "old");
     let given = || Given::messages([(0, 0)]).table(vec![Column::new(Kind::Int64).ints(&[7])]);

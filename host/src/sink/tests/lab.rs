@@ -116,11 +116,16 @@ pub fn to_table(table: &str, mode: Mode) -> TableSettings {
 }
 
 pub fn settings(tables: &[(&str, TableSettings)]) -> SinkSettings {
-    let tables: BTreeMap<_, _> = tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect();
+    let tables: BTreeMap<_, _> =
+        tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect();
     SinkSettings { url: String::new(), tables }
 }
 
-pub fn make_plan(database: &Database, outputs: &[Output], tables: &[(&str, TableSettings)]) -> Arc<Plan> {
+pub fn make_plan(
+    database: &Database,
+    outputs: &[Output],
+    tables: &[(&str, TableSettings)],
+) -> Arc<Plan> {
     let settings = settings(tables);
     let result = wait_for(async {
         let session = database.options.connect().await.unwrap();
@@ -130,7 +135,11 @@ pub fn make_plan(database: &Database, outputs: &[Output], tables: &[(&str, Table
 }
 
 pub fn version(name: &str) -> Arc<Version> {
-    Arc::new(Version { digest: name.repeat(64), plugin: "plugin".to_owned(), version: "1.0.0".to_owned() })
+    Arc::new(Version {
+        digest: name.repeat(64),
+        plugin: "plugin".to_owned(),
+        version: "1.0.0".to_owned(),
+    })
 }
 
 /// A batch of messages of some partitions and what a plugin made of them.
@@ -147,7 +156,13 @@ impl Given {
     pub fn messages(positions: impl IntoIterator<Item = (i32, i64)>) -> Self {
         let mut batch = Batch::new("topic");
         for (partition, offset) in positions {
-            batch.push(Message { partition, offset, timestamp_us: -1, key: None, payload: Some(b"{}") });
+            batch.push(Message {
+                partition,
+                offset,
+                timestamp_us: -1,
+                key: None,
+                payload: Some(b"{}"),
+            });
             batch.close_message();
         }
         let decoded = Decoded { messages: (0..batch.len() as u32).collect(), columns: Vec::new() };
@@ -162,7 +177,13 @@ impl Given {
         self
     }
 
-    pub fn encode(self, plan: &Plan, ranges: Vec<Range>, version: Arc<Version>, reuse: Prepared) -> Prepared {
+    pub fn encode(
+        self,
+        plan: &Plan,
+        ranges: Vec<Range>,
+        version: Arc<Version>,
+        reuse: Prepared,
+    ) -> Prepared {
         let outcome = Checked::vouch(Outcome { tables: self.tables, rejections: self.rejections });
         let delivery = Delivery {
             batch: &self.batch,
@@ -185,7 +206,9 @@ pub trait Fill {
 impl Fill for Column {
     fn ints(mut self, values: &[i64]) -> Self {
         match &mut self.values {
-            crate::columns::Values::Int64(cells) | crate::columns::Values::Timestamp(cells) => cells.extend(values),
+            crate::columns::Values::Int64(cells) | crate::columns::Values::Timestamp(cells) => {
+                cells.extend(values)
+            }
             other => panic!("{other:?}"),
         }
         self
@@ -215,7 +238,12 @@ impl Lane {
     }
 
     /// Writes by way of `options`, claims directly.
-    pub fn start_by(options: &Options, database: &Database, partitions: &[i32], owner: &str) -> Self {
+    pub fn start_by(
+        options: &Options,
+        database: &Database,
+        partitions: &[i32],
+        owner: &str,
+    ) -> Self {
         let claims = Claims::new(&database.options, "pipeline", "topic", owner);
         let wanted: Vec<(i32, i64)> = partitions.iter().map(|partition| (*partition, 0)).collect();
         let answers = wait_for(claims.claim(TOPIC, &wanted)).unwrap();
@@ -239,7 +267,8 @@ impl Lane {
                 Some(Range { to: given.batch.offsets[last] + 1, ..range.clone() })
             })
             .collect();
-        let prepared = given.encode(plan, ranges, version.clone(), self.reuse.take().unwrap_or_default());
+        let prepared =
+            given.encode(plan, ranges, version.clone(), self.reuse.take().unwrap_or_default());
         self.writer.write(plan.clone(), prepared);
     }
 
@@ -257,7 +286,11 @@ impl Lane {
         match self.finish() {
             Written::Done { receipt, reuse } => {
                 for done in receipt.ranges() {
-                    let range = self.ranges.iter_mut().find(|range| range.partition == done.partition).unwrap();
+                    let range = self
+                        .ranges
+                        .iter_mut()
+                        .find(|range| range.partition == done.partition)
+                        .unwrap();
                     range.from = done.to;
                 }
                 self.reuse = Some(reuse);

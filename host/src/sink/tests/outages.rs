@@ -40,7 +40,10 @@ fn a_server_that_crashes_and_comes_back_gets_every_batch_once() {
         server.start_again().unwrap();
         lane.expect_done();
     }
-    assert_eq!(database.ask("SELECT count(*), count(DISTINCT v), max(v) FROM t"), "600005|600005|600004");
+    assert_eq!(
+        database.ask("SELECT count(*), count(DISTINCT v), max(v) FROM t"),
+        "600005|600005|600004"
+    );
     assert_eq!(database.ask("SELECT next_offset FROM sluice.positions"), "600005");
 }
 
@@ -66,7 +69,10 @@ fn a_locked_table_is_waited_for() {
     let plan = make_plan(&database, &outputs, &tables);
     let mut lane = Lane::start(&database, &[0]);
     let person = wait_for(database.options.connect()).unwrap();
-    wait_for(person.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE t")).unwrap();
+    wait_for(
+        person.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE t"),
+    )
+    .unwrap();
     lane.begin(&plan, given(0..2), &version("a"));
     // Beyond lock_timeout, so that at least one attempt failed.
     assert!(lane.writer.wait(Duration::from_secs(6)).is_none());
@@ -82,7 +88,10 @@ fn rows_locked_by_a_paused_host_are_taken_over() {
     let (outputs, tables) = one_column(Mode::Upsert);
     let plan = make_plan(&database, &outputs, &tables);
     let paused = wait_for(database.options.named("pipeline", "old").connect()).unwrap();
-    wait_for(paused.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; INSERT INTO t VALUES (0)")).unwrap();
+    wait_for(paused.batch_execute(
+        "SET idle_in_transaction_session_timeout = 0; BEGIN; INSERT INTO t VALUES (0)",
+    ))
+    .unwrap();
     let mut lane = Lane::start(&database, &[0]);
     lane.write(&plan, given(0..2), &version("a"));
     assert_eq!(database.ask("SELECT count(*) FROM t"), "2");

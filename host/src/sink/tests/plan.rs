@@ -25,7 +25,11 @@ CREATE TABLE \"Odd \"\"name\"\"\" (\"a \"\"b\" int);
 CREATE VIEW seen AS SELECT device FROM readings;
 ";
 
-fn differences(database: &Database, outputs: &[Output], tables: &[(&str, TableSettings)]) -> String {
+fn differences(
+    database: &Database,
+    outputs: &[Output],
+    tables: &[(&str, TableSettings)],
+) -> String {
     let settings = settings(tables);
     let result = wait_for(async {
         let session = database.options.connect().await.unwrap();
@@ -43,11 +47,18 @@ fn a_table_is_read_as_it_is() {
         assert_eq!(Table::read(&session, "nothing").await.unwrap(), None);
         assert_eq!(Table::read(&session, "nowhere.readings").await.unwrap(), None);
         let odd = Table::read(&session, "Odd \"name\"").await.unwrap().unwrap();
-        assert_eq!((odd.name.as_str(), odd.columns[0].name.as_str()), ("public.\"Odd \"\"name\"\"\"", "a \"b"));
+        assert_eq!(
+            (odd.name.as_str(), odd.columns[0].name.as_str()),
+            ("public.\"Odd \"\"name\"\"\"", "a \"b")
+        );
         Table::read(&session, "public.readings").await.unwrap().unwrap()
     });
     let columns = table.columns.iter().map(|column| {
-        let marks = [(column.not_null, " not-null"), (column.has_default, " default"), (column.generated, " generated")];
+        let marks = [
+            (column.not_null, " not-null"),
+            (column.has_default, " default"),
+            (column.generated, " generated"),
+        ];
         let marks: String = marks.iter().filter(|(set, _)| *set).map(|(_, mark)| *mark).collect();
         format!("{}: {} = {:?}{marks}\n", column.name, column.type_name, column.target)
     });
@@ -67,13 +78,22 @@ fn a_table_is_read_as_it_is() {
 fn outputs_that_fit_give_a_plan() {
     let database = Database::without_schema();
     database.run(TABLES);
-    let fields = [("device", Kind::Text), ("at", Kind::Timestamp), ("power?", Kind::Float64), ("price?", Kind::Float64)];
+    let fields = [
+        ("device", Kind::Text),
+        ("at", Kind::Timestamp),
+        ("power?", Kind::Float64),
+        ("price?", Kind::Float64),
+    ];
     let outputs = [output("readings", &fields)];
     for mode in [Mode::Append, Mode::Upsert, Mode::Ignore] {
         assert_eq!(differences(&database, &outputs, &[("", to_table("readings", mode))]), "fits");
-        assert_eq!(differences(&database, &outputs, &[("readings", to_table("public.readings", mode))]), "fits");
+        assert_eq!(
+            differences(&database, &outputs, &[("readings", to_table("public.readings", mode))]),
+            "fits"
+        );
     }
-    let newer = TableSettings { newer_than: Some("at".to_owned()), ..to_table("readings", Mode::Upsert) };
+    let newer =
+        TableSettings { newer_than: Some("at".to_owned()), ..to_table("readings", Mode::Upsert) };
     assert_eq!(differences(&database, &outputs, &[("", newer)]), "fits");
 }
 
@@ -140,7 +160,8 @@ fn upsert_needs_a_key() {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         ..to_table("loose", Mode::Upsert)
     };
-    let all = [by(&[]), by(&["a"]), by(&["b"])].map(|table| differences(&database, &outputs, &[("", table)]));
+    let all = [by(&[]), by(&["a"]), by(&["b"])]
+        .map(|table| differences(&database, &outputs, &[("", table)]));
     insta::assert_snapshot!(all.join("\n"), @r#"
     SL-P010: the plugin's outputs do not fit the tables:
       - output "loose", table "loose": there is no primary key; name the conflict columns in `key`

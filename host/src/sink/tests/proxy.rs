@@ -29,10 +29,15 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-                let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let (from_server, to_client) =
+                    (server.try_clone().unwrap(), client.try_clone().unwrap());
                 let (requests, answers) = (cuts.clone(), cuts.clone());
-                std::thread::spawn(move || carry(client, server, |bytes| cut_request(bytes, cut, &requests)));
-                std::thread::spawn(move || carry(from_server, to_client, |bytes| cut_answer(bytes, cut, &answers)));
+                std::thread::spawn(move || {
+                    carry(client, server, |bytes| cut_request(bytes, cut, &requests))
+                });
+                std::thread::spawn(move || {
+                    carry(from_server, to_client, |bytes| cut_answer(bytes, cut, &answers))
+                });
             }
         });
         Self { port: own_port, left }
