@@ -1,0 +1,106 @@
+//! What a source promises: it fills batches with messages of the partitions it was given, each
+//! partition in the order of its offsets, from exactly the offset it was told. Knows no SQL.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::batch::Batch;
+use crate::fault::Fault;
+
+pub mod kafka;
+pub mod member;
+pub mod native;
+pub mod position;
+pub mod properties;
+pub mod rebalance;
+
+use position::Positions;
+
+/// How much a batch may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Most messages.
+    pub messages_max: usize,
+    /// Most bytes of payloads, keys and headers; a batch ends with the message that passes it.
+    pub bytes_max: usize,
+}
+
+impl Room {
+    /// True when nothing more should be put into `batch`.
+    pub fn is_full(&self, batch: &Batch) -> bool {
+        batch.len() >= self.messages_max || batch.bytes() >= self.bytes_max
+    }
+}
+
+/// A partition that cannot be read any further.
+#[derive(Debug)]
+pub struct PartitionFault {
+    /// The partition; `None` when the error concerns the whole topic.
+    pub partition: Option<i32>,
+    /// What happened, with its code.
+    pub fault: Fault,
+}
+
+/// Fills batches.
+pub trait Source {
+    /// Reads `partition` from `offset` on.
+    fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault>;
+
+    /// Reads `partition` no more; what was fetched of it and not yet handed out is dropped.
+    fn stop(&mut self, partition: i32) -> Result<(), Fault>;
+
+    /// Appends messages of the partitions in `positions` to `batch` until there is no more `room`,
+    /// waiting at most `wait` for the first one and not at all for more.
+    ///
+    /// Returns the partitions that failed; what was read of others is in the batch all the same.
+    fn fill(
+        &mut self,
+        batch: &mut Batch,
+        room: Room,
+        positions: &mut Positions,
+        wait: Duration,
+    ) -> Vec<PartitionFault>;
+}
+
+/// A partition claimed for this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimed {
+    /// The partition.
+    pub partition: i32,
+    /// Where to go on.
+    pub next_offset: i64,
+    /// Under which claim to write.
+    pub epoch: i64,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// The partition is ours.
+    Claimed(Claimed),
+    /// A position is stored for another incarnation of the topic.
+    OtherTopic {
+        /// The partition.
+        partition: i32,
+        /// Next offset in the old incarnation.
+        next_offset: i64,
+        /// Id of the old incarnation.
+        stored: Uuid,
+    },
+}
+
+/// Where positions are kept. Calls block; they are made on the claims thread alone.
+pub trait ClaimStore: Send {
+    /// Stores where partitions begin that have no position yet; leaves all others alone.
+    fn initialise(&self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault>;
+
+    /// Partitions that have a position, of whatever incarnation of the topic.
+    fn known(&self) -> Result<Vec<i32>, Fault>;
+
+    /// Makes this host the owner of `partitions`, fencing whoever was.
+    fn claim(&self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault>;
+
+    /// Fences all writes in flight on `partitions`, ours included.
+    fn fence(&self, partitions: &[i32]) -> Result<(), Fault>;
+}

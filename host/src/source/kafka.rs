@@ -1,0 +1,177 @@
+//! librdkafka as a source: one client per lane reads the partitions assigned to it by hand, and
+//! messages are copied once, into the batch's arena.
+
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::batch::Batch;
+use crate::fault::Fault;
+use crate::settings::SourceSettings;
+use crate::source::native::{FetchError, FetchedQueue};
+use crate::source::position::Positions;
+use crate::source::{PartitionFault, Room, Source, properties};
+
+/// Most messages taken from librdkafka in one call.
+const TAKEN_MAX: usize = 4096;
+
+/// Reads messages of some partitions of one topic.
+pub struct KafkaSource {
+    // Dropped before the consumer it belongs to.
+    fetched: FetchedQueue,
+    consumer: BaseConsumer<Logged>,
+    topic: String,
+}
+
+impl KafkaSource {
+    /// Creates the client; connects in the background.
+    ///
+    /// # Errors
+    /// `SL-K001` when librdkafka refuses a property.
+    pub fn new(settings: &SourceSettings) -> Result<Self, Fault> {
+        let consumer: BaseConsumer<Logged> = properties::fetcher(settings)
+            .create_with_context(Logged)
+            .map_err(|error| refused(&error))?;
+        let fetched = FetchedQueue::of(&consumer, TAKEN_MAX);
+        Ok(Self { fetched, consumer, topic: settings.topic.clone() })
+    }
+
+    fn one(&self, partition: i32, offset: Offset) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, partition, offset)
+            .expect("a position is never negative");
+        list
+    }
+
+    fn fault(&self, error: FetchError) -> Option<PartitionFault> {
+        let place = match error.partition {
+            Some(partition) => format!("topic {} partition {partition}", self.topic),
+            None => format!("topic {}", self.topic),
+        };
+        let text = format!("{place}: {} ({:?})", error.text, error.code);
+        let fault = match error.code {
+            code if passing(code) => {
+                tracing::warn!(partition = error.partition, "broker error, trying again: {text}");
+                return None;
+            }
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                Fault::stop("SL-K010", format!("the topic no longer has the position of {text}"))
+            }
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition => {
+                Fault::stop("SL-K011", format!("the broker no longer knows {text}"))
+            }
+            RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::BadCompression => {
+                Fault::stop("SL-K012", format!("unreadable messages in {text}"))
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed => {
+                Fault::stop("SL-K013", format!("not allowed to read {text}"))
+            }
+            _ => Fault::stop("SL-K014", format!("cannot read {text}")),
+        };
+        Some(PartitionFault { partition: error.partition, fault })
+    }
+}
+
+/// Errors that librdkafka mends by itself.
+fn passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::KafkaStorageError
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::NoError
+            | Code::PartitionEOF
+    )
+}
+
+impl Source for KafkaSource {
+    fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault> {
+        let list = self.one(partition, Offset::Offset(offset));
+        self.consumer.incremental_assign(&list).map_err(|error| {
+            Fault::stop("SL-K014", format!("failed to read partition {partition}")).because(error)
+        })
+    }
+
+    fn stop(&mut self, partition: i32) -> Result<(), Fault> {
+        let list = self.one(partition, Offset::Invalid);
+        self.consumer.incremental_unassign(&list).map_err(|error| {
+            Fault::stop("SL-K014", format!("failed to leave partition {partition}")).because(error)
+        })
+    }
+
+    fn fill(
+        &mut self,
+        batch: &mut Batch,
+        room: Room,
+        positions: &mut Positions,
+        mut wait: Duration,
+    ) -> Vec<PartitionFault> {
+        while !room.is_full(batch) {
+            let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
+            let accept = |partition, offset| positions.accept(partition, offset);
+            let (count, errors) = self.fetched.take(batch, messages_max, wait, accept);
+            let faults: Vec<_> = errors.into_iter().filter_map(|error| self.fault(error)).collect();
+            // A call that came back with less than asked for has emptied the queue.
+            if count < messages_max || !faults.is_empty() {
+                return faults;
+            }
+            wait = Duration::ZERO;
+        }
+        Vec::new()
+    }
+}
+
+/// `SL-K001`: librdkafka does not take the properties.
+pub fn refused(error: &KafkaError) -> Fault {
+    Fault::stop("SL-K001", format!("librdkafka refuses the settings: {error}"))
+}
+
+/// Sends librdkafka's log lines to the host's log.
+pub struct Logged;
+
+impl ClientContext for Logged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log_line(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Logged {}
+
+/// One line of librdkafka's log. Its connection errors repeat each second while a broker is away; the
+/// host tells outages itself, once, so they are debug lines here.
+pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", facility, "{text}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if facility != "FAIL" => {
+            tracing::warn!(target: "librdkafka", facility, "{text}");
+        }
+        _ => tracing::debug!(target: "librdkafka", facility, "{text}"),
+    }
+}

@@ -1,0 +1,115 @@
+//! librdkafka's settings: what Sluice needs, what it tunes, and what the operator's properties change.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use crate::settings::SourceSettings;
+
+/// How long a broker may take to answer what is asked at start and on claims.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Properties that carry the promise of exactly once; settings that change them are refused.
+pub const OWNED: &[(&str, &str)] = &[
+    // Postgres alone says where to go on.
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // A position that the topic no longer has must stop the partition, not skip or repeat messages.
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("check.crcs", "true"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// The client that reads messages for one lane. It is in no group: partitions are assigned by hand.
+pub fn fetcher(source: &SourceSettings) -> ClientConfig {
+    let mut config = base(source);
+    let queue_kib = (source.queue_bytes / 1024).max(1).to_string();
+    // Fetches of 1 MiB and a bounded queue take a third of the CPU and a fraction of the memory of the
+    // defaults; a short back-off keeps a full queue from costing a second.
+    config
+        .set("fetch.message.max.bytes", "1048576")
+        .set("fetch.max.bytes", "1048576")
+        .set("queued.max.messages.kbytes", queue_kib)
+        .set("queued.min.messages", "1000000")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.wait.max.ms", "100");
+    apply(&mut config, source, |key| !MEMBER_ONLY.contains(&key));
+    config
+}
+
+/// The client that is the host's member of the consumer group. It reads no messages.
+pub fn member(source: &SourceSettings) -> ClientConfig {
+    let mut config = base(source);
+    config
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        // Partitions added to the topic are found within this time.
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        // Its partitions are paused; what little is fetched before that is thrown away.
+        .set("queued.min.messages", "1")
+        .set("queued.max.messages.kbytes", "1");
+    apply(&mut config, source, |key| !FETCHER_ONLY.contains(&key));
+    config
+}
+
+const MEMBER_ONLY: &[&str] = &[
+    "partition.assignment.strategy",
+    "group.instance.id",
+    "group.protocol",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+];
+const FETCHER_ONLY: &[&str] = &["queued.min.messages", "queued.max.messages.kbytes"];
+
+fn base(source: &SourceSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &source.brokers)
+        .set("group.id", &source.group)
+        .set("client.id", "sluice")
+        .set("reconnect.backoff.max.ms", "2000");
+    config
+}
+
+fn apply(config: &mut ClientConfig, source: &SourceSettings, wanted: impl Fn(&str) -> bool) {
+    for (key, value) in source.properties.iter().filter(|(key, _)| wanted(key)) {
+        config.set(key, value);
+    }
+    for (key, value) in OWNED {
+        config.set(*key, *value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Start;
+
+    fn source(properties: &[(&str, &str)]) -> SourceSettings {
+        SourceSettings {
+            brokers: "localhost:9092".into(),
+            topic: "t".into(),
+            group: "g".into(),
+            start: Start::Earliest,
+            queue_bytes: 32 << 20,
+            properties: properties.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn the_operators_properties_win_over_the_tuning() {
+        let config = fetcher(&source(&[("fetch.max.bytes", "5000000")]));
+        assert_eq!(config.get("fetch.max.bytes"), Some("5000000"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("32768"));
+    }
+
+    #[test]
+    fn nothing_wins_over_what_exactly_once_needs() {
+        let wanted: Vec<_> = OWNED.iter().map(|&(key, _)| (key, "other")).collect();
+        for config in [fetcher(&source(&wanted)), member(&source(&wanted))] {
+            for (key, value) in OWNED {
+                assert_eq!(config.get(key), Some(*value), "{key}");
+            }
+        }
+    }
+}

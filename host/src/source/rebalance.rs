@@ -1,0 +1,245 @@
+//! Claims and releases: what happens between the group giving a partition to this host and a lane
+//! reading it, and back. Knows neither SQL nor librdkafka's callbacks.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::fault::Fault;
+use crate::source::Claimed;
+
+/// How long a revocation waits for lanes to write what they have. The group would wait longer, but a
+/// successor should not; what is not written in time is fenced by the successor's claim and read again.
+const RELEASE_WAIT: Duration = Duration::from_secs(5);
+
+/// What a lane is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Read this partition.
+    Start {
+        /// Where, and under which claim.
+        claimed: Claimed,
+        /// The incarnation of the topic that was claimed.
+        topic_id: Uuid,
+    },
+    /// Write what you have until `deadline`, then let go of these partitions and say so.
+    Release {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// After this, what is not written is thrown away.
+        deadline: Instant,
+        /// Told when it is done.
+        done: SyncSender<()>,
+    },
+    /// Write what you have, then end.
+    Finish,
+}
+
+/// What the claims thread is told.
+#[derive(Debug)]
+pub enum Report {
+    /// The group gave these partitions to this host.
+    Assigned(Vec<i32>),
+    /// A lane has committed up to these next offsets.
+    Committed(Vec<(i32, i64)>),
+    /// A lane found these partitions claimed by somebody else.
+    Fenced(Vec<i32>),
+    /// A lane cannot read a partition.
+    Held {
+        /// The partition; `None` for all of the topic.
+        partition: Option<i32>,
+        /// Why.
+        fault: Fault,
+    },
+    /// Lanes have ended: commit to the group what is known, and end.
+    Finish,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Assignment {
+    /// Tells one assignment of a partition from the next, so that a late claim is not acted on.
+    generation: u64,
+    lane: Option<usize>,
+}
+
+/// Who has which partition on this host.
+#[derive(Debug)]
+pub struct Ownership {
+    lanes: Vec<Sender<Command>>,
+    reports: Sender<Report>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    assigned: BTreeMap<i32, Assignment>,
+    generations: u64,
+}
+
+impl Ownership {
+    /// Nothing is assigned yet.
+    pub fn new(lanes: Vec<Sender<Command>>, reports: Sender<Report>) -> Self {
+        Self { lanes, reports, state: Mutex::default() }
+    }
+
+    /// The group gave `partitions` to this host: they are claimed in the background.
+    pub fn assigned(&self, partitions: Vec<i32>) {
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            for &partition in &partitions {
+                state.generations += 1;
+                let generation = state.generations;
+                state.assigned.insert(partition, Assignment { generation, lane: None });
+            }
+        }
+        // Fails only when the pipeline is ending, and then nothing is to be claimed.
+        let _ = self.reports.send(Report::Assigned(partitions));
+    }
+
+    /// The group took `partitions` away: waits until the lanes let go, but not for long. When they were
+    /// `lost`, somebody else may have them already, and there is nothing to wait for.
+    pub fn revoked(&self, partitions: &[i32], lost: bool) {
+        let wait = if lost { Duration::ZERO } else { RELEASE_WAIT };
+        let released = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut by_lane: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
+            for &partition in partitions {
+                if let Some(Assignment { lane: Some(lane), .. }) = state.assigned.remove(&partition) {
+                    by_lane.entry(lane).or_default().push(partition);
+                }
+            }
+            by_lane
+        };
+        self.release(released, wait);
+    }
+
+    /// Takes `partition` from its lane although it stays assigned: it cannot be read.
+    pub fn hold(&self, partitions: &[i32]) {
+        let released = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut by_lane: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
+            for &partition in partitions {
+                if let Some(assignment) = state.assigned.get_mut(&partition)
+                    && let Some(lane) = assignment.lane.take()
+                {
+                    by_lane.entry(lane).or_default().push(partition);
+                }
+            }
+            by_lane
+        };
+        self.release(released, Duration::ZERO);
+    }
+
+    fn release(&self, by_lane: BTreeMap<usize, Vec<i32>>, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        let (done, all_done) = sync_channel(self.lanes.len());
+        let mut told = 0;
+        for (lane, partitions) in by_lane {
+            let command = Command::Release { partitions, deadline, done: done.clone() };
+            told += usize::from(self.lanes[lane].send(command).is_ok());
+        }
+        drop(done);
+        for _ in 0..told {
+            // One second more than the lanes have: they answer even when they threw work away.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1);
+            if all_done.recv_timeout(left).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The assignment of `partition`, if it is still this host's and no lane has it: to be handed to
+    /// [`Ownership::give`] with the claim made for it.
+    pub fn waiting(&self, partition: i32) -> Option<u64> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.assigned.get(&partition).filter(|it| it.lane.is_none()).map(|it| it.generation)
+    }
+
+    /// Partitions assigned to this host, ascending.
+    pub fn partitions(&self) -> Vec<i32> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.assigned.keys().copied().collect()
+    }
+
+    /// Gives a claimed partition to the lane with the fewest, unless it was taken away meanwhile.
+    pub fn give(&self, claimed: Claimed, topic_id: Uuid, generation: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loads = vec![0_usize; self.lanes.len()];
+        for lane in state.assigned.values().filter_map(|assignment| assignment.lane) {
+            loads[lane] += 1;
+        }
+        let Some(assignment) = state.assigned.get_mut(&claimed.partition) else { return };
+        if assignment.generation != generation {
+            return;
+        }
+        let lane = (0..loads.len()).min_by_key(|&lane| loads[lane]).expect("there is a lane");
+        // Sent under the lock, so that a revocation that follows reaches the lane behind it.
+        if self.lanes[lane].send(Command::Start { claimed, topic_id }).is_ok() {
+            assignment.lane = Some(lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    fn ownership(lanes: usize) -> (Ownership, Vec<Receiver<Command>>, Receiver<Report>) {
+        let (senders, receivers) = (0..lanes).map(|_| channel()).unzip();
+        let (reports, reported) = channel();
+        (Ownership::new(senders, reports), receivers, reported)
+    }
+
+    fn claimed(partition: i32) -> Claimed {
+        Claimed { partition, next_offset: 0, epoch: 1 }
+    }
+
+    fn give_all(ownership: &Ownership, partitions: &[i32]) {
+        ownership.assigned(partitions.to_vec());
+        for &partition in partitions {
+            let generation = ownership.waiting(partition).expect("assigned");
+            ownership.give(claimed(partition), Uuid::nil(), generation);
+        }
+    }
+
+    #[test]
+    fn partitions_are_spread_over_the_lanes() {
+        let (ownership, lanes, _reports) = ownership(2);
+        give_all(&ownership, &[0, 2, 4, 6]);
+        for lane in lanes {
+            assert_eq!(lane.try_iter().count(), 2);
+        }
+    }
+
+    #[test]
+    fn a_claim_that_comes_after_the_partition_was_taken_away_is_dropped() {
+        let (ownership, lanes, _reports) = ownership(1);
+        ownership.assigned(vec![3]);
+        let generation = ownership.waiting(3).expect("assigned");
+        ownership.revoked(&[3], false);
+        ownership.give(claimed(3), Uuid::nil(), generation);
+        ownership.assigned(vec![3]);
+        ownership.give(claimed(3), Uuid::nil(), generation);
+        assert_eq!(lanes[0].try_iter().count(), 0);
+    }
+
+    #[test]
+    fn a_lost_partition_is_not_waited_for() {
+        let (ownership, lanes, _reports) = ownership(1);
+        give_all(&ownership, &[0]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| ownership.revoked(&[0], true));
+            assert!(matches!(lanes[0].recv(), Ok(Command::Start { .. })));
+            let Ok(Command::Release { deadline, done, .. }) = lanes[0].recv() else {
+                panic!("released")
+            };
+            assert!(deadline <= Instant::now());
+            done.send(()).expect("waits a moment for the lane to let go");
+        });
+    }
+}
