@@ -168,7 +168,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 log.segment.bytes=16777216
 log.initial.task.delay.ms=200
-log.retention.check.interval.ms=500
+log.retention.ms=-1
 log.segment.delete.delay.ms=200
 {secure}",
         data = folder.join("data").display(),

@@ -100,6 +100,7 @@ fn compare_version(
         return;
     }
     let range = ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
+    let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
     let digest = range.map(|(_, range)| range.digest.as_str()).unwrap_or_default();
     let expected = markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
     if row.marker != expected {
@@ -135,8 +136,8 @@ fn compare_letters(fates: &BTreeMap<Place, Fate>, log: &Log, tables: &Tables, fo
 fn compare_letter(letter: &Letter, message: &Message, stage: &str, found: &mut Vec<Difference>) {
     let stated = !letter.code.is_empty() && !letter.reason.is_empty() && letter.digest.len() == 64;
     let aspects = [
-        ("key", format!("{:?}", letter.key), format!("{:?}", message.key)),
-        ("payload", format!("{:?}", letter.payload), format!("{:?}", message.payload)),
+        ("key", bytes_text(letter.key.as_ref()), bytes_text(message.key.as_ref())),
+        ("payload", bytes_text(letter.payload.as_ref()), bytes_text(message.payload.as_ref())),
         ("headers", format!("{:?}", letter.headers), format!("{:?}", message.headers)),
         ("timestamp", format!("{:?}", letter.timestamp_ms), format!("{:?}", Some(message.timestamp_ms))),
         ("stage", letter.stage.clone(), stage.to_owned()),
@@ -151,6 +152,10 @@ fn compare_letter(letter: &Letter, message: &Message, stage: &str, found: &mut V
         found,
         expected,
     }));
+}
+
+fn bytes_text(bytes: Option<&Vec<u8>>) -> String {
+    bytes.map_or_else(|| "none".to_owned(), |bytes| format!("`{}`", bytes.escape_ascii()))
 }
 
 fn compare_positions(log: &Log, tables: &Tables, found: &mut Vec<Difference>) {

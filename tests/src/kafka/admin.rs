@@ -82,13 +82,6 @@ impl Topic {
     }
 }
 
-/// Members of the consumer group `group`: client id and what the broker knows of it.
-pub fn members(group: &str) -> Result<usize> {
-    let consumer = consumer(broker()?)?;
-    let list = consumer.fetch_group_list(Some(group), REQUEST_MAX)?;
-    Ok(list.groups().first().map_or(0, |group| group.members().len()))
-}
-
 fn admin() -> Result<AdminClient<DefaultClientContext>> {
     Ok(broker()?.client().create()?)
 }

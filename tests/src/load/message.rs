@@ -86,6 +86,7 @@ fn reading(device_id: &str, timestamp_ms: i64, number: u64, long: bool) -> serde
     let measured_at = jiff::Timestamp::from_millisecond(timestamp_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     // Quarters print the same in Postgres and in Rust.
     let quarter = |range: u64| (number % range) as f64 / 4.0;
+    let status = ["ok", "degraded", "offline"][(number % 3) as usize];
     let mut reading = json!({
         "device_id": device_id,
         "measured_at": format!("{measured_at:.3}"),
@@ -95,7 +96,7 @@ fn reading(device_id: &str, timestamp_ms: i64, number: u64, long: bool) -> serde
         "current_a": quarter(64),
         "energy_wh": number * 3,
         "temperature_c": quarter(160) - 10.0,
-        "status": ["ok", "degraded", "offline"][(number % 3) as usize],
+        "status": status,
     });
     if long {
         reading["samples_w"] = (0..60).map(|i| (number + i) as f64 / 2.0).collect();

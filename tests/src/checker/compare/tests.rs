@@ -190,5 +190,15 @@ fn a_person_can_read_the_differences() {
     tables.rows.retain(|row| !row.text.starts_with('e'));
     tables.letters[0].payload = None;
     let found = compare(&log(), &tables, &Plain(Keep::All), &BTreeMap::new());
-    insta::assert_snapshot!(super::super::differences_text(&found), @"");
+    insta::assert_snapshot!(super::super::differences_text(&found), @r"
+    dead letter differs from its message: 1
+      0:10 payload: found none, expected `e 0:10`
+    missing row: 6
+      0:14 plain: e 0:14
+      0:16 plain: e 0:16
+      0:18 plain: e 0:18
+      1:14 plain: e 1:14
+      1:16 plain: e 1:16
+      1:18 plain: e 1:18
+    ");
 }
