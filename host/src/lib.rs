@@ -3,6 +3,8 @@
 
 pub mod settings;
 
+pub mod source;
+
 pub mod columns;
 
 pub mod batch;
@@ -20,6 +22,8 @@ pub mod sink;
 pub mod fault;
 
 pub mod explain;
+
+pub mod shutdown;
 
 pub mod simulate;
 

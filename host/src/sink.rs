@@ -75,6 +75,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// A receipt out of thin air, for tests of what takes receipts.
+    #[cfg(test)]
+    pub(crate) fn for_tests(ranges: Vec<Range>) -> Self {
+        Self { ranges }
+    }
+
     /// What was committed, partition by partition.
     pub fn ranges(&self) -> &[Range] {
         &self.ranges

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::fault::Fault;
 
+pub mod claims;
 pub mod kafka;
 pub mod member;
 pub mod native;
@@ -44,10 +45,11 @@ pub struct PartitionFault {
 
 /// Fills batches.
 pub trait Source {
-    /// Reads `partition` from `offset` on.
+    /// Reads `partition` from `offset` on, also when it was read from elsewhere before.
     fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault>;
 
-    /// Reads `partition` no more; what was fetched of it and not yet handed out is dropped.
+    /// Reads `partition` no more; what was fetched of it and not yet handed out is dropped. Nothing
+    /// happens when it is not being read.
     fn stop(&mut self, partition: i32) -> Result<(), Fault>;
 
     /// Appends messages of the partitions in `positions` to `batch` until there is no more `room`,

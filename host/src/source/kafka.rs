@@ -1,6 +1,7 @@
 //! librdkafka as a source: one client per lane reads the partitions assigned to it by hand, and
 //! messages are copied once, into the batch's arena.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -25,6 +26,7 @@ pub struct KafkaSource {
     fetched: FetchedQueue,
     consumer: BaseConsumer<Logged>,
     topic: String,
+    started: BTreeSet<i32>,
 }
 
 impl KafkaSource {
@@ -37,7 +39,7 @@ impl KafkaSource {
             .create_with_context(Logged)
             .map_err(|error| refused(&error))?;
         let fetched = FetchedQueue::of(&consumer, TAKEN_MAX);
-        Ok(Self { fetched, consumer, topic: settings.topic.clone() })
+        Ok(Self { fetched, consumer, topic: settings.topic.clone(), started: BTreeSet::new() })
     }
 
     fn one(&self, partition: i32, offset: Offset) -> TopicPartitionList {
@@ -107,6 +109,8 @@ fn passing(code: RDKafkaErrorCode) -> bool {
 
 impl Source for KafkaSource {
     fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault> {
+        self.stop(partition)?;
+        self.started.insert(partition);
         let list = self.one(partition, Offset::Offset(offset));
         self.consumer.incremental_assign(&list).map_err(|error| {
             Fault::stop("SL-K014", format!("failed to read partition {partition}")).because(error)
@@ -114,6 +118,9 @@ impl Source for KafkaSource {
     }
 
     fn stop(&mut self, partition: i32) -> Result<(), Fault> {
+        if !self.started.remove(&partition) {
+            return Ok(());
+        }
         let list = self.one(partition, Offset::Invalid);
         self.consumer.incremental_unassign(&list).map_err(|error| {
             Fault::stop("SL-K014", format!("failed to leave partition {partition}")).because(error)

@@ -162,7 +162,7 @@ impl ConsumerContext for Rebalances {
         partitions: &mut TopicPartitionList,
     ) {
         let numbers: Vec<i32> = partitions.elements().iter().map(|it| it.partition()).collect();
-        let cooperative = consumer.rebalance_protocol() == RebalanceProtocol::Cooperative;
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         self.brokers_down.store(false, Ordering::Relaxed);
         let answered = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(partitions = ?numbers, "partitions assigned");

@@ -215,6 +215,12 @@ pub fn topic_id<C: ConsumerContext>(
     let Ok(name) = CString::new(topic) else {
         return Err((RDKafkaErrorCode::InvalidTopic, "the name holds a NUL".into()));
     };
+    let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|error| {
+        (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string())
+    })?;
+    let Some(broker) = metadata.brokers().first().map(rdkafka::metadata::MetadataBroker::id) else {
+        return Err((RDKafkaErrorCode::AllBrokersDown, "no broker is known".into()));
+    };
     // SAFETY: all objects are made, used and destroyed here, in pairs; the client outlives the call.
     unsafe {
         let client = consumer.client().native_ptr();
@@ -229,6 +235,13 @@ pub fn topic_id<C: ConsumerContext>(
         sys::rd_kafka_AdminOptions_set_request_timeout(
             options,
             wait.as_millis() as i32,
+            problem.as_mut_ptr(),
+            problem.len(),
+        );
+        // Every broker answers, and not every cluster names a controller that can be asked.
+        sys::rd_kafka_AdminOptions_set_broker(
+            options,
+            broker,
             problem.as_mut_ptr(),
             problem.len(),
         );

@@ -1,0 +1,315 @@
+//! A pipeline from start to stop: the only place that knows all parts of the road and their order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::fault::Fault;
+use crate::plugin::limits::THREAD_STACK_BYTES;
+use crate::plugin::load::{Generation, Loader};
+use crate::plugin::slot::Slot;
+use crate::plugin::watch::{Watch, Watcher};
+use crate::settings::Settings;
+use crate::sink::postgres::Options;
+use crate::sink::table::Plan;
+use crate::sink::{self, Version};
+use crate::source::Room;
+use crate::source::claims::ClaimsThread;
+use crate::source::kafka::KafkaSource;
+use crate::source::member::Member;
+use crate::source::rebalance::{Command, Ownership, Report};
+
+pub mod counters;
+pub mod lane;
+mod store;
+mod work;
+
+use counters::{Counters, Snapshot};
+use lane::{Lane, Parts};
+
+/// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
+/// another one between two batches.
+#[derive(Debug)]
+pub struct Deployed {
+    /// The compiled plugin.
+    pub generation: Arc<Generation>,
+    /// How its outputs are written into the tables.
+    pub plan: Arc<Plan>,
+    /// What lineage says of it.
+    pub version: Arc<Version>,
+}
+
+/// A pipeline at work.
+pub struct Running {
+    name: Arc<str>,
+    counters: Arc<Counters>,
+    lanes: Vec<JoinHandle<()>>,
+    commands: Vec<Sender<Command>>,
+    ends: Receiver<Result<(), Fault>>,
+    end: Sender<Result<(), Fault>>,
+    stopping: Arc<AtomicBool>,
+    member: Membership,
+    watcher: Watcher,
+}
+
+/// Ends a pipeline from elsewhere: a signal handler, another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    commands: Vec<Sender<Command>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Lanes write what they have and end; [`Running::wait`] then returns.
+    pub fn stop(&self) {
+        if !self.stopping.swap(true, Ordering::AcqRel) {
+            for lane in &self.commands {
+                // A lane that has ended needs no telling.
+                let _ = lane.send(Command::Finish);
+            }
+        }
+    }
+}
+
+struct Membership {
+    leave: Arc<AtomicBool>,
+    polling: JoinHandle<()>,
+    claiming: JoinHandle<()>,
+    reports: Sender<Report>,
+}
+
+/// Checks everything, then starts. Nothing moves before plugin, tables, positions and topic were found to
+/// be in order. Blocks; not to be called on a thread of `runtime`.
+///
+/// # Errors
+/// What is wrong with settings, plugin, tables or topic; `SL-P001` and `SL-K002` when Postgres or Kafka
+/// cannot be reached.
+pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
+    let owner = format!("{}-{}", std::process::id(), uuid::Uuid::from_u128(fastrand::u128(..)));
+    let name: Arc<str> = settings.pipeline.name.as_str().into();
+    let options = Options::parse(&settings.sink.url, &name, &owner)?;
+    runtime.block_on(sink::migrate::migrate(&options))?;
+
+    let gate = gate(&settings, &options, runtime);
+    let loader = Loader::new(&name, &settings.plugin);
+    let generation = loader.load_file(&settings.plugin.path)?;
+    let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
+
+    let (reports, reported) = channel();
+    let (commands, obeyed): (Vec<_>, Vec<_>) =
+        (0..settings.pipeline.lanes).map(|_| channel()).unzip();
+    let ownership = Arc::new(Ownership::new(commands.clone(), reports.clone()));
+    let member = Member::new(&settings.source, ownership.clone())?;
+    member.topic_id()?;
+
+    let (end, ends) = channel();
+    let counters = Arc::new(Counters::default());
+    let start = LaneStart { settings: &settings, name: &name, owner: &owner, options: &options, runtime };
+    let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let store = store::PostgresClaims::new(&options, &settings, &owner, runtime.clone());
+    let claims = ClaimsThread::new(
+        member.clone(),
+        ownership,
+        Box::new(store),
+        settings.source.start,
+        name.clone(),
+        reported,
+    );
+    let membership = Membership::join(&member, claims, reports, end.clone())?;
+    let file = settings.plugin.path.clone();
+    let watch = Watch::new(file, loader, slot, generation, gate);
+    let watcher = Watcher::start(watch).expect("the system gives a thread");
+    tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
+    let stopping = Arc::default();
+    Ok(Running { name, counters, lanes, commands, ends, end, stopping, member: membership, watcher })
+}
+
+/// Judges a version of the plugin: its outputs are compared with the tables as they are now.
+fn gate(
+    settings: &Settings,
+    options: &Options,
+    runtime: &tokio::runtime::Handle,
+) -> impl Fn(&Arc<Generation>) -> Result<Deployed, Fault> + Send + 'static {
+    let (tables, options, runtime) = (settings.sink.clone(), options.clone(), runtime.clone());
+    move |generation| {
+        let description = &generation.description;
+        let plan =
+            runtime.block_on(sink::table::read_plan(&options, &description.outputs, &tables))?;
+        let version = Version {
+            digest: generation.digest.clone(),
+            plugin: description.name.clone(),
+            version: description.version.clone(),
+        };
+        Ok(Deployed {
+            generation: generation.clone(),
+            plan: Arc::new(plan),
+            version: Arc::new(version),
+        })
+    }
+}
+
+struct LaneStart<'a> {
+    settings: &'a Settings,
+    name: &'a Arc<str>,
+    owner: &'a str,
+    options: &'a Options,
+    runtime: &'a tokio::runtime::Handle,
+}
+
+impl LaneStart<'_> {
+    fn all(
+        &self,
+        obeyed: Vec<Receiver<Command>>,
+        slot: &Arc<Slot<Deployed>>,
+        reports: &Sender<Report>,
+        counters: &Arc<Counters>,
+        end: &Sender<Result<(), Fault>>,
+    ) -> Result<Vec<JoinHandle<()>>, Fault> {
+        let mut lanes = Vec::new();
+        for (number, commands) in obeyed.into_iter().enumerate() {
+            let parts = Parts {
+                number,
+                source: Box::new(KafkaSource::new(&self.settings.source)?),
+                connect: self.connect(),
+                slot: slot.clone(),
+                commands,
+                reports: reports.clone(),
+                counters: counters.clone(),
+                pipeline: self.name.clone(),
+                topic: self.settings.source.topic.clone(),
+                room: Room {
+                    messages_max: self.settings.batch.max_messages,
+                    bytes_max: self.settings.batch.max_bytes,
+                },
+            };
+            lanes.push(spawn_lane(parts, end.clone()));
+        }
+        Ok(lanes)
+    }
+
+    fn connect(&self) -> Box<dyn Fn(uuid::Uuid) -> sink::postgres::Writer + Send> {
+        let (runtime, options) = (self.runtime.clone(), self.options.clone());
+        let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
+        let topic = self.settings.source.topic.clone();
+        Box::new(move |topic_id| {
+            let (runtime, options) = (runtime.clone(), options.clone());
+            sink::postgres::Writer::start(runtime, options, &pipeline, &topic, topic_id, &owner)
+        })
+    }
+}
+
+/// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
+/// pipeline ends with an error instead.
+fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
+    let name = format!("lane-{}", parts.number);
+    let run = move || {
+        let number = parts.number;
+        let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
+        let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            Err(Fault::stop("SL-X001", format!("lane {number} panicked; its message is in the log")))
+        });
+        // Fails only when nobody waits for the pipeline any more.
+        let _ = end.send(result);
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(THREAD_STACK_BYTES)
+        .spawn(run)
+        .expect("the system gives a thread")
+}
+
+impl Membership {
+    fn join(
+        member: &Arc<Member>,
+        claims: ClaimsThread,
+        reports: Sender<Report>,
+        end: Sender<Result<(), Fault>>,
+    ) -> Result<Self, Fault> {
+        let leave = Arc::new(AtomicBool::new(false));
+        let failed = move |fault| {
+            // Fails only when nobody waits for the pipeline any more.
+            let _ = end.send(Err(fault));
+        };
+        let polling = member.join(leave.clone(), failed)?;
+        let claiming = std::thread::Builder::new()
+            .name("claims".into())
+            .spawn(move || claims.run())
+            .expect("the system gives a thread");
+        Ok(Self { leave, polling, claiming, reports })
+    }
+
+    fn leave(self) {
+        // Both threads may have ended by themselves.
+        let _ = self.reports.send(Report::Finish);
+        let _ = self.claiming.join();
+        self.leave.store(true, Ordering::Release);
+        let _ = self.polling.join();
+    }
+}
+
+impl Running {
+    /// What it has done so far.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A handle that ends it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { commands: self.commands.clone(), stopping: self.stopping.clone() }
+    }
+
+    /// Judges the plugin's file anew, also a version that was refused before.
+    pub fn check_plugin(&self) {
+        self.watcher.check_now();
+    }
+
+    /// Waits until the pipeline has ended, because it was told to or because of a fault that only a person
+    /// can mend; then nothing of it is left running. Positions stand behind the last batch that was written.
+    ///
+    /// # Errors
+    /// The fault of the lane that ended first.
+    pub fn wait(self) -> Result<Snapshot, Fault> {
+        let stopper = self.stopper();
+        drop(self.end);
+        let mut result = Ok(());
+        for ended in 0..self.lanes.len() {
+            let Ok(end) = self.ends.recv() else { break };
+            if let (Ok(()), Err(fault)) = (&result, end) {
+                result = Err(fault);
+                stopper.stop();
+            }
+            tracing::debug!(pipeline = &*self.name, ended, "lane ended");
+        }
+        for lane in self.lanes {
+            // A panic was turned into a fault where it happened.
+            let _ = lane.join();
+        }
+        self.member.leave();
+        let counters = self.counters.snapshot();
+        log_end(&self.name, &counters, result.as_ref().err());
+        result.map(|()| counters)
+    }
+}
+
+fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
+    if let Some(fault) = fault {
+        tracing::error!(pipeline = name, code = fault.code, "pipeline stopped: {}", fault.message);
+    }
+    tracing::info!(
+        pipeline = name,
+        messages = counters.messages,
+        rows = counters.rows,
+        filtered = counters.filtered,
+        rejected = counters.rejected,
+        batches = counters.batches,
+        fenced = counters.fenced,
+        swaps = counters.swaps,
+        "summary"
+    );
+}

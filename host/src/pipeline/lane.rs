@@ -1,0 +1,306 @@
+//! A lane: an OS thread that owns some partitions, one guest instance and one Postgres connection.
+//! It fetches, decodes, calls the plugin and encodes, while the batch before is on its way to Postgres.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::batch::Batch;
+use crate::fault::Fault;
+use crate::pipeline::Deployed;
+use crate::pipeline::counters::Counters;
+use crate::pipeline::work::Worker;
+use crate::plugin::slot::Slot;
+use crate::sink::Receipt;
+use crate::sink::copy::Prepared;
+use crate::sink::postgres::{Writer, Written};
+use crate::sink::table::Plan;
+use crate::source::position::Positions;
+use crate::source::rebalance::{Command, Report};
+use crate::source::{PartitionFault, Room, Source};
+
+/// How long a lane with nothing to do waits for a message before it looks around.
+const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// How long a lane that is gathering waits while a write is under way: the write may end any moment.
+const BUSY_WAIT: Duration = Duration::from_millis(1);
+/// How long a lane that was told to finish may take to write what it has.
+const FINISH_WAIT: Duration = Duration::from_secs(20);
+
+/// What a lane is made of.
+pub struct Parts {
+    /// Its number, for the log.
+    pub number: usize,
+    /// Reads messages.
+    pub source: Box<dyn Source + Send>,
+    /// Makes a connection for the topic's incarnation.
+    pub connect: Box<dyn Fn(Uuid) -> Writer + Send>,
+    /// The version of the plugin in use now.
+    pub slot: Arc<Slot<Deployed>>,
+    /// What it is told.
+    pub commands: Receiver<Command>,
+    /// What it tells.
+    pub reports: Sender<Report>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Name of the pipeline.
+    pub pipeline: Arc<str>,
+    /// Name of the topic.
+    pub topic: String,
+    /// How large a batch may get.
+    pub room: Room,
+}
+
+/// A batch that is encoded and waits for the write before it.
+struct Ready {
+    plan: Arc<Plan>,
+    prepared: Prepared,
+    timestamps: Vec<i64>,
+}
+
+/// A lane at work.
+pub struct Lane {
+    parts: Parts,
+    worker: Worker,
+    positions: Positions,
+    batch: Batch,
+    ready: Option<Ready>,
+    writer: Option<(Uuid, Writer)>,
+    /// Timestamps of the messages in the write that is under way.
+    writing: Vec<i64>,
+    spare: Vec<Prepared>,
+    spare_timestamps: Vec<Vec<i64>>,
+    finishing: bool,
+}
+
+impl Lane {
+    /// Sets up the lane on the thread that will run it.
+    pub fn new(parts: Parts) -> Result<Self, Fault> {
+        let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
+        let batch = Batch::new(&parts.topic);
+        Ok(Self {
+            parts,
+            worker,
+            positions: Positions::default(),
+            batch,
+            ready: None,
+            writer: None,
+            writing: Vec::new(),
+            spare: Vec::new(),
+            spare_timestamps: Vec::new(),
+            finishing: false,
+        })
+    }
+
+    /// Moves messages until told to finish, or until a fault that only a person can mend.
+    pub fn run(&mut self) -> Result<(), Fault> {
+        while !self.finishing {
+            self.obey()?;
+            let wait = self.gather();
+            self.take_receipt(wait)?;
+            if self.should_process() {
+                self.process()?;
+            }
+            self.write();
+        }
+        self.drain(Instant::now() + FINISH_WAIT)
+    }
+
+    fn obey(&mut self) -> Result<(), Fault> {
+        while let Ok(command) = self.parts.commands.try_recv() {
+            match command {
+                Command::Start { claimed, topic_id } => {
+                    self.connect(topic_id)?;
+                    self.parts.source.start(claimed.partition, claimed.next_offset)?;
+                    self.positions.hold(claimed);
+                }
+                Command::Release { partitions, deadline, done } => {
+                    self.release(&partitions, deadline)?;
+                    // Nobody waits for a partition that was lost.
+                    let _ = done.send(());
+                }
+                Command::Finish => self.finishing = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// One connection for all partitions; another incarnation of the topic needs another one.
+    fn connect(&mut self, topic_id: Uuid) -> Result<(), Fault> {
+        if self.writer.as_ref().is_some_and(|(id, _)| *id == topic_id) {
+            return Ok(());
+        }
+        self.drain(Instant::now())?;
+        self.writer = Some((topic_id, (self.parts.connect)(topic_id)));
+        Ok(())
+    }
+
+    /// Takes what the source has. Returns how long to wait for the write that is under way: a full lane
+    /// takes no more messages, so librdkafka's bounded queue fills and it stops fetching, while the
+    /// member's thread goes on polling for the group.
+    fn gather(&mut self) -> Duration {
+        let room = self.parts.room;
+        if room.is_full(&self.batch) && self.ready.is_some() {
+            return IDLE_WAIT;
+        }
+        let wait = match (self.busy(), self.batch.is_empty()) {
+            (false, false) => Duration::ZERO,
+            (false, true) => IDLE_WAIT,
+            (true, _) => BUSY_WAIT,
+        };
+        let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions, wait);
+        for PartitionFault { partition, fault } in faults {
+            self.report(Report::Held { partition, fault });
+        }
+        Duration::ZERO
+    }
+
+    fn should_process(&self) -> bool {
+        let full = self.parts.room.is_full(&self.batch);
+        !self.batch.is_empty() && self.ready.is_none() && (full || !self.busy())
+    }
+
+    fn busy(&self) -> bool {
+        self.writer.as_ref().is_some_and(|(_, writer)| writer.busy())
+    }
+
+    fn process(&mut self) -> Result<(), Fault> {
+        if self.worker.swap(&self.parts.slot)? {
+            Counters::add(&self.parts.counters.swaps, 1);
+        }
+        let ranges = self.positions.close_batch();
+        let spare = self.spare.pop().unwrap_or_default();
+        let (plan, prepared) = self.worker.process(&mut self.batch, ranges, spare)?;
+        let spare = self.spare_timestamps.pop().unwrap_or_default();
+        let timestamps = std::mem::replace(&mut self.batch.timestamps, spare);
+        self.batch.clear();
+        self.ready = Some(Ready { plan, prepared, timestamps });
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
+            return;
+        };
+        if let Some(Ready { plan, prepared, timestamps }) = self.ready.take() {
+            writer.write(plan, prepared);
+            self.spare_timestamps.push(std::mem::replace(&mut self.writing, timestamps));
+        }
+    }
+
+    fn take_receipt(&mut self, wait: Duration) -> Result<(), Fault> {
+        let Some((_, writer)) = &mut self.writer else { return Ok(()) };
+        let written = if wait.is_zero() { writer.poll() } else { writer.wait(wait) };
+        let Some(written) = written else { return Ok(()) };
+        match written {
+            Written::Done { receipt, reuse } => {
+                self.spare.push(reuse);
+                self.count(&receipt);
+                self.positions.commit(&receipt);
+                let next = receipt.ranges().iter().map(|range| (range.partition, range.to));
+                self.report(Report::Committed(next.collect()));
+                Ok(())
+            }
+            Written::Fenced { partitions, reuse } => {
+                self.spare.push(reuse);
+                self.fenced(partitions)
+            }
+            Written::Stopped { fault, .. } => Err(fault),
+        }
+    }
+
+    fn count(&self, receipt: &Receipt) {
+        let counters = &self.parts.counters;
+        for range in receipt.ranges() {
+            Counters::add(&counters.messages, range.messages);
+            Counters::add(&counters.rows, range.rows);
+            Counters::add(&counters.filtered, range.filtered);
+            Counters::add(&counters.rejected, range.rejected);
+        }
+        Counters::add(&counters.batches, 1);
+        counters.latency.record(&self.writing, Timestamp::now().as_microsecond());
+    }
+
+    /// Somebody else has claimed partitions of the batch: nothing of it was written. They are let go of,
+    /// and the others are read again from what is committed.
+    fn fenced(&mut self, partitions: Vec<i32>) -> Result<(), Fault> {
+        Counters::add(&self.parts.counters.fenced, 1);
+        tracing::warn!(
+            pipeline = &*self.parts.pipeline,
+            ?partitions,
+            code = "SL-K020",
+            "batch fenced"
+        );
+        for &partition in &partitions {
+            self.leave(partition)?;
+        }
+        self.report(Report::Fenced(partitions));
+        self.rewind()
+    }
+
+    fn release(&mut self, partitions: &[i32], deadline: Instant) -> Result<(), Fault> {
+        let held: Vec<i32> =
+            partitions.iter().copied().filter(|&it| self.positions.holds(it)).collect();
+        for &partition in &held {
+            // No new messages of it; those gathered are still written.
+            self.parts.source.stop(partition)?;
+        }
+        self.drain(deadline)?;
+        // Once more: a drain that failed has started all partitions again.
+        held.into_iter().try_for_each(|partition| self.leave(partition))
+    }
+
+    fn leave(&mut self, partition: i32) -> Result<(), Fault> {
+        self.positions.forget(partition);
+        self.parts.source.stop(partition)
+    }
+
+    /// Writes what was gathered, as long as `deadline` allows. What is not written then is thrown away
+    /// together with the connection, so that it cannot come through later unseen, and is read again.
+    fn drain(&mut self, deadline: Instant) -> Result<(), Fault> {
+        let mut wait = Duration::ZERO;
+        loop {
+            self.take_receipt(wait)?;
+            if !self.batch.is_empty() && self.ready.is_none() {
+                self.process()?;
+            }
+            self.write();
+            if !self.busy() && self.ready.is_none() && self.batch.is_empty() {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.throw_away();
+            }
+            wait = left.min(IDLE_WAIT);
+        }
+    }
+
+    fn throw_away(&mut self) -> Result<(), Fault> {
+        if let Some((topic_id, writer)) = self.writer.take() {
+            drop(writer);
+            self.writer = Some((topic_id, (self.parts.connect)(topic_id)));
+        }
+        self.rewind()
+    }
+
+    /// Reads all partitions again from what is known to be committed.
+    fn rewind(&mut self) -> Result<(), Fault> {
+        self.batch.clear();
+        if let Some(Ready { prepared, .. }) = self.ready.take() {
+            self.spare.push(prepared);
+        }
+        for (partition, offset) in self.positions.rewind() {
+            self.parts.source.stop(partition)?;
+            self.parts.source.start(partition, offset)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, report: Report) {
+        // Fails only while the pipeline ends, when nobody needs it any more.
+        let _ = self.parts.reports.send(report);
+    }
+}
