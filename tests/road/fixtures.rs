@@ -59,7 +59,8 @@ fn the_checker_reads_real_tables() -> Result<()> {
     database.execute("CREATE SCHEMA sluice")?;
     database.execute(include_str!("../../migrations/V1__sluice.sql"))?;
     database.execute(Readings::TABLE)?;
-    let check = Check::new("p", &Readings { keep: None });
+    let shape = Readings::all();
+    let check = Check::new("p", &shape);
     let before = check.differences(&topic, &database)?;
     assert_eq!(before.len(), 102, "{before:?}");
     write_by_hand(&topic, &database)?;

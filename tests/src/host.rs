@@ -54,7 +54,7 @@ impl Host {
     pub fn wait_for_nth(&self, message: &str, count: usize, limit: Duration) -> Result<Event> {
         let what = format!("{} logs `{message}` {count} times, see {}", self.name, self.log.display());
         self.events.wait(limit, |events| {
-            events.iter().filter(|event| event.message == message).nth(count - 1).cloned()
+            events.iter().filter(|event| event.is(message)).nth(count - 1).cloned()
         })
         .with_context(|| format!("waited {limit:?} in vain until {what}\n{}", self.tail()))
     }
@@ -66,7 +66,7 @@ impl Host {
 
     /// All events `message` so far.
     pub fn events(&self, message: &str) -> Vec<Event> {
-        self.events.all().into_iter().filter(|event| event.message == message).collect()
+        self.events.all().into_iter().filter(|event| event.is(message)).collect()
     }
 
     /// All events so far.

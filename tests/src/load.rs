@@ -87,10 +87,18 @@ impl Load {
         self.flush()
     }
 
-    /// Sends one message as it is, with `truth` as its fate, and waits until it is acknowledged.
-    pub fn send_raw(&mut self, partition: i32, made: &Made) -> Result<()> {
-        self.enqueue(partition, made)?;
+    /// Sends messages as they are, each to its partition, and waits until all are acknowledged.
+    pub fn send_made(&mut self, messages: &[(i32, Made)]) -> Result<()> {
+        messages.iter().try_for_each(|(partition, made)| self.enqueue(*partition, made))?;
         self.flush()
+    }
+
+    /// Counts on from `number` in all partitions: for a topic that was created again, whose rows must differ from
+    /// those of the old one.
+    #[must_use]
+    pub fn counting_from(mut self, number: u64) -> Self {
+        self.next.fill(number);
+        self
     }
 
     /// Messages acknowledged so far.

@@ -82,7 +82,8 @@ fn expected_rows<'a>(fates: &'a BTreeMap<Place, Fate>, table: &str, keep: Keep) 
     }
     let mut by_key: BTreeMap<&str, (Place, &Expected)> = BTreeMap::new();
     for (place, row) in all {
-        if keep == Keep::Last || !by_key.contains_key(row.key.as_str()) {
+        let replaces = by_key.get(row.key.as_str()).is_none_or(|(_, old)| keep == Keep::Last && row.rank >= old.rank);
+        if replaces {
             by_key.insert(&row.key, (place, row));
         }
     }

@@ -25,7 +25,7 @@ pub struct Table {
 pub enum Keep {
     /// All of them.
     All,
-    /// The last by key.
+    /// The last by key; of those that have a rank, the last of the highest.
     Last,
     /// The first by key.
     First,
@@ -40,6 +40,15 @@ pub struct Expected {
     pub key: String,
     /// The row as text.
     pub text: String,
+    /// A row with a lower rank never replaces one with a higher.
+    pub rank: i64,
+}
+
+impl Expected {
+    /// A row of `table` that reads `text`.
+    pub fn new(table: &'static str, text: String) -> Self {
+        Self { table, key: String::new(), text, rank: 0 }
+    }
 }
 
 /// What must have become of a message.
@@ -59,11 +68,15 @@ pub trait Shape: std::fmt::Debug {
     fn fate(&self, message: &Message) -> Fate;
 }
 
-/// Readings as rows: into the table `readings`, and on demand into two more with the same columns.
+/// Readings as rows of the table `readings`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Readings {
-    /// How rows of the one table are kept; keyed by `device_id`.
+    /// How rows are kept, by `device_id`; none where all are.
     pub keep: Option<Keep>,
+    /// Rows are ranked by `measured_at`.
+    pub newer: bool,
+    /// Rows have a column `marker`.
+    pub marked: bool,
 }
 
 const READINGS_TEXT: &str = "concat_ws('|', device_id, to_char(measured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS'), \
@@ -80,9 +93,14 @@ impl Readings {
         seq bigint, power_w float8, voltage_v float8, current_a float8, energy_wh bigint, temperature_c float8, \
         status text)";
 
+    /// All readings, in a table without unique key.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
     /// Readings of which one row a device stays.
     pub fn keyed(keep: Keep) -> Self {
-        Self { keep: Some(keep) }
+        Self { keep: Some(keep), ..Self::default() }
     }
 }
 
@@ -92,7 +110,7 @@ impl Shape for Readings {
             name: "readings",
             text: READINGS_TEXT,
             arrival: self.keep.is_none().then_some("arrival"),
-            marker: "",
+            marker: if self.marked { "marker" } else { "" },
             keep: self.keep.unwrap_or(Keep::All),
         }]
     }
@@ -115,7 +133,9 @@ impl Shape for Readings {
             text("status"),
         ]
         .join("|");
-        Fate::Rows(vec![Expected { table: "readings", key: text("device_id"), text: line }])
+        let measured_at: Option<jiff::Timestamp> = text("measured_at").parse().ok();
+        let rank = measured_at.filter(|_| self.newer).map_or(0, jiff::Timestamp::as_millisecond);
+        Fate::Rows(vec![Expected { table: "readings", key: text("device_id"), text: line, rank }])
     }
 }
 

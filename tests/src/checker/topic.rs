@@ -104,6 +104,16 @@ impl Log {
         self
     }
 
+    /// Without what lies before `starts`, by partition: nobody accounts for that.
+    #[must_use]
+    pub fn starting_at(mut self, starts: &[i64]) -> Self {
+        for (partition, &start) in self.partitions.values_mut().zip(starts) {
+            partition.messages.retain(|message| message.offset >= start);
+            partition.start = start;
+        }
+        self
+    }
+
     fn fill(&mut self, consumer: &BaseConsumer) -> Result<()> {
         let deadline = Instant::now() + READ_MAX;
         while !self.partitions.values().all(PartitionLog::complete) {

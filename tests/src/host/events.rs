@@ -30,6 +30,11 @@ impl Event {
         event
     }
 
+    /// True for an event `message`, with or without details behind a colon.
+    pub fn is(&self, message: &str) -> bool {
+        self.message.strip_prefix(message).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+
     /// The field `name`: of the event or of the span it happened in.
     pub fn field(&self, name: &str) -> Option<&Value> {
         let places = [Some(&self.value), self.value.get("fields"), self.value.get("span")];
@@ -124,14 +129,14 @@ mod tests {
     fn fields_are_found_where_the_log_format_puts_them() {
         for line in [
             r#"{"level":"INFO","message":"partition held","partition":3,"code":"SL-K004"}"#,
-            r#"{"level":"INFO","fields":{"message":"partition held","partition":"3"},"span":{"code":"SL-K004"}}"#,
+            r#"{"level":"INFO","fields":{"message":"partition held: topic is another one","partition":"3"},"span":{"code":"SL-K004"}}"#,
         ] {
             let event = Event::parse(line);
-            assert_eq!(event.message, "partition held");
             assert_eq!(event.level, "INFO");
             assert_eq!(event.number("partition"), Some(3));
             assert_eq!(event.text("code").as_deref(), Some("SL-K004"));
             assert_eq!(event.text("pipeline"), None);
+            assert!(event.is("partition held") && !event.is("partition"));
         }
         assert_eq!(Event::parse("thread panicked").message, "thread panicked");
     }

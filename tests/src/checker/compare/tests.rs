@@ -20,7 +20,7 @@ impl Shape for Plain {
     fn fate(&self, message: &Message) -> Fate {
         let text = String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned();
         match message.truth() {
-            "row" => Fate::Rows(vec![Expected { table: "plain", key: text[..1].to_owned(), text }]),
+            "row" => Fate::Rows(vec![Expected { table: "plain", key: text[..1].to_owned(), text, rank: 0 }]),
             "filtered" => Fate::Rows(vec![]),
             stage => Fate::Letter(stage.to_owned()),
         }
