@@ -1,9 +1,10 @@
 //! A pipeline from start to stop: the only place that knows all parts of the road and their order.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::plugin::limits::THREAD_STACK_BYTES;
@@ -42,33 +43,65 @@ pub struct Deployed {
 
 /// A pipeline at work.
 pub struct Running {
+    control: Control,
+    lanes: Vec<JoinHandle<()>>,
+    ends: Receiver<Result<(), Fault>>,
+    member: Membership,
+}
+
+/// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
+#[derive(Clone)]
+pub struct Control {
     name: Arc<str>,
     counters: Arc<Counters>,
-    lanes: Vec<JoinHandle<()>>,
     commands: Vec<Sender<Command>>,
-    ends: Receiver<Result<(), Fault>>,
-    end: Sender<Result<(), Fault>>,
-    stopping: Arc<AtomicBool>,
-    member: Membership,
-    watcher: Watcher,
+    state: Arc<ControlState>,
+    watcher: Arc<Watcher>,
 }
 
-/// Ends a pipeline from elsewhere: a signal handler, another thread.
-#[derive(Clone)]
-pub struct Stopper {
-    commands: Vec<Sender<Command>>,
-    stopping: Arc<AtomicBool>,
+#[derive(Default)]
+struct ControlState {
+    stopping: AtomicBool,
+    ended: Mutex<bool>,
+    ending: Condvar,
 }
 
-impl Stopper {
+impl Control {
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
     /// Lanes write what they have and end; [`Running::wait`] then returns.
     pub fn stop(&self) {
-        if !self.stopping.swap(true, Ordering::AcqRel) {
+        if !self.state.stopping.swap(true, Ordering::AcqRel) {
             for lane in &self.commands {
                 // A lane that has ended needs no telling.
                 let _ = lane.send(Command::Finish);
             }
         }
+    }
+
+    /// Judges the plugin's file anew, also a version that was refused before.
+    pub fn check_plugin(&self) {
+        self.watcher.check_now();
+    }
+
+    /// Waits at most `wait`; true when the pipeline has ended.
+    pub fn wait_for_end(&self, wait: Duration) -> bool {
+        let ended = self.state.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.state.ending.wait_timeout_while(ended, wait, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn end(&self) {
+        *self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.ending.notify_all();
     }
 }
 
@@ -121,8 +154,9 @@ pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Run
     let watch = Watch::new(file, loader, slot, generation, gate);
     let watcher = Watcher::start(watch).expect("the system gives a thread");
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
-    let stopping = Arc::default();
-    Ok(Running { name, counters, lanes, commands, ends, end, stopping, member: membership, watcher })
+    let (state, watcher) = (Arc::default(), Arc::new(watcher));
+    let control = Control { name, counters, commands, state, watcher };
+    Ok(Running { control, lanes, ends, member: membership })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -249,50 +283,34 @@ impl Membership {
 }
 
 impl Running {
-    /// What it has done so far.
-    pub fn counters(&self) -> Snapshot {
-        self.counters.snapshot()
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// A handle that ends it.
-    pub fn stopper(&self) -> Stopper {
-        Stopper { commands: self.commands.clone(), stopping: self.stopping.clone() }
-    }
-
-    /// Judges the plugin's file anew, also a version that was refused before.
-    pub fn check_plugin(&self) {
-        self.watcher.check_now();
+    /// A handle to it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Waits until the pipeline has ended, because it was told to or because of a fault that only a person
     /// can mend; then nothing of it is left running. Positions stand behind the last batch that was written.
     ///
     /// # Errors
-    /// The fault of the lane that ended first.
+    /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
-        let stopper = self.stopper();
-        drop(self.end);
+        let Self { control, lanes, ends, member } = self;
         let mut result = Ok(());
-        for ended in 0..self.lanes.len() {
-            let Ok(end) = self.ends.recv() else { break };
+        for _ in 0..lanes.len() {
+            let Ok(end) = ends.recv() else { break };
             if let (Ok(()), Err(fault)) = (&result, end) {
                 result = Err(fault);
-                stopper.stop();
+                control.stop();
             }
-            tracing::debug!(pipeline = &*self.name, ended, "lane ended");
         }
-        for lane in self.lanes {
+        for lane in lanes {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
-        self.member.leave();
-        let counters = self.counters.snapshot();
-        log_end(&self.name, &counters, result.as_ref().err());
+        member.leave();
+        let counters = control.counters();
+        log_end(&control.name, &counters, result.as_ref().err());
+        control.end();
         result.map(|()| counters)
     }
 }

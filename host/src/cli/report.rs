@@ -1,0 +1,134 @@
+//! Errors as the operator reads them, once, and the exit code that goes with each.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Format;
+use super::output::plain;
+use crate::fault::{Fault, Remedy};
+use crate::settings::SettingsError;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_REACHABLE: u8 = 3;
+
+/// Prints an error to standard error; answers the exit code.
+pub fn print(error: &anyhow::Error, format: Format) -> ExitCode {
+    let text = match format {
+        Format::Text => text(error),
+        Format::Json => value(error).to_string(),
+    };
+    // Nobody is left to be told when standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{}", plain(&text));
+    ExitCode::from(exit_code(error))
+}
+
+/// An error over several lines, ready for the terminal.
+pub fn text(error: &anyhow::Error) -> String {
+    let (lines, code) = match error.downcast_ref::<SettingsError>() {
+        Some(settings) => (settings.to_string(), Some(settings.code())),
+        None => (chain(error), code(error)),
+    };
+    match code {
+        Some(code) => format!("{lines}\n\nexplain: sluice explain {code}"),
+        None => lines,
+    }
+}
+
+/// The same for programs.
+fn value(error: &anyhow::Error) -> Value {
+    if let Some(settings) = error.downcast_ref::<SettingsError>() {
+        return json!({ "error": { "code": settings.code(), "findings": settings.findings } });
+    }
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    json!({ "error": { "code": code(error), "message": message(error), "causes": causes } })
+}
+
+fn chain(error: &anyhow::Error) -> String {
+    let code = match error.downcast_ref::<Fault>() {
+        Some(fault) => format!(" {}", fault.code),
+        None => String::new(),
+    };
+    let mut text = format!("error{code}: {}", message(error));
+    let mut before = text.clone();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some libraries repeat their cause in their own text.
+        if !before.ends_with(&cause) {
+            text.push_str(&format!("\n  caused by: {cause}"));
+        }
+        before = cause;
+    }
+    text
+}
+
+fn message(error: &anyhow::Error) -> String {
+    error.downcast_ref::<Fault>().map_or_else(|| error.to_string(), |fault| fault.message.clone())
+}
+
+fn fault(error: &anyhow::Error) -> Option<&Fault> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+fn code(error: &anyhow::Error) -> Option<&'static str> {
+    fault(error).map(|fault| fault.code)
+}
+
+/// 2 for wrong usage or settings, 3 for what is not reachable, 1 for all else.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<SettingsError>() {
+        return USAGE;
+    }
+    match fault(error) {
+        Some(fault) if fault.code.starts_with("SL-C") => USAGE,
+        // An outage: a pipeline waits for its end, a command says so.
+        Some(fault) if fault.remedy == Remedy::Retry => NOT_REACHABLE,
+        _ => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    fn io(text: &str) -> std::io::Error {
+        std::io::Error::other(text.to_owned())
+    }
+
+    #[test]
+    fn a_fault_shows_its_code_its_causes_and_where_to_read_more() {
+        let error = anyhow::Error::from(Fault::stop("SL-P003", "failed to write batch").because(io("disk full")));
+        assert_snapshot!(text(&error), @"");
+        assert_eq!(exit_code(&error), 1);
+        assert_snapshot!(value(&error), @"");
+    }
+
+    #[test]
+    fn a_fault_below_other_words_keeps_its_code() {
+        let outage: anyhow::Result<()> = Err(Fault::retry("SL-P001", "connect to db:5432/energy").into());
+        let error = outage.context("read positions").unwrap_err();
+        assert_snapshot!(text(&error), @"");
+        assert_eq!(exit_code(&error), 3);
+    }
+
+    #[test]
+    fn wrong_settings_are_shown_with_their_places() {
+        let settings = Settings::parse("a.toml", "[pipeline", &|_| None).unwrap_err();
+        let error = anyhow::Error::from(settings);
+        assert_snapshot!(text(&error), @"");
+        assert_eq!(exit_code(&error), 2);
+        assert_snapshot!(value(&error), @"");
+    }
+
+    #[test]
+    fn an_error_without_code_is_shown_as_it_is() {
+        let error = anyhow::Error::from(io("no space")).context("write the file");
+        assert_snapshot!(text(&error), @"");
+        assert_eq!(exit_code(&error), 1);
+    }
+}
