@@ -49,7 +49,9 @@ mod tests {
     fn codes_in(folder: &Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.file_stem().is_some_and(|stem| stem == "explain") && !path.ends_with("cli/explain.rs") {
+            if path.file_stem().is_some_and(|stem| stem == "explain")
+                && !path.ends_with("cli/explain.rs")
+            {
                 continue;
             }
             if path.is_dir() {
@@ -66,9 +68,13 @@ mod tests {
     fn every_code_in_use_is_explained_and_every_explained_code_is_in_use() {
         let mut used = BTreeSet::new();
         codes_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
-        let explained: BTreeSet<String> = all().map(|explanation| explanation.code.to_owned()).collect();
+        let explained: BTreeSet<String> =
+            all().map(|explanation| explanation.code.to_owned()).collect();
         let unexplained: Vec<_> = used.difference(&explained).collect();
         let unused: Vec<_> = explained.difference(&used).collect();
-        assert!(unexplained.is_empty() && unused.is_empty(), "unexplained: {unexplained:?}, unused: {unused:?}");
+        assert!(
+            unexplained.is_empty() && unused.is_empty(),
+            "unexplained: {unexplained:?}, unused: {unused:?}"
+        );
     }
 }

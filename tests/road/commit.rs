@@ -23,7 +23,9 @@ fn a_lost_commit_reply_is_resolved_by_reading_the_position() -> Result<()> {
     let mut load = Load::new(&scene.topic, Mix::default())?;
     load.send(1000)?;
     scene.wait_until_drained()?;
-    for (turn, (cut, committed)) in [(Cut::AfterCommit, "true"), (Cut::BeforeCommit, "false")].into_iter().enumerate() {
+    for (turn, (cut, committed)) in
+        [(Cut::AfterCommit, "true"), (Cut::BeforeCommit, "false")].into_iter().enumerate()
+    {
         proxy.arm(cut);
         load.send(1000)?;
         until_true("a connection was cut", SOON, || Ok(!proxy.armed()))?;

@@ -24,9 +24,19 @@ fn what_was_sent_is_read_again_byte_for_byte() -> Result<()> {
                 partition,
                 u64::try_from(number)?,
             );
-            let headers: Vec<_> = made.headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.clone())).collect();
-            assert_eq!((message.offset, message.timestamp_ms), (i64::try_from(number)?, made.timestamp_ms));
-            assert_eq!((&message.key, &message.payload, &message.headers), (&made.key, &made.payload, &headers));
+            let headers: Vec<_> = made
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.clone()))
+                .collect();
+            assert_eq!(
+                (message.offset, message.timestamp_ms),
+                (i64::try_from(number)?, made.timestamp_ms)
+            );
+            assert_eq!(
+                (&message.key, &message.payload, &message.headers),
+                (&made.key, &made.payload, &headers)
+            );
         }
     }
     topic.delete_records(1, 100)?;
@@ -43,7 +53,9 @@ fn what_was_sent_is_read_again_byte_for_byte() -> Result<()> {
 fn a_stream_sends_until_it_is_stopped() -> Result<()> {
     let topic = Topic::create("fixtures_stream", 2)?;
     let stream = Load::new(&topic, Mix::default())?.stream(2000);
-    sluice_tests::wait::until_true("something was sent", sluice_tests::wait::SOON, || Ok(stream.acknowledged() > 500))?;
+    sluice_tests::wait::until_true("something was sent", sluice_tests::wait::SOON, || {
+        Ok(stream.acknowledged() > 500)
+    })?;
     let load = stream.stop()?;
     let ends: i64 = topic.log_ends()?.iter().sum();
     assert_eq!(u64::try_from(ends)?, load.acknowledged());
@@ -83,8 +95,11 @@ fn write_by_hand(topic: &Topic, database: &Database) -> Result<()> {
             database.query(sql, &[&payload])?;
         } else {
             rejected += 1;
-            let (names, values): (Vec<&[u8]>, Vec<Option<&[u8]>>) =
-                message.headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref())).unzip();
+            let (names, values): (Vec<&[u8]>, Vec<Option<&[u8]>>) = message
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_slice(), value.as_deref()))
+                .unzip();
             let sql = "INSERT INTO sluice.dead_letters (pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", \
                        key, payload, header_names, header_values, stage, code, reason, digest) \
                        SELECT 'p', $1, gen_random_uuid(), 0, $2, 'epoch'::timestamptz + $3::bigint * interval '1 ms', \
@@ -92,7 +107,16 @@ fn write_by_hand(topic: &Topic, database: &Database) -> Result<()> {
             let stage = message.truth();
             database.query(
                 sql,
-                &[&topic.name, &message.offset, &message.timestamp_ms, &message.key, &message.payload, &names, &values, &stage],
+                &[
+                    &topic.name,
+                    &message.offset,
+                    &message.timestamp_ms,
+                    &message.key,
+                    &message.payload,
+                    &names,
+                    &values,
+                    &stage,
+                ],
             )?;
         }
     }

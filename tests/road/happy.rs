@@ -67,7 +67,11 @@ fn the_last_or_the_first_row_of_a_key_stays_as_the_mode_says() -> Result<()> {
     for (name, mode, shape) in [
         ("upsert", "upsert", Readings::keyed(Keep::Last)),
         ("ignore", "ignore", Readings::keyed(Keep::First)),
-        ("newer", "upsert\"\nnewer_than = \"measured_at", Readings { newer: true, ..Readings::keyed(Keep::Last) }),
+        (
+            "newer",
+            "upsert\"\nnewer_than = \"measured_at",
+            Readings { newer: true, ..Readings::keyed(Keep::Last) },
+        ),
     ] {
         let scene = Scene::new(name, 3, Readings::KEYED_TABLE)?;
         let mut pipeline = scene.pipeline()?;
@@ -86,8 +90,12 @@ fn the_last_or_the_first_row_of_a_key_stays_as_the_mode_says() -> Result<()> {
 fn send_out_of_order(scene: &Scene, count: usize) -> Result<()> {
     let mut order: Vec<u64> = (0..u64::try_from(count)?).collect();
     fastrand::Rng::with_seed(7).shuffle(&mut order);
-    let messages: Vec<(i32, Made)> =
-        order.iter().flat_map(|number| (0..3).map(|partition| (partition, make(Mix::default(), partition, *number)))).collect();
+    let messages: Vec<(i32, Made)> = order
+        .iter()
+        .flat_map(|number| {
+            (0..3).map(|partition| (partition, make(Mix::default(), partition, *number)))
+        })
+        .collect();
     Load::new(&scene.topic, Mix::default())?.send_made(&messages)
 }
 
@@ -95,10 +103,12 @@ fn send_out_of_order(scene: &Scene, count: usize) -> Result<()> {
 fn one_message_can_become_rows_of_two_tables() -> Result<()> {
     let scene = Scene::new("orders", 4, Orders::TABLES)?;
     let mut pipeline = scene.pipeline_of("orders")?;
-    pipeline.sink_lines = "[sink.tables]\norders = \"orders\"\norder_lines = \"order_lines\"\n".to_owned();
+    pipeline.sink_lines =
+        "[sink.tables]\norders = \"orders\"\norder_lines = \"order_lines\"\n".to_owned();
     let host = scene.start("host", &pipeline)?;
-    let messages: Vec<(i32, Made)> =
-        (0..scaled(40_000)).map(|number| (i32::try_from(number % 4).unwrap_or(0), order(number))).collect();
+    let messages: Vec<(i32, Made)> = (0..scaled(40_000))
+        .map(|number| (i32::try_from(number % 4).unwrap_or(0), order(number)))
+        .collect();
     Load::new(&scene.topic, Mix::default())?.send_made(&messages)?;
     scene.wait_until_drained()?;
     host.drain()?;
@@ -109,7 +119,12 @@ fn one_message_can_become_rows_of_two_tables() -> Result<()> {
 fn order(number: usize) -> Made {
     let (order_id, at) = (format!("o-{:08}", number / 3), "2026-11-22T03:04:05.123Z");
     let lines: Vec<String> = (0..number / 3 % 5)
-        .map(|line| format!(r#"{{"sku":"sku-{number}-{line}","quantity":{},"unit_price":"{line}.25"}}"#, line + 1))
+        .map(|line| {
+            format!(
+                r#"{{"sku":"sku-{number}-{line}","quantity":{},"unit_price":"{line}.25"}}"#,
+                line + 1
+            )
+        })
         .collect();
     let truth = if number % 3 == 0 && lines.is_empty() { "plugin" } else { "row" };
     let payload = match number % 3 {
@@ -117,8 +132,12 @@ fn order(number: usize) -> Made {
             r#"{{"type":"OrderCreated","order_id":"{order_id}","at":"{at}","customer":"c-1","currency":"EUR","lines":[{}]}}"#,
             lines.join(",")
         ),
-        1 => format!(r#"{{"type":"OrderPaid","order_id":"{order_id}","at":"{at}","amount":"39.98"}}"#),
-        _ => format!(r#"{{"type":"OrderShipped","order_id":"{order_id}","at":"{at}","carrier":"dhl"}}"#),
+        1 => format!(
+            r#"{{"type":"OrderPaid","order_id":"{order_id}","at":"{at}","amount":"39.98"}}"#
+        ),
+        _ => format!(
+            r#"{{"type":"OrderShipped","order_id":"{order_id}","at":"{at}","carrier":"dhl"}}"#
+        ),
     };
     Made::raw(truth, &order_id, &payload)
 }
@@ -137,10 +156,22 @@ impl Orders {
 
 impl Shape for Orders {
     fn tables(&self) -> Vec<Table> {
-        let table = |name, text| Table { name, text, arrival: Some("arrival"), marker: "", keep: Keep::All };
+        let table = |name, text| Table {
+            name,
+            text,
+            arrival: Some("arrival"),
+            marker: "",
+            keep: Keep::All,
+        };
         vec![
-            table("orders", "concat_ws('|', order_id, event, customer, currency, round(amount * 100), carrier)"),
-            table("order_lines", "concat_ws('|', order_id, line_no, sku, quantity, round(unit_price * 100))"),
+            table(
+                "orders",
+                "concat_ws('|', order_id, event, customer, currency, round(amount * 100), carrier)",
+            ),
+            table(
+                "order_lines",
+                "concat_ws('|', order_id, line_no, sku, quantity, round(unit_price * 100))",
+            ),
         ]
     }
 
@@ -154,7 +185,9 @@ impl Shape for Orders {
         let lines = event["lines"].as_array().cloned().unwrap_or_default();
         let order = match kind {
             "OrderCreated" => {
-                let cost = |line: &serde_json::Value| line["quantity"].as_i64().unwrap_or(0) * cents(&line["unit_price"]);
+                let cost = |line: &serde_json::Value| {
+                    line["quantity"].as_i64().unwrap_or(0) * cents(&line["unit_price"])
+                };
                 let total: i64 = lines.iter().map(cost).sum();
                 format!("{id}|{kind}|{}|{}|{total}", text("customer"), text("currency"))
             }
@@ -164,7 +197,12 @@ impl Shape for Orders {
         let mut rows = vec![Expected::new("orders", order)];
         for (index, line) in lines.iter().enumerate() {
             let sku = line["sku"].as_str().unwrap_or_default();
-            let text = format!("{id}|{}|{sku}|{}|{}", index + 1, line["quantity"], cents(&line["unit_price"]));
+            let text = format!(
+                "{id}|{}|{sku}|{}|{}",
+                index + 1,
+                line["quantity"],
+                cents(&line["unit_price"])
+            );
             rows.push(Expected::new("order_lines", text));
         }
         Fate::Rows(rows)

@@ -40,7 +40,8 @@ fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
     let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?;
     load.send(100)?;
     let mut files = vec![honest(&scene)?.write(&scene.folder)?];
-    files.extend(CRIMES.iter().map(|crime| write(&scene, crime)).collect::<Result<Vec<PathBuf>>>()?);
+    files
+        .extend(CRIMES.iter().map(|crime| write(&scene, crime)).collect::<Result<Vec<PathBuf>>>()?);
     let host = Host::start("host", &scene.folder, &files)?;
     let mut resident = 0;
     until_true("all criminals are caught", SOON * 2, || {
@@ -56,7 +57,10 @@ fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
     assert_eq!(code, 1);
     let mut texts = BTreeMap::new();
     for event in events.iter().filter(|event| event.is("pipeline stopped")) {
-        texts.insert(event.text("pipeline"), format!("{} {}", event.text("code").unwrap_or_default(), event.message));
+        texts.insert(
+            event.text("pipeline"),
+            format!("{} {}", event.text("code").unwrap_or_default(), event.message),
+        );
     }
     for crime in CRIMES.iter().filter(|crime| **crime != "log-flood") {
         assert_eq!(scene.positions(crime)?[0].unwrap_or(0), 0, "{crime}");
@@ -72,11 +76,13 @@ fn honest(scene: &Scene) -> Result<Pipeline> {
 }
 
 fn write(scene: &Scene, crime: &str) -> Result<PathBuf> {
-    let mut pipeline = Pipeline::new(crime, &scene.topic.name, scene.database.url(), &plugin("hostile")?)?;
+    let mut pipeline =
+        Pipeline::new(crime, &scene.topic.name, scene.database.url(), &plugin("hostile")?)?;
     pipeline.lanes = 1;
     pipeline.sink_lines = "table = \"hostile\"\n".to_owned();
-    pipeline.plugin_lines =
-        format!("timeout = \"1s\"\nmemory_bytes = \"64MiB\"\nsettings = {{ crime = \"{crime}\" }}\n");
+    pipeline.plugin_lines = format!(
+        "timeout = \"1s\"\nmemory_bytes = \"64MiB\"\nsettings = {{ crime = \"{crime}\" }}\n"
+    );
     pipeline.write(&scene.folder)
 }
 

@@ -42,7 +42,12 @@ fn a_silent_postgres_does_not_fill_the_hosts_memory() -> Result<()> {
     }
     proxy.black_hole(false);
     let growth = most.saturating_sub(before);
-    assert!(growth < GROWTH_BYTES_MAX, "grew by {} MiB, allowed are {} MiB", growth / MIB, GROWTH_BYTES_MAX / MIB);
+    assert!(
+        growth < GROWTH_BYTES_MAX,
+        "grew by {} MiB, allowed are {} MiB",
+        growth / MIB,
+        GROWTH_BYTES_MAX / MIB
+    );
     host.wait_for("partitions claimed", SOON)?;
     scene.wait_until_drained()?;
     host.drain()?;

@@ -23,12 +23,20 @@ fn a_server_that_crashes_and_returns_costs_nothing_but_time() -> Result<()> {
     let stream = Load::new(&topic, Mix::default())?.stream(3000);
     for turn in 0..scaled(30) {
         let sent = stream.acknowledged();
-        if turn % 2 == 0 { server.stop_immediate()? } else { server.stop()? }
-        until_true("messages wait for the server", SOON, || Ok(stream.acknowledged() > sent + 2000))?;
+        if turn % 2 == 0 {
+            server.stop_immediate()?
+        } else {
+            server.stop()?
+        }
+        until_true("messages wait for the server", SOON, || {
+            Ok(stream.acknowledged() > sent + 2000)
+        })?;
         server.start_again()?;
         let database = Database::open(server.url_of("outage"))?;
         let rows = database.number("SELECT count(*) FROM readings")?;
-        until_true("rows are written again", SOON, || Ok(database.number("SELECT count(*) FROM readings")? > rows))?;
+        until_true("rows are written again", SOON, || {
+            Ok(database.number("SELECT count(*) FROM readings")? > rows)
+        })?;
     }
     stream.stop()?;
     let database = Database::open(server.url_of("outage"))?;

@@ -27,7 +27,10 @@ fn messages_flow_over_tls_with_scram() -> Result<()> {
     let host = scene.start("host", &secured(scene.pipeline()?, PASSWORD)?)?;
     scene.wait_until_drained()?;
     let events = host.drain()?;
-    assert!(events.iter().all(|event| !event.line.contains(PASSWORD)), "the password is in the log");
+    assert!(
+        events.iter().all(|event| !event.line.contains(PASSWORD)),
+        "the password is in the log"
+    );
     scene.check(&Readings::all())
 }
 
@@ -37,6 +40,9 @@ fn a_wrong_password_ends_the_host_and_is_not_shown() -> Result<()> {
     let host = scene.start("host", &secured(scene.pipeline()?, "wrong-7f3a9")?)?;
     let (code, events) = host.wait(SOON)?;
     assert_eq!(code, 3, "{events:?}");
-    assert!(events.iter().all(|event| !event.line.contains("wrong-7f3a9")), "the password is in the log");
+    assert!(
+        events.iter().all(|event| !event.line.contains("wrong-7f3a9")),
+        "the password is in the log"
+    );
     Ok(())
 }

@@ -25,7 +25,10 @@ fn scene(name: &str) -> Result<Scene> {
 fn markers(database: &Database) -> Result<BTreeMap<String, String>> {
     let mut markers = BTreeMap::new();
     for mark in ["a", "b"] {
-        markers.insert(digest(database, &plugin(&format!("hostile-marker-{mark}"))?)?, mark.to_owned());
+        markers.insert(
+            digest(database, &plugin(&format!("hostile-marker-{mark}"))?)?,
+            mark.to_owned(),
+        );
     }
     Ok(markers)
 }
@@ -52,7 +55,11 @@ fn every_range_has_one_version_however_often_the_plugin_is_replaced() -> Result<
         scene.replace_plugin(&pipeline.plugin, &versions[swap % 2])?;
         let swapped = host.wait_for_nth("plugin swapped", swap + 1, SOON)?;
         let expected = digest(&scene.database, &versions[swap % 2])?;
-        assert!(expected.starts_with(&swapped.text("digest").unwrap_or_default()), "{}", swapped.line);
+        assert!(
+            expected.starts_with(&swapped.text("digest").unwrap_or_default()),
+            "{}",
+            swapped.line
+        );
         std::thread::sleep(Duration::from_millis(fastrand::u64(20..200)));
     }
     stream.stop()?;

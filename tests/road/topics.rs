@@ -68,7 +68,11 @@ fn a_topic_created_again_under_a_running_host_is_noticed() -> Result<()> {
     host.drain()?;
     assert_eq!(scene.positions("recreated_live")?, [Some(100), Some(100)]);
     let new_rows = "SELECT count(*) FROM readings WHERE seq >= 1000";
-    assert_eq!(scene.database.number(new_rows)?, 0, "rows of the new topic under positions of the old");
+    assert_eq!(
+        scene.database.number(new_rows)?,
+        0,
+        "rows of the new topic under positions of the old"
+    );
     Ok(())
 }
 
@@ -105,5 +109,9 @@ fn deleted_messages_that_were_moved_before_are_no_gap() -> Result<()> {
     scene.wait_until_drained()?;
     host.drain()?;
     let log = before.extended_by(Log::read(&scene.topic)?);
-    Check::new("retention_behind", &Readings::all()).passes_with(&log, "retention_behind", &scene.database)
+    Check::new("retention_behind", &Readings::all()).passes_with(
+        &log,
+        "retention_behind",
+        &scene.database,
+    )
 }

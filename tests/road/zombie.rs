@@ -21,8 +21,7 @@ const GATE: &str = "
         BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
     CREATE TRIGGER gate AFTER INSERT ON readings FOR EACH STATEMENT EXECUTE FUNCTION wait_at_gate()";
 
-const WAITING_AT_GATE: &str =
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = \
+const WAITING_AT_GATE: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = \
      (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Closed while this lives.
@@ -35,7 +34,9 @@ impl<'a> Gate<'a> {
     }
 
     fn wait_for_hosts(&self, hosts: i64) -> Result<()> {
-        until_true("a host waits inside of its transaction", SOON, || Ok(self.0.number(WAITING_AT_GATE)? >= hosts))
+        until_true("a host waits inside of its transaction", SOON, || {
+            Ok(self.0.number(WAITING_AT_GATE)? >= hosts)
+        })
     }
 
     fn open(self) -> Result<()> {
@@ -58,7 +59,12 @@ fn start(scene: &Scene, name: &str) -> Result<Host> {
 }
 
 fn fenced(events: &[Event]) -> i64 {
-    events.iter().rev().find_map(|event| event.is("summary").then(|| event.number("fenced"))).flatten().unwrap_or(-1)
+    events
+        .iter()
+        .rev()
+        .find_map(|event| event.is("summary").then(|| event.number("fenced")))
+        .flatten()
+        .unwrap_or(-1)
 }
 
 fn epochs(scene: &Scene) -> Result<i64> {
@@ -66,7 +72,8 @@ fn epochs(scene: &Scene) -> Result<i64> {
 }
 
 #[test]
-fn an_owner_stopped_inside_of_its_transaction_neither_blocks_its_successor_nor_writes_when_it_wakes() -> Result<()> {
+fn an_owner_stopped_inside_of_its_transaction_neither_blocks_its_successor_nor_writes_when_it_wakes()
+-> Result<()> {
     let (scene, mut load) = scene("zombie")?;
     let owner = start(&scene, "owner")?;
     load.send(400)?;

@@ -47,7 +47,12 @@ impl<'a> Check<'a> {
     }
 
     /// The same with a log that was read before, because part of it is gone by now.
-    pub fn differences_to(&self, log: &Log, topic: &str, database: &Database) -> Result<Vec<Difference>> {
+    pub fn differences_to(
+        &self,
+        log: &Log,
+        topic: &str,
+        database: &Database,
+    ) -> Result<Vec<Difference>> {
         let tables = Tables::read(database, self.pipeline, topic, &self.shape.tables())?;
         Ok(compare::compare(log, &tables, self.shape, &self.markers))
     }

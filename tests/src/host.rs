@@ -32,7 +32,11 @@ impl Host {
     pub fn start(name: &str, folder: &Path, files: &[PathBuf]) -> Result<Self> {
         let mut command = child::command(crate::plugins::sluice()?);
         command.arg("run").args(files).args(["--log-format", "json"]);
-        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = child::spawn(command)?;
         let log = folder.join(format!("{name}.log"));
         let stderr = child.stderr.take().context("the host has no stderr")?;
@@ -52,11 +56,13 @@ impl Host {
 
     /// Waits until `message` was logged `count` times, and returns the last of them.
     pub fn wait_for_nth(&self, message: &str, count: usize, limit: Duration) -> Result<Event> {
-        let what = format!("{} logs `{message}` {count} times, see {}", self.name, self.log.display());
-        self.events.wait(limit, |events| {
-            events.iter().filter(|event| event.is(message)).nth(count - 1).cloned()
-        })
-        .with_context(|| format!("waited {limit:?} in vain until {what}\n{}", self.tail()))
+        let what =
+            format!("{} logs `{message}` {count} times, see {}", self.name, self.log.display());
+        self.events
+            .wait(limit, |events| {
+                events.iter().filter(|event| event.is(message)).nth(count - 1).cloned()
+            })
+            .with_context(|| format!("waited {limit:?} in vain until {what}\n{}", self.tail()))
     }
 
     /// Waits until all pipelines of the host have started.
@@ -108,7 +114,13 @@ impl Host {
         let name = self.name.clone();
         let (code, events) = self.terminate()?;
         if code != 0 {
-            let lines: String = events.iter().rev().take(10).rev().map(|event| format!("  {}\n", event.line)).collect();
+            let lines: String = events
+                .iter()
+                .rev()
+                .take(10)
+                .rev()
+                .map(|event| format!("  {}\n", event.line))
+                .collect();
             bail!("{name} ended with {code}\n{lines}");
         }
         Ok(events)
@@ -117,7 +129,8 @@ impl Host {
     /// Waits until the host has ended by itself; returns its exit code and its events.
     pub fn wait(mut self, limit: Duration) -> Result<(i32, Vec<Event>)> {
         let what = format!("{} has ended", self.name);
-        let status = until(&what, limit, || Ok(self.child.try_wait()?)).with_context(|| self.tail())?;
+        let status =
+            until(&what, limit, || Ok(self.child.try_wait()?)).with_context(|| self.tail())?;
         self.events.wait_until_closed(SOON)?;
         let code = status.code().with_context(|| format!("{} ended with {status}", self.name))?;
         Ok((code, self.events.all()))

@@ -67,12 +67,19 @@ impl Broker {
         format_storage(class_path, &properties)?;
         let log = folder.join("log");
         let mut java = crate::child::command("java");
-        java.args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", class_path])
-            .arg("kafka.Kafka")
-            .arg(&properties)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?);
+        java.args([
+            "-Xms256m",
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            class_path,
+        ])
+        .arg("kafka.Kafka")
+        .arg(&properties)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(&log)?);
         let mut process = crate::child::spawn(java)?;
         crate::wait::until("the broker has started", START_MAX, || {
             if let Some(status) = process.try_wait()? {
@@ -136,13 +143,22 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
 fn format_storage(class_path: &str, properties: &Path) -> Result<()> {
     let output = Command::new("java")
         .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", class_path])
-        .args(["kafka.tools.StorageTool", "format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qk", "--config"])
+        .args([
+            "kafka.tools.StorageTool",
+            "format",
+            "--cluster-id",
+            "MkU3OEVBNTcwNTJENDM2Qk",
+            "--config",
+        ])
         .arg(properties)
         .args(["--add-scram", &format!("SCRAM-SHA-256=[name={USER},password={PASSWORD}]")])
         .output()
         .context("run java")?;
     if !output.status.success() {
-        bail!("formatting the broker's storage failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "formatting the broker's storage failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }

@@ -13,3 +13,6 @@ pub mod postgres;
 pub mod proxy;
 pub mod scene;
 pub mod wait;
+
+#[cfg(test)]
+mod tidy;

@@ -55,7 +55,14 @@ impl Load {
         let counts = Arc::new(Counts::default());
         let partitions = usize::try_from(topic.partitions)?;
         let producer = producer(&counts, "none")?;
-        Ok(Self { producer, acknowledged: counts, topic: topic.clone(), mix, next: vec![0; partitions], turn: 0 })
+        Ok(Self {
+            producer,
+            acknowledged: counts,
+            topic: topic.clone(),
+            mix,
+            next: vec![0; partitions],
+            turn: 0,
+        })
     }
 
     /// Compresses what is sent from now on with `codec`.
@@ -160,7 +167,9 @@ impl Load {
             }
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                Err((error, _))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
+                {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err((error, _)) => return Err(error).context("send a message"),
@@ -189,7 +198,11 @@ fn producer(counts: &Arc<Counts>, codec: &str) -> Result<ThreadedProducer<Acknow
 
 impl std::fmt::Debug for Load {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Load").field("topic", &self.topic).field("next", &self.next).finish_non_exhaustive()
+        formatter
+            .debug_struct("Load")
+            .field("topic", &self.topic)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 

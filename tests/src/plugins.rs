@@ -30,7 +30,13 @@ pub fn plugin(name: &str) -> Result<PathBuf> {
 fn build_host() -> Result<PathBuf> {
     let binaries = folders::binaries()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(folders::workspace()).args(["build", "--quiet", "--package", "sluice", "--target-dir"]);
+    cargo.current_dir(folders::workspace()).args([
+        "build",
+        "--quiet",
+        "--package",
+        "sluice",
+        "--target-dir",
+    ]);
     cargo.arg(folders::target()?);
     if binaries.ends_with("release") {
         cargo.arg("--release");
@@ -44,7 +50,10 @@ fn build_host() -> Result<PathBuf> {
 
 fn build_plugins() -> Result<()> {
     let mut build = Command::new(sluice()?);
-    build.args(["plugin", "build"]).current_dir(folders::workspace()).env("CARGO_TARGET_DIR", folders::target()?);
+    build
+        .args(["plugin", "build"])
+        .current_dir(folders::workspace())
+        .env("CARGO_TARGET_DIR", folders::target()?);
     let output = build.output().context("run `sluice plugin build`")?;
     if !output.status.success() {
         bail!("`sluice plugin build` failed: {}", String::from_utf8_lossy(&output.stderr));

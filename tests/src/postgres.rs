@@ -119,10 +119,13 @@ impl Database {
     /// The first column of the first row as text; `None` without a row or with NULL.
     pub fn text(&self, sql: &str) -> Result<Option<String>> {
         let messages = block_on(self.client.simple_query(sql)).with_context(|| sql.to_owned())?;
-        Ok(messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
-            _ => None,
-        }).flatten())
+        Ok(messages
+            .iter()
+            .find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+                _ => None,
+            })
+            .flatten())
     }
 
     /// True when `sql` yields `t`. A table that does not exist yet counts as false.

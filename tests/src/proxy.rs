@@ -52,7 +52,9 @@ impl Proxy {
         let proxy = Self { address, shared: Arc::clone(&shared) };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)) else { continue };
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)) else {
+                    continue;
+                };
                 connect(&shared, client, server);
             }
         });
@@ -121,7 +123,9 @@ impl Shared {
 /// One connection: a thread for each direction.
 fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) {
     let withhold = Arc::new(Mutex::new(false));
-    let (Ok(client_reader), Ok(server_reader)) = (client.try_clone(), server.try_clone()) else { return };
+    let (Ok(client_reader), Ok(server_reader)) = (client.try_clone(), server.try_clone()) else {
+        return;
+    };
     let both = (Arc::clone(shared), Arc::clone(&withhold));
     let (Ok(to_server), Ok(to_client)) = (server.try_clone(), client.try_clone()) else { return };
     std::thread::spawn(move || {
@@ -139,7 +143,12 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) {
 }
 
 /// Ends with an error when the connection is to be cut or has been.
-fn forward_requests(shared: &Shared, withhold: &Mutex<bool>, client: TcpStream, mut server: TcpStream) -> Result<()> {
+fn forward_requests(
+    shared: &Shared,
+    withhold: &Mutex<bool>,
+    client: TcpStream,
+    mut server: TcpStream,
+) -> Result<()> {
     let mut commits = Commits::default();
     let mut frames = Frames::of_client(client);
     while let Some(frame) = frames.next()? {
@@ -147,7 +156,9 @@ fn forward_requests(shared: &Shared, withhold: &Mutex<bool>, client: TcpStream, 
         if commits.is_commit(&frame) {
             match shared.verdict() {
                 Some(Cut::BeforeCommit) => return Ok(()),
-                Some(Cut::AfterCommit) => *withhold.lock().unwrap_or_else(PoisonError::into_inner) = true,
+                Some(Cut::AfterCommit) => {
+                    *withhold.lock().unwrap_or_else(PoisonError::into_inner) = true
+                }
                 None => {}
             }
         }
@@ -156,7 +167,12 @@ fn forward_requests(shared: &Shared, withhold: &Mutex<bool>, client: TcpStream, 
     Ok(())
 }
 
-fn forward_replies(shared: &Shared, withhold: &Mutex<bool>, server: TcpStream, mut client: TcpStream) -> Result<()> {
+fn forward_replies(
+    shared: &Shared,
+    withhold: &Mutex<bool>,
+    server: TcpStream,
+    mut client: TcpStream,
+) -> Result<()> {
     let mut frames = Frames::of_server(server);
     while let Some(frame) = frames.next()? {
         shared.wait_for_passage();

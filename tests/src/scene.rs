@@ -59,7 +59,13 @@ impl Scene {
         let topic = Topic::create(name, partitions)?;
         let database = Database::create(name)?;
         database.execute(table)?;
-        Ok(Self { name: name.to_owned(), topic, database, folder: crate::folders::scratch_for(name)?, _turn: turn })
+        Ok(Self {
+            name: name.to_owned(),
+            topic,
+            database,
+            folder: crate::folders::scratch_for(name)?,
+            _turn: turn,
+        })
     }
 
     /// A scene with twelve partitions and the table `readings` without a unique key.
@@ -107,11 +113,13 @@ impl Scene {
         let behind = || -> Result<Vec<(usize, i64)>> {
             let positions = self.positions(pipeline)?;
             let at = |partition: usize| positions.get(partition).copied().flatten().unwrap_or(-1);
-            let behind = ends.iter().enumerate().map(|(partition, end)| (partition, end - at(partition)));
+            let behind =
+                ends.iter().enumerate().map(|(partition, end)| (partition, end - at(partition)));
             Ok(behind.filter(|(_, lag)| *lag != 0).collect())
         };
-        until_true("the pipeline has drained", DRAIN_MAX, || Ok(behind()?.is_empty()))
-            .with_context(|| format!("partitions behind, and by how much: {:?}", behind().unwrap_or_default()))
+        until_true("the pipeline has drained", DRAIN_MAX, || Ok(behind()?.is_empty())).with_context(
+            || format!("partitions behind, and by how much: {:?}", behind().unwrap_or_default()),
+        )
     }
 
     /// Next offsets by partition; none where the pipeline was never.

@@ -10,7 +10,11 @@ pub const SOON: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks `probe` until it has an answer, at most for `limit`; `what` says what was waited for.
-pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = probe().with_context(|| format!("wait until {what}"))? {
@@ -24,6 +28,10 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<O
 }
 
 /// The same for a plain condition.
-pub fn until_true(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn until_true(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     until(what, limit, || Ok(probe()?.then_some(())))
 }

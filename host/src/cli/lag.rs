@@ -74,12 +74,15 @@ fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
     config.extend(source.properties.clone());
     config.set("bootstrap.servers", &source.brokers);
     let topic = &source.topic;
-    let away = |error| Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error);
-    let client: BaseConsumer = config
-        .create()
-        .map_err(|error| Fault::stop("SL-K001", "librdkafka refuses the settings").because(error))?;
+    let away = |error| {
+        Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
+    };
+    let client: BaseConsumer = config.create().map_err(|error| {
+        Fault::stop("SL-K001", "librdkafka refuses the settings").because(error)
+    })?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
-    let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+    let partitions =
+        metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
     let ends: BTreeMap<i32, Ends> = partitions
         .map(|partition| {
             let ends = client.fetch_watermarks(topic, partition.id(), ANSWER_WAIT).map_err(away)?;
@@ -106,14 +109,20 @@ async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position
         .collect()
 }
 
-fn lag(settings: &Settings, positions: &BTreeMap<i32, Position>, ends: &BTreeMap<i32, Ends>) -> Lag {
+fn lag(
+    settings: &Settings,
+    positions: &BTreeMap<i32, Position>,
+    ends: &BTreeMap<i32, Ends>,
+) -> Lag {
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
     let start = settings.source.start;
     let partitions: Vec<PartitionLag> = numbers
         .into_iter()
-        .map(|partition| partition_lag(partition, positions.get(&partition), ends.get(&partition), start))
+        .map(|partition| {
+            partition_lag(partition, positions.get(&partition), ends.get(&partition), start)
+        })
         .collect();
     Lag {
         pipeline: settings.pipeline.name.clone(),
@@ -123,7 +132,12 @@ fn lag(settings: &Settings, positions: &BTreeMap<i32, Position>, ends: &BTreeMap
     }
 }
 
-fn partition_lag(partition: i32, position: Option<&Position>, ends: Option<&Ends>, start: Start) -> PartitionLag {
+fn partition_lag(
+    partition: i32,
+    position: Option<&Position>,
+    ends: Option<&Ends>,
+    start: Start,
+) -> PartitionLag {
     let next_offset = position.map(|position| position.next_offset);
     let lag = match (next_offset, ends) {
         (Some(next), Some((_, high))) => (high - next).max(0),
@@ -157,17 +171,24 @@ fn show(lag: &Lag) -> String {
     }
     let Lag { pipeline, topic, total, partitions } = lag;
     let mut text = table.render();
-    text.push_str(&format!("\npipeline {pipeline}, topic {topic}: {} messages behind", count(*total)));
+    text.push_str(&format!(
+        "\npipeline {pipeline}, topic {topic}: {} messages behind",
+        count(*total)
+    ));
     for partition in partitions {
         let (Some(next), number) = (partition.next_offset, partition.partition) else { continue };
         match (partition.oldest_offset, partition.end_offset) {
             (Some(low), _) if next < low => {
-                text.push_str(&format!("\npartition {number}: offsets {next} to {low} are gone from the topic"));
+                text.push_str(&format!(
+                    "\npartition {number}: offsets {next} to {low} are gone from the topic"
+                ));
             }
             (_, Some(end)) if next > end => {
                 text.push_str(&format!("\npartition {number}: the topic ends before its position"));
             }
-            (None, None) => text.push_str(&format!("\npartition {number}: the topic no longer has it")),
+            (None, None) => {
+                text.push_str(&format!("\npartition {number}: the topic no longer has it"))
+            }
             _ => {}
         }
     }
@@ -195,9 +216,26 @@ mod tests {
 
     #[test]
     fn each_partition_is_compared_with_its_end() {
-        let positions = BTreeMap::from([(0, position(1_200)), (1, position(10)), (2, position(90)), (9, position(5))]);
+        let positions = BTreeMap::from([
+            (0, position(1_200)),
+            (1, position(10)),
+            (2, position(90)),
+            (9, position(5)),
+        ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @"");
+        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @r"
+    partition  next offset   end    lag  owner   updated
+    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+    1                   10    60     50  host-1  2023-11-14T22:13:20Z
+    2                   90    80      0  host-1  2023-11-14T22:13:20Z
+    3                    -   160     60  -       -
+    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+
+    pipeline energy, topic hems: 8,909 messages behind
+    partition 1: offsets 10 to 50 are gone from the topic
+    partition 2: the topic ends before its position
+    partition 9: the topic no longer has it
+    ");
     }
 
     #[test]

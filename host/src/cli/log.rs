@@ -12,7 +12,7 @@ pub struct Arguments {
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SLUICE_LOG_FORMAT", hide_env = true)]
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn`
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", value_parser = filter)]
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", hide_env_values = true, value_parser = filter)]
     pub log_level: String,
 }
 
@@ -35,7 +35,10 @@ fn filter(text: &str) -> Result<String, String> {
 /// Logs from here on. A second call changes nothing.
 pub fn start(arguments: &Arguments) {
     let filter = EnvFilter::new(&arguments.log_level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     // Somebody logs already when this runs inside of a test; theirs is as good.
     let _ = match arguments.log_format {
         LogFormat::Text => log.with_ansi(colours()).try_init(),

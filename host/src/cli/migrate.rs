@@ -27,7 +27,10 @@ pub fn run(arguments: &Arguments, _format: Format) -> anyhow::Result<()> {
 fn urls(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let mut urls: Vec<String> = match &arguments.url {
         Some(url) => vec![url.clone()],
-        None => Settings::load_all(&arguments.files)?.into_iter().map(|settings| settings.sink.url).collect(),
+        None => Settings::load_all(&arguments.files)?
+            .into_iter()
+            .map(|settings| settings.sink.url)
+            .collect(),
     };
     urls.sort_unstable();
     urls.dedup();

@@ -53,7 +53,13 @@ fn compare_rows(
             };
             if rows.len() > 1 {
                 let count = rows.len();
-                found.push(Difference::DuplicateRow { partition, offset, table: table_name, text, count });
+                found.push(Difference::DuplicateRow {
+                    partition,
+                    offset,
+                    table: table_name,
+                    text,
+                    count,
+                });
             }
             let row = rows[0];
             let before = last_arrival.insert(partition, (row.arrival, offset));
@@ -67,11 +73,16 @@ fn compare_rows(
         }
     }
     let extra = stored.into_values().flatten();
-    found.extend(extra.map(|row| Difference::ExtraRow { table: row.table, text: row.text.clone() }));
+    found
+        .extend(extra.map(|row| Difference::ExtraRow { table: row.table, text: row.text.clone() }));
 }
 
 /// Rows that must be in `table`, in the order of partitions and offsets.
-fn expected_rows<'a>(fates: &'a BTreeMap<Place, Fate>, table: &str, keep: Keep) -> Vec<(Place, &'a Expected)> {
+fn expected_rows<'a>(
+    fates: &'a BTreeMap<Place, Fate>,
+    table: &str,
+    keep: Keep,
+) -> Vec<(Place, &'a Expected)> {
     let all = fates.iter().flat_map(|(place, fate)| match fate {
         Fate::Rows(rows) => rows.iter().map(|row| (*place, row)).collect(),
         Fate::Letter(_) => Vec::new(),
@@ -82,7 +93,9 @@ fn expected_rows<'a>(fates: &'a BTreeMap<Place, Fate>, table: &str, keep: Keep) 
     }
     let mut by_key: BTreeMap<&str, (Place, &Expected)> = BTreeMap::new();
     for (place, row) in all {
-        let replaces = by_key.get(row.key.as_str()).is_none_or(|(_, old)| keep == Keep::Last && row.rank >= old.rank);
+        let replaces = by_key
+            .get(row.key.as_str())
+            .is_none_or(|(_, old)| keep == Keep::Last && row.rank >= old.rank);
         if replaces {
             by_key.insert(&row.key, (place, row));
         }
@@ -103,13 +116,24 @@ fn compare_version(
     let range = ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
     let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
     let digest = range.map(|(_, range)| range.digest.as_str()).unwrap_or_default();
-    let expected = markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
+    let expected =
+        markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
     if row.marker != expected {
-        found.push(Difference::OtherVersion { partition, offset, marker: row.marker.clone(), expected });
+        found.push(Difference::OtherVersion {
+            partition,
+            offset,
+            marker: row.marker.clone(),
+            expected,
+        });
     }
 }
 
-fn compare_letters(fates: &BTreeMap<Place, Fate>, log: &Log, tables: &Tables, found: &mut Vec<Difference>) {
+fn compare_letters(
+    fates: &BTreeMap<Place, Fate>,
+    log: &Log,
+    tables: &Tables,
+    found: &mut Vec<Difference>,
+) {
     let mut stored: BTreeMap<Place, Vec<&Letter>> = BTreeMap::new();
     for letter in &tables.letters {
         stored.entry((letter.partition, letter.offset)).or_default().push(letter);
@@ -140,7 +164,11 @@ fn compare_letter(letter: &Letter, message: &Message, stage: &str, found: &mut V
         ("key", bytes_text(letter.key.as_ref()), bytes_text(message.key.as_ref())),
         ("payload", bytes_text(letter.payload.as_ref()), bytes_text(message.payload.as_ref())),
         ("headers", format!("{:?}", letter.headers), format!("{:?}", message.headers)),
-        ("timestamp", format!("{:?}", letter.timestamp_ms), format!("{:?}", Some(message.timestamp_ms))),
+        (
+            "timestamp",
+            format!("{:?}", letter.timestamp_ms),
+            format!("{:?}", Some(message.timestamp_ms)),
+        ),
         ("stage", letter.stage.clone(), stage.to_owned()),
         ("code, reason and digest are stated", stated.to_string(), "true".to_owned()),
     ];
@@ -170,11 +198,19 @@ fn compare_positions(log: &Log, tables: &Tables, found: &mut Vec<Difference>) {
             Some(_) => {}
         }
     }
-    let extra = tables.positions.iter().filter(|position| !log.partitions.contains_key(&position.partition));
+    let extra = tables
+        .positions
+        .iter()
+        .filter(|position| !log.partitions.contains_key(&position.partition));
     found.extend(extra.map(|position| Difference::ExtraPosition { partition: position.partition }));
 }
 
-fn compare_lineage(fates: &BTreeMap<Place, Fate>, log: &Log, tables: &Tables, found: &mut Vec<Difference>) {
+fn compare_lineage(
+    fates: &BTreeMap<Place, Fate>,
+    log: &Log,
+    tables: &Tables,
+    found: &mut Vec<Difference>,
+) {
     for (&partition, expected) in &log.partitions {
         let topic_id = tables.positions.iter().find(|position| position.partition == partition);
         let topic_id = topic_id.map(|position| position.topic_id.as_str()).unwrap_or_default();
@@ -184,7 +220,11 @@ fn compare_lineage(fates: &BTreeMap<Place, Fate>, log: &Log, tables: &Tables, fo
                 found.push(Difference::LineageGap { partition, from: next, to: range.from });
             }
             if range.from < next || range.to <= range.from {
-                found.push(Difference::LineageOverlap { partition, from: range.from, to: range.to });
+                found.push(Difference::LineageOverlap {
+                    partition,
+                    from: range.from,
+                    to: range.to,
+                });
             }
             if range.topic_id != topic_id {
                 found.push(Difference::LineageOfOtherTopic { partition, from: range.from });
@@ -203,7 +243,9 @@ fn compare_lineage(fates: &BTreeMap<Place, Fate>, log: &Log, tables: &Tables, fo
 
 fn compare_counts(fates: &BTreeMap<Place, Fate>, range: &Lineage, found: &mut Vec<Difference>) {
     let mut expected = [0_i64; 5];
-    for fate in fates.range((range.partition, range.from)..(range.partition, range.to.max(range.from))).map(|(_, fate)| fate)
+    for fate in fates
+        .range((range.partition, range.from)..(range.partition, range.to.max(range.from)))
+        .map(|(_, fate)| fate)
     {
         expected[0] += 1;
         match fate {

@@ -10,22 +10,89 @@ const SHOWN_MAX: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Difference {
-    MissingRow { partition: i32, offset: i64, table: &'static str, text: String },
-    DuplicateRow { partition: i32, offset: i64, table: &'static str, text: String, count: usize },
-    ExtraRow { table: &'static str, text: String },
-    MissingLetter { partition: i32, offset: i64, stage: String },
-    DuplicateLetter { partition: i32, offset: i64, count: usize },
-    ExtraLetter { partition: i32, offset: i64, reason: String },
-    LetterDiffers { partition: i32, offset: i64, what: &'static str, found: String, expected: String },
-    MissingPosition { partition: i32 },
-    ExtraPosition { partition: i32 },
-    PositionDiffers { partition: i32, found: i64, log_end: i64 },
-    LineageGap { partition: i32, from: i64, to: i64 },
-    LineageOverlap { partition: i32, from: i64, to: i64 },
-    LineageOfOtherTopic { partition: i32, from: i64 },
-    CountsDiffer { partition: i32, from: i64, to: i64, found: [i64; 5], expected: [i64; 5] },
-    OutOfOrder { partition: i32, table: &'static str, offset: i64, before: i64 },
-    OtherVersion { partition: i32, offset: i64, marker: String, expected: String },
+    MissingRow {
+        partition: i32,
+        offset: i64,
+        table: &'static str,
+        text: String,
+    },
+    DuplicateRow {
+        partition: i32,
+        offset: i64,
+        table: &'static str,
+        text: String,
+        count: usize,
+    },
+    ExtraRow {
+        table: &'static str,
+        text: String,
+    },
+    MissingLetter {
+        partition: i32,
+        offset: i64,
+        stage: String,
+    },
+    DuplicateLetter {
+        partition: i32,
+        offset: i64,
+        count: usize,
+    },
+    ExtraLetter {
+        partition: i32,
+        offset: i64,
+        reason: String,
+    },
+    LetterDiffers {
+        partition: i32,
+        offset: i64,
+        what: &'static str,
+        found: String,
+        expected: String,
+    },
+    MissingPosition {
+        partition: i32,
+    },
+    ExtraPosition {
+        partition: i32,
+    },
+    PositionDiffers {
+        partition: i32,
+        found: i64,
+        log_end: i64,
+    },
+    LineageGap {
+        partition: i32,
+        from: i64,
+        to: i64,
+    },
+    LineageOverlap {
+        partition: i32,
+        from: i64,
+        to: i64,
+    },
+    LineageOfOtherTopic {
+        partition: i32,
+        from: i64,
+    },
+    CountsDiffer {
+        partition: i32,
+        from: i64,
+        to: i64,
+        found: [i64; 5],
+        expected: [i64; 5],
+    },
+    OutOfOrder {
+        partition: i32,
+        table: &'static str,
+        offset: i64,
+        before: i64,
+    },
+    OtherVersion {
+        partition: i32,
+        offset: i64,
+        marker: String,
+        expected: String,
+    },
 }
 
 impl Difference {
@@ -55,22 +122,33 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MissingRow { partition, offset, table, text } => write!(f, "{partition}:{offset} {table}: {text}"),
+            Self::MissingRow { partition, offset, table, text } => {
+                write!(f, "{partition}:{offset} {table}: {text}")
+            }
             Self::DuplicateRow { partition, offset, table, text, count } => {
                 write!(f, "{partition}:{offset} {table}: {count} times: {text}")
             }
             Self::ExtraRow { table, text } => write!(f, "{table}: {text}"),
-            Self::MissingLetter { partition, offset, stage } => write!(f, "{partition}:{offset} (stage {stage})"),
-            Self::DuplicateLetter { partition, offset, count } => write!(f, "{partition}:{offset} {count} times"),
-            Self::ExtraLetter { partition, offset, reason } => write!(f, "{partition}:{offset} {reason}"),
+            Self::MissingLetter { partition, offset, stage } => {
+                write!(f, "{partition}:{offset} (stage {stage})")
+            }
+            Self::DuplicateLetter { partition, offset, count } => {
+                write!(f, "{partition}:{offset} {count} times")
+            }
+            Self::ExtraLetter { partition, offset, reason } => {
+                write!(f, "{partition}:{offset} {reason}")
+            }
             Self::LetterDiffers { partition, offset, what, found, expected } => {
                 write!(f, "{partition}:{offset} {what}: found {found}, expected {expected}")
             }
-            Self::MissingPosition { partition } | Self::ExtraPosition { partition } => write!(f, "{partition}"),
+            Self::MissingPosition { partition } | Self::ExtraPosition { partition } => {
+                write!(f, "{partition}")
+            }
             Self::PositionDiffers { partition, found, log_end } => {
                 write!(f, "{partition}: position {found}, log ends at {log_end}")
             }
-            Self::LineageGap { partition, from, to } | Self::LineageOverlap { partition, from, to } => {
+            Self::LineageGap { partition, from, to }
+            | Self::LineageOverlap { partition, from, to } => {
                 write!(f, "{partition}:{from}..{to}")
             }
             Self::LineageOfOtherTopic { partition, from } => write!(f, "{partition}:{from}"),

@@ -86,7 +86,12 @@ pub struct Tables {
 
 impl Tables {
     /// Reads all that `pipeline` wrote for `topic` (its last incarnation), in one snapshot.
-    pub fn read(database: &Database, pipeline: &str, topic: &str, tables: &[Table]) -> Result<Self> {
+    pub fn read(
+        database: &Database,
+        pipeline: &str,
+        topic: &str,
+        tables: &[Table],
+    ) -> Result<Self> {
         let database = database.again()?;
         database.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         let mut rows = Vec::new();
@@ -108,7 +113,11 @@ impl Tables {
 fn read_rows(database: &Database, table: &Table) -> Result<Vec<StoredRow>> {
     let arrival = table.arrival.unwrap_or("0::bigint");
     let marker = if table.marker.is_empty() { "''" } else { table.marker };
-    let sql = format!("SELECT {text}, {arrival}, {marker} FROM {name}", text = table.text, name = table.name);
+    let sql = format!(
+        "SELECT {text}, {arrival}, {marker} FROM {name}",
+        text = table.text,
+        name = table.name
+    );
     let rows = database.query(&sql, &[])?;
     let stored = |row: &tokio_postgres::Row| StoredRow {
         table: table.name,
@@ -120,7 +129,8 @@ fn read_rows(database: &Database, table: &Table) -> Result<Vec<StoredRow>> {
 }
 
 /// Restricts to the incarnation of the topic in which the pipeline stands.
-const INCARNATION: &str = "topic_id IN (SELECT topic_id FROM sluice.positions WHERE pipeline = $1 AND topic = $2)";
+const INCARNATION: &str =
+    "topic_id IN (SELECT topic_id FROM sluice.positions WHERE pipeline = $1 AND topic = $2)";
 
 fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Letter>> {
     let sql = format!(
@@ -152,8 +162,11 @@ fn read_positions(database: &Database, pipeline: &str, topic: &str) -> Result<Ve
     let sql = "SELECT partition, next_offset, topic_id::text FROM sluice.positions \
                WHERE pipeline = $1 AND topic = $2 ORDER BY partition";
     let rows = database.query(sql, &[&pipeline, &topic])?;
-    let position =
-        |row: &tokio_postgres::Row| Position { partition: row.get(0), next_offset: row.get(1), topic_id: row.get(2) };
+    let position = |row: &tokio_postgres::Row| Position {
+        partition: row.get(0),
+        next_offset: row.get(1),
+        topic_id: row.get(2),
+    };
     Ok(rows.iter().map(position).collect())
 }
 

@@ -34,7 +34,11 @@ pub struct Message {
 impl Message {
     /// What the load says must become of the message.
     pub fn truth(&self) -> &str {
-        let value = self.headers.iter().find(|(name, _)| name == TRUTH.as_bytes()).and_then(|(_, value)| value.as_deref());
+        let value = self
+            .headers
+            .iter()
+            .find(|(name, _)| name == TRUTH.as_bytes())
+            .and_then(|(_, value)| value.as_deref());
         std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default()
     }
 
@@ -98,7 +102,9 @@ impl Log {
                 messages: Vec::new(),
             });
             let end = known.end;
-            known.messages.extend(later.messages.into_iter().filter(|message| message.offset >= end));
+            known
+                .messages
+                .extend(later.messages.into_iter().filter(|message| message.offset >= end));
             known.end = later.end;
         }
         self
@@ -134,13 +140,17 @@ impl Log {
 
 impl PartitionLog {
     fn complete(&self) -> bool {
-        self.start >= self.end || self.messages.last().is_some_and(|message| message.offset + 1 >= self.end)
+        self.start >= self.end
+            || self.messages.last().is_some_and(|message| message.offset + 1 >= self.end)
     }
 }
 
 fn owned(message: &BorrowedMessage<'_>) -> Message {
     let headers = message.headers().map(|headers| {
-        headers.iter().map(|header| (header.key.as_bytes().to_vec(), header.value.map(<[u8]>::to_vec))).collect()
+        headers
+            .iter()
+            .map(|header| (header.key.as_bytes().to_vec(), header.value.map(<[u8]>::to_vec)))
+            .collect()
     });
     Message {
         partition: message.partition(),

@@ -24,7 +24,8 @@ impl Event {
     /// From one line of the log.
     pub fn parse(line: &str) -> Self {
         let value: Value = serde_json::from_str(line).unwrap_or_default();
-        let mut event = Self { message: String::new(), level: String::new(), line: line.to_owned(), value };
+        let mut event =
+            Self { message: String::new(), level: String::new(), line: line.to_owned(), value };
         event.message = event.text("message").unwrap_or_else(|| line.to_owned());
         event.level = event.text("level").unwrap_or_default();
         event
@@ -32,7 +33,9 @@ impl Event {
 
     /// True for an event `message`, with or without details behind a colon.
     pub fn is(&self, message: &str) -> bool {
-        self.message.strip_prefix(message).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        self.message
+            .strip_prefix(message)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 
     /// The field `name`: of the event or of the span it happened in.
@@ -43,7 +46,8 @@ impl Event {
 
     /// The field `name` as text, whatever its type.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.field(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        self.field(name)
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
     /// The field `name` as a number.
@@ -76,7 +80,9 @@ impl Events {
             while reader.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
                 // A full disk must not stop the host.
                 drop(copy.write_all(&line));
-                collected.change(|state| state.events.push(Event::parse(String::from_utf8_lossy(&line).trim_end())));
+                collected.change(|state| {
+                    state.events.push(Event::parse(String::from_utf8_lossy(&line).trim_end()))
+                });
                 line.clear();
             }
             collected.change(|state| state.closed = true);
@@ -104,7 +110,8 @@ impl Events {
             if state.closed {
                 bail!("the log has ended");
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

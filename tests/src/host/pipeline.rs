@@ -50,7 +50,10 @@ impl Pipeline {
             plugin_lines: String::new(),
             batch_lines: String::new(),
             source_lines: String::new(),
-            properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            properties: properties
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             lanes: 2,
             sink_lines: "table = \"readings\"\n".to_owned(),
         })
@@ -66,13 +69,26 @@ impl Pipeline {
     /// The settings file.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let properties: Vec<String> =
-            self.properties.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+        let properties: Vec<String> = self
+            .properties
+            .iter()
+            .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)))
+            .collect();
         _ = writeln!(text, "[pipeline]\nname = {}\nlanes = {}\n", quoted(&self.name), self.lanes);
-        _ = writeln!(text, "[source]\nbrokers = {}\ntopic = {}", quoted(&self.brokers), quoted(&self.topic));
+        _ = writeln!(
+            text,
+            "[source]\nbrokers = {}\ntopic = {}",
+            quoted(&self.brokers),
+            quoted(&self.topic)
+        );
         _ = writeln!(text, "{}properties = {{ {} }}\n", self.source_lines, properties.join(", "));
         _ = writeln!(text, "[batch]\n{}", self.batch_lines);
-        _ = writeln!(text, "[plugin]\npath = {}\n{}", quoted(&self.plugin.to_string_lossy()), self.plugin_lines);
+        _ = writeln!(
+            text,
+            "[plugin]\npath = {}\n{}",
+            quoted(&self.plugin.to_string_lossy()),
+            self.plugin_lines
+        );
         _ = writeln!(text, "[sink]\nurl = {}\n{}", quoted(&self.url), self.sink_lines);
         text
     }

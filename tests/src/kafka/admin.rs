@@ -65,7 +65,9 @@ impl Topic {
     /// The offset behind the last message, by partition.
     pub fn log_ends(&self) -> Result<Vec<i64>> {
         let consumer = consumer(broker()?)?;
-        (0..self.partitions).map(|partition| Ok(consumer.fetch_watermarks(&self.name, partition, REQUEST_MAX)?.1)).collect()
+        (0..self.partitions)
+            .map(|partition| Ok(consumer.fetch_watermarks(&self.name, partition, REQUEST_MAX)?.1))
+            .collect()
     }
 
     fn wait_for_leaders(&self) -> Result<()> {
@@ -77,7 +79,8 @@ impl Topic {
 
     fn leaders(&self, consumer: &BaseConsumer) -> Result<usize> {
         let metadata = consumer.fetch_metadata(Some(&self.name), REQUEST_MAX)?;
-        let topic = metadata.topics().first().context("the broker does not answer for the topic")?;
+        let topic =
+            metadata.topics().first().context("the broker does not answer for the topic")?;
         Ok(topic.partitions().iter().filter(|partition| partition.leader() >= 0).count())
     }
 }

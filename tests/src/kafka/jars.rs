@@ -40,17 +40,25 @@ fn fetch(folder: &Path) -> Result<()> {
 /// Installs `package` when `program` is missing and we may, else says what to do.
 fn ensure(program: &str, package: &str) -> Result<()> {
     let found = |program: &str| {
-        Command::new(program).arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+        Command::new(program)
+            .arg("--help")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
     };
     if found(program).is_ok() {
         return Ok(());
     }
     eprintln!("installing {package}");
-    let installed = Command::new("apt-get").args(["install", "--yes", package]).stdout(Stdio::null()).status();
+    let installed =
+        Command::new("apt-get").args(["install", "--yes", package]).stdout(Stdio::null()).status();
     if installed.is_ok_and(|status| status.success()) && found(program).is_ok() {
         return Ok(());
     }
-    bail!("`{program}` is needed to run Kafka and could not be installed: install it first (Debian: apt-get install {package})")
+    bail!(
+        "`{program}` is needed to run Kafka and could not be installed: install it first (Debian: apt-get install {package})"
+    )
 }
 
 fn pom() -> String {

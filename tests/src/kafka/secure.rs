@@ -19,7 +19,15 @@ pub(super) fn make_keystore(folder: &Path) -> Result<PathBuf> {
     if !keystore.exists() {
         keytool(
             &keystore,
-            &["-genkeypair", "-keyalg", "EC", "-dname", "CN=localhost", "-ext", "SAN=DNS:localhost,IP:127.0.0.1"],
+            &[
+                "-genkeypair",
+                "-keyalg",
+                "EC",
+                "-dname",
+                "CN=localhost",
+                "-ext",
+                "SAN=DNS:localhost,IP:127.0.0.1",
+            ],
         )?;
     }
     let certificate = folder.join("certificate.pem");
@@ -43,7 +51,15 @@ listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.se
 fn keytool(keystore: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new("keytool")
         .args(arguments)
-        .args(["-alias", "broker", "-storetype", "PKCS12", "-storepass", KEYSTORE_PASSWORD, "-keystore"])
+        .args([
+            "-alias",
+            "broker",
+            "-storetype",
+            "PKCS12",
+            "-storepass",
+            KEYSTORE_PASSWORD,
+            "-keystore",
+        ])
         .arg(keystore)
         .output()
         .context("run keytool, which comes with java")?;

@@ -52,9 +52,11 @@ impl Made {
     }
 
     pub(super) fn owned_headers(&self) -> OwnedHeaders {
-        self.headers.iter().fold(OwnedHeaders::new_with_capacity(self.headers.len()), |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_deref() })
-        })
+        self.headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(self.headers.len()), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_deref() })
+            })
     }
 }
 
@@ -83,7 +85,8 @@ pub fn make(mix: Mix, partition: i32, number: u64) -> Made {
 }
 
 fn reading(device_id: &str, timestamp_ms: i64, number: u64, long: bool) -> serde_json::Value {
-    let measured_at = jiff::Timestamp::from_millisecond(timestamp_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let measured_at =
+        jiff::Timestamp::from_millisecond(timestamp_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     // Quarters print the same in Postgres and in Rust.
     let quarter = |range: u64| (number % range) as f64 / 4.0;
     let status = ["ok", "degraded", "offline"][(number % 3) as usize];
@@ -145,7 +148,10 @@ mod tests {
         let mix = Mix { bad_per_mille: 100, long_per_mille: 50 };
         let made: Vec<Made> = (0..1000).map(|number| make(mix, 3, number)).collect();
         let bad = made.iter().filter(|made| made.headers[0].1.as_deref() != Some(b"row")).count();
-        let long = made.iter().filter(|made| made.payload.as_ref().is_some_and(|payload| payload.len() > 1500)).count();
+        let long = made
+            .iter()
+            .filter(|made| made.payload.as_ref().is_some_and(|payload| payload.len() > 1500))
+            .count();
         assert_eq!((bad, long), (100, 50));
     }
 

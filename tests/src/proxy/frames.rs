@@ -120,7 +120,11 @@ mod tests {
 
     fn frame(kind: u8, body: &[u8]) -> Frame {
         let length = u32::try_from(body.len() + 4).unwrap_or(0).to_be_bytes();
-        let bytes = if kind == 0 { [&length[..], body].concat() } else { [&[kind], &length[..], body].concat() };
+        let bytes = if kind == 0 {
+            [&length[..], body].concat()
+        } else {
+            [&[kind], &length[..], body].concat()
+        };
         Frame { kind, bytes }
     }
 
@@ -139,7 +143,9 @@ mod tests {
     #[test]
     fn a_commit_is_seen_in_both_ways_of_asking_for_it() {
         let mut commits = Commits::default();
-        let mut check = |kind, body: &[u8], expected| assert_eq!(commits.is_commit(&frame(kind, body)), expected, "{body:?}");
+        let mut check = |kind, body: &[u8], expected| {
+            assert_eq!(commits.is_commit(&frame(kind, body)), expected, "{body:?}")
+        };
         check(b'Q', b"BEGIN\0", false);
         check(b'Q', b"commit\0", true);
         check(b'Q', b"UPDATE t SET committed = 1; COMMIT\0", true);

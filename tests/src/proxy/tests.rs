@@ -39,7 +39,11 @@ fn nothing_passes_a_black_hole_until_it_closes() -> Result<()> {
     assert!(!writer.is_finished());
     assert_eq!(direct.number("SELECT count(*) FROM t")?, 0);
     proxy.black_hole(false);
-    until_true("the insert has passed", SOON, || Ok(direct.number("SELECT count(*) FROM t")? == 1))?;
+    until_true(
+        "the insert has passed",
+        SOON,
+        || Ok(direct.number("SELECT count(*) FROM t")? == 1),
+    )?;
     assert!(writer.join().is_ok_and(|result| result.is_ok()));
     Ok(())
 }

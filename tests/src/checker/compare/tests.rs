@@ -18,9 +18,15 @@ impl Shape for Plain {
     }
 
     fn fate(&self, message: &Message) -> Fate {
-        let text = String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned();
+        let text =
+            String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned();
         match message.truth() {
-            "row" => Fate::Rows(vec![Expected { table: "plain", key: text[..1].to_owned(), text, rank: 0 }]),
+            "row" => Fate::Rows(vec![Expected {
+                table: "plain",
+                key: text[..1].to_owned(),
+                text,
+                rank: 0,
+            }]),
             "filtered" => Fate::Rows(vec![]),
             stage => Fate::Letter(stage.to_owned()),
         }
@@ -32,7 +38,10 @@ fn message(partition: i32, offset: i64, truth: &str) -> Message {
         partition,
         offset,
         key: None,
-        payload: Some(format!("{} {partition}:{offset}", if offset % 2 == 0 { 'e' } else { 'o' }).into_bytes()),
+        payload: Some(
+            format!("{} {partition}:{offset}", if offset % 2 == 0 { 'e' } else { 'o' })
+                .into_bytes(),
+        ),
         headers: vec![(b"truth".to_vec(), Some(truth.as_bytes().to_vec())), (b"x".to_vec(), None)],
         timestamp_ms: 7,
     }
@@ -58,10 +67,21 @@ fn tables(log: &Log) -> Tables {
     let mut tables = Tables::default();
     for (&partition, entry) in &log.partitions {
         let topic_id = "t".to_owned();
-        tables.positions.push(Position { partition, next_offset: entry.end, topic_id: topic_id.clone() });
+        tables.positions.push(Position {
+            partition,
+            next_offset: entry.end,
+            topic_id: topic_id.clone(),
+        });
         for (from, to, counts) in [(10, 15, [5, 3, 3, 1, 1]), (15, 20, [5, 4, 4, 0, 1])] {
             let digest = DIGEST.to_owned();
-            tables.lineage.push(Lineage { partition, from, to, topic_id: topic_id.clone(), digest, counts });
+            tables.lineage.push(Lineage {
+                partition,
+                from,
+                to,
+                topic_id: topic_id.clone(),
+                digest,
+                counts,
+            });
         }
         for message in &entry.messages {
             match Plain(Keep::All).fate(message) {
@@ -124,7 +144,10 @@ fn planted_differences_in_rows_are_found() {
 fn planted_differences_in_dead_letters_are_found() {
     check(|_, tables| drop(tables.letters.remove(1)), &["missing dead letter"]);
     check(|_, tables| tables.letters.push(tables.letters[1].clone()), &["duplicate dead letter"]);
-    check(|_, tables| tables.letters[1].offset = 13, &["missing dead letter", "dead letter of a good message"]);
+    check(
+        |_, tables| tables.letters[1].offset = 13,
+        &["missing dead letter", "dead letter of a good message"],
+    );
     let differs = ["dead letter differs from its message"];
     check(|_, tables| tables.letters[1].payload = None, &differs);
     check(|_, tables| tables.letters[1].key = Some(vec![]), &differs);
@@ -137,9 +160,23 @@ fn planted_differences_in_dead_letters_are_found() {
 
 #[test]
 fn planted_differences_in_positions_are_found() {
-    check(|_, tables| tables.positions[1].next_offset = 19, &["position is not the end of the log"]);
-    check(|_, tables| drop(tables.positions.remove(1)), &["missing position", "lineage of another topic", "lineage of another topic"]);
-    check(|_, tables| tables.positions[1].partition = 2, &["missing position", "position of no partition", "lineage of another topic", "lineage of another topic"]);
+    check(
+        |_, tables| tables.positions[1].next_offset = 19,
+        &["position is not the end of the log"],
+    );
+    check(
+        |_, tables| drop(tables.positions.remove(1)),
+        &["missing position", "lineage of another topic", "lineage of another topic"],
+    );
+    check(
+        |_, tables| tables.positions[1].partition = 2,
+        &[
+            "missing position",
+            "position of no partition",
+            "lineage of another topic",
+            "lineage of another topic",
+        ],
+    );
 }
 
 #[test]
@@ -173,7 +210,9 @@ fn of_rows_with_a_key_the_last_or_the_first_must_stay() {
     let log = log();
     for (keep, offsets) in [(Keep::Last, [18, 19]), (Keep::First, [14, 11])] {
         let mut tables = tables(&log);
-        let kept = |row: &StoredRow, partition: i32| offsets.iter().any(|offset| row.text.ends_with(&format!("{partition}:{offset}")));
+        let kept = |row: &StoredRow, partition: i32| {
+            offsets.iter().any(|offset| row.text.ends_with(&format!("{partition}:{offset}")))
+        };
         // Keys are shared by the partitions: the first of partition 0, the last of partition 1.
         let partition = i32::from(keep == Keep::Last);
         tables.rows.retain(|row| kept(row, partition));
