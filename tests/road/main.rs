@@ -1,5 +1,6 @@
 //! The road as a whole: real Kafka, real Postgres, real components, real processes.
 
+mod advice;
 mod commit;
 mod fixtures;
 mod happy;

@@ -5,48 +5,18 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sluice_tests::checker::Readings;
 use sluice_tests::child::Signal;
+use sluice_tests::gate::Gate;
 use sluice_tests::host::{Event, Host};
 use sluice_tests::load::{Load, Mix};
-use sluice_tests::postgres::Database;
 use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until_true};
 
 /// The successor must go on within this time, counted from the moment at which the owner stopped.
 const SUCCESSION_MAX: Duration = Duration::from_secs(10);
 
-/// Lets a test hold hosts inside of their transaction: a write waits behind its COPY as long as the test holds
-/// the advisory lock 1.
-const GATE: &str = "
-    CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
-    CREATE TRIGGER gate AFTER INSERT ON readings FOR EACH STATEMENT EXECUTE FUNCTION wait_at_gate()";
-
-const WAITING_AT_GATE: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = \
-     (SELECT oid FROM pg_database WHERE datname = current_database())";
-
-/// Closed while this lives.
-struct Gate<'a>(&'a Database);
-
-impl<'a> Gate<'a> {
-    fn close(database: &'a Database) -> Result<Self> {
-        database.execute("SELECT pg_advisory_lock(1)")?;
-        Ok(Self(database))
-    }
-
-    fn wait_for_hosts(&self, hosts: i64) -> Result<()> {
-        until_true("a host waits inside of its transaction", SOON, || {
-            Ok(self.0.number(WAITING_AT_GATE)? >= hosts)
-        })
-    }
-
-    fn open(self) -> Result<()> {
-        self.0.execute("SELECT pg_advisory_unlock(1)")
-    }
-}
-
 fn scene(name: &str) -> Result<(Scene, Load)> {
     let scene = Scene::new(name, 4, Readings::TABLE)?;
-    scene.database.execute(GATE)?;
+    Gate::build(&scene.database, "readings")?;
     let load = Load::new(&scene.topic, Mix::default())?;
     Ok((scene, load))
 }
@@ -78,10 +48,9 @@ fn an_owner_stopped_inside_of_its_transaction_neither_blocks_its_successor_nor_w
     let owner = start(&scene, "owner")?;
     load.send(400)?;
     scene.wait_until_drained()?;
-    let gate_keeper = scene.database.again()?;
-    let gate = Gate::close(&gate_keeper)?;
+    let gate = Gate::close(&scene.database)?;
     load.send(400)?;
-    gate.wait_for_hosts(1)?;
+    gate.wait_for(1)?;
     owner.signal(Signal::Stop)?;
     let stopped = Instant::now();
     gate.open()?;
@@ -110,16 +79,15 @@ fn a_claim_alone_stops_an_owner_that_wakes_before_its_successor_wrote() -> Resul
     let owner = start(&scene, "owner")?;
     load.send(400)?;
     scene.wait_until_drained()?;
-    let gate_keeper = scene.database.again()?;
-    let gate = Gate::close(&gate_keeper)?;
+    let gate = Gate::close(&scene.database)?;
     load.send(400)?;
-    gate.wait_for_hosts(1)?;
+    gate.wait_for(1)?;
     owner.signal(Signal::Stop)?;
     let before = epochs(&scene)?;
 
     let successor = start(&scene, "successor")?;
     until_true("the successor has claimed", SOON, || Ok(epochs(&scene)? >= before + 4))?;
-    gate.wait_for_hosts(1)?;
+    gate.wait_for(1)?;
     successor.signal(Signal::Stop)?;
     let positions = scene.positions(&scene.name)?;
     owner.signal(Signal::Continue)?;

@@ -5,6 +5,7 @@ pub mod checker;
 pub mod child;
 pub mod counts;
 pub mod folders;
+pub mod gate;
 pub mod host;
 pub mod kafka;
 pub mod load;

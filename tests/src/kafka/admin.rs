@@ -70,6 +70,19 @@ impl Topic {
             .collect()
     }
 
+    /// Offsets that `group` has committed to the broker, by partition.
+    pub fn committed(&self, group: &str) -> Result<Vec<Option<i64>>> {
+        let consumer: BaseConsumer = broker()?.client().set("group.id", group).create()?;
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_range(&self.name, 0, self.partitions - 1);
+        let committed = consumer.committed_offsets(wanted, REQUEST_MAX)?;
+        Ok(committed
+            .elements()
+            .iter()
+            .map(|element| element.offset().to_raw().filter(|offset| *offset >= 0))
+            .collect())
+    }
+
     fn wait_for_leaders(&self) -> Result<()> {
         let consumer = consumer(broker()?)?;
         until("all partitions have a leader", SOON, || {
