@@ -285,11 +285,32 @@ impl Column {
         }
     }
 
+    /// Forgets all rows from `rows` on.
+    pub fn truncate(&mut self, rows: usize) {
+        self.nulls.truncate(rows);
+        match &mut self.values {
+            Values::Boolean(values) => values.truncate(rows),
+            Values::Int64(values) | Values::Timestamp(values) => values.truncate(rows),
+            Values::Float64(values) => values.truncate(rows),
+            Values::Text(spans) | Values::Bytes(spans) | Values::Json(spans) => {
+                truncate(&mut spans.data, &mut spans.ends, rows);
+            }
+            Values::Int64List(lists) => truncate(&mut lists.items, &mut lists.ends, rows),
+            Values::Float64List(lists) => truncate(&mut lists.items, &mut lists.ends, rows),
+        }
+    }
+
     /// Marks that the value appended last, at `index`, is there; a no-op while no value is missing.
     #[inline]
     pub fn mark_present(&mut self, index: usize) {
         mark(&mut self.nulls, index, false);
     }
+}
+
+/// Also forgets items that no end closes yet.
+fn truncate<T>(items: &mut Vec<T>, ends: &mut Vec<u32>, rows: usize) {
+    ends.truncate(rows);
+    items.truncate(ends.last().map_or(0, |end| *end as usize));
 }
 
 #[inline]

@@ -4,11 +4,13 @@ mod kafka;
 mod plugin;
 mod postgres;
 mod settings;
+mod simulate;
 
 /// What is to be known about a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
-    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres), then three digits.
+    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
+    /// S simulate and demo), then three digits.
     pub code: &'static str,
     /// One line, lower case.
     pub title: &'static str,
@@ -20,7 +22,9 @@ pub struct Explanation {
 
 /// All explanations, by code.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES].into_iter().flatten()
+    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES]
+        .into_iter()
+        .flatten()
 }
 
 /// The explanation of `code`, in any case.

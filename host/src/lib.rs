@@ -3,6 +3,8 @@
 
 pub mod settings;
 
+pub mod pipeline;
+
 pub mod source;
 
 pub mod columns;
@@ -24,6 +26,8 @@ pub mod fault;
 pub mod explain;
 
 pub mod shutdown;
+
+pub mod progress;
 
 pub mod simulate;
 

@@ -119,9 +119,10 @@ struct Membership {
 /// What is wrong with settings, plugin, tables or topic; `SL-P001` and `SL-K002` when Postgres or Kafka
 /// cannot be reached.
 pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
-    let owner = format!("{}-{}", std::process::id(), uuid::Uuid::from_u128(fastrand::u128(..)));
+    // Short, because Postgres cuts the name of a session at 63 bytes.
+    let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
-    let options = Options::parse(&settings.sink.url, &name, &owner)?;
+    let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
     runtime.block_on(sink::migrate::migrate(&options))?;
 
     let gate = gate(&settings, &options, runtime);
@@ -169,7 +170,10 @@ fn gate(
     move |generation| {
         let description = &generation.description;
         let plan =
-            runtime.block_on(sink::table::read_plan(&options, &description.outputs, &tables))?;
+            runtime.block_on(async {
+                let session = options.connect().await?;
+                sink::table::plan(&session, &description.outputs, &tables).await
+            })?;
         let version = Version {
             digest: generation.digest.clone(),
             plugin: description.name.clone(),
@@ -227,8 +231,7 @@ impl LaneStart<'_> {
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
         Box::new(move |topic_id| {
-            let (runtime, options) = (runtime.clone(), options.clone());
-            sink::postgres::Writer::start(runtime, options, &pipeline, &topic, topic_id, &owner)
+            sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
         })
     }
 }

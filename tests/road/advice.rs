@@ -22,7 +22,7 @@ fn the_group_is_told_what_postgres_has_and_never_more() -> Result<()> {
     scene.wait_until_drained()?;
     let gate = Gate::close(&scene.database)?;
     load.send(300)?;
-    gate.wait_for(1)?;
+    gate.wait_for_session(&[])?;
     let start = Instant::now();
     while start.elapsed() < WATCH {
         // Asked first, so that what Postgres gets in between cannot hide an offset that was ahead.

@@ -50,7 +50,7 @@ fn an_owner_stopped_inside_of_its_transaction_neither_blocks_its_successor_nor_w
     scene.wait_until_drained()?;
     let gate = Gate::close(&scene.database)?;
     load.send(400)?;
-    gate.wait_for(1)?;
+    gate.wait_for_session(&[])?;
     owner.signal(Signal::Stop)?;
     let stopped = Instant::now();
     gate.open()?;
@@ -81,13 +81,13 @@ fn a_claim_alone_stops_an_owner_that_wakes_before_its_successor_wrote() -> Resul
     scene.wait_until_drained()?;
     let gate = Gate::close(&scene.database)?;
     load.send(400)?;
-    gate.wait_for(1)?;
+    let of_owner = gate.wait_for_session(&[])?;
     owner.signal(Signal::Stop)?;
     let before = epochs(&scene)?;
 
     let successor = start(&scene, "successor")?;
     until_true("the successor has claimed", SOON, || Ok(epochs(&scene)? >= before + 4))?;
-    gate.wait_for(1)?;
+    gate.wait_for_session(&of_owner)?;
     successor.signal(Signal::Stop)?;
     let positions = scene.positions(&scene.name)?;
     owner.signal(Signal::Continue)?;

@@ -4,9 +4,9 @@
 use anyhow::Result;
 
 use crate::postgres::Database;
-use crate::wait::{SOON, until_true};
+use crate::wait::{SOON, until};
 
-const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+const WAITING: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// Closed as long as it lives.
@@ -32,10 +32,12 @@ impl Gate {
         Ok(Self { keeper })
     }
 
-    /// Waits until `hosts` sessions wait inside of their transactions.
-    pub fn wait_for(&self, hosts: i64) -> Result<()> {
-        until_true("a host waits inside of its transaction", SOON, || {
-            Ok(self.keeper.number(WAITING)? >= hosts)
+    /// Waits until a session waits inside of its transaction that is not one of `known`; returns all that do.
+    pub fn wait_for_session(&self, known: &[i32]) -> Result<Vec<i32>> {
+        until("a host waits inside of its transaction", SOON, || {
+            let rows = self.keeper.query(WAITING, &[])?;
+            let waiting: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+            Ok(waiting.iter().any(|pid| !known.contains(pid)).then_some(waiting))
         })
     }
 

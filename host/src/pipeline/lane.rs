@@ -14,8 +14,7 @@ use crate::pipeline::Deployed;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
-use crate::sink::Receipt;
-use crate::sink::copy::Prepared;
+use crate::sink::{Prepared, Receipt};
 use crate::sink::postgres::{Writer, Written};
 use crate::sink::table::Plan;
 use crate::source::position::Positions;
@@ -230,7 +229,7 @@ impl Lane {
         tracing::warn!(
             pipeline = &*self.parts.pipeline,
             ?partitions,
-            code = "SL-K020",
+            code = "SL-P016",
             "batch fenced"
         );
         for &partition in &partitions {

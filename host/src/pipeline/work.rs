@@ -11,9 +11,8 @@ use crate::plugin::engine::prepare_thread;
 use crate::plugin::instance::{Context, Instance};
 use crate::plugin::slot::Slot;
 use crate::rows::{Decoded, Rejection};
-use crate::sink::copy::Prepared;
 use crate::sink::table::Plan;
-use crate::sink::{Delivery, Range};
+use crate::sink::{Delivery, Prepared, Range};
 
 /// One version of the plugin at work in one lane, and the columns it fills again and again.
 pub struct Worker {

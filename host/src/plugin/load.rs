@@ -95,6 +95,13 @@ impl Loader {
         self
     }
 
+    /// The same loader, whose instances live as `isolation` says.
+    #[must_use]
+    pub fn with_isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
     /// Loads the component in `file`.
     pub fn load_file(&self, file: &Path) -> Result<Arc<Generation>, PluginFault> {
         self.load(&self.read(file)?)
@@ -115,7 +122,7 @@ impl Loader {
         self.check_size(bytes.len())?;
         check_header(bytes)?;
         let digest = digest_of(bytes);
-        let component = self.compile(bytes, &digest)?;
+        let component = self.compiled(bytes, &digest)?;
         contract::check(&component.component_type(), engine())?;
         let imports = contract::imports(&component.component_type(), engine());
         let pre = link(&component)?;
@@ -146,13 +153,12 @@ impl Loader {
         describe::checked(description, &self.limits)
     }
 
-    fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, PluginFault> {
+    fn compiled(&self, bytes: &[u8], digest: &str) -> Result<Component, PluginFault> {
         let cached = self.cache.as_ref().and_then(|cache| cache.find(engine(), digest));
         if let Some(component) = cached {
             return Ok(component);
         }
-        let component = Component::from_binary(engine(), bytes)
-            .map_err(|error| PluginFault::Compile(on_one_line(&error)))?;
+        let component = compile(bytes)?;
         if let Some(cache) = &self.cache
             && let Err(error) = cache.store(digest, &component)
         {
@@ -165,6 +171,18 @@ impl Loader {
         let max = self.limits.component_bytes_max;
         if bytes > max { Err(PluginFault::TooBig { bytes, max }) } else { Ok(()) }
     }
+}
+
+/// Names of a component's imports, whatever else may be wrong with it.
+pub(crate) fn imports_of(bytes: &[u8]) -> Result<Vec<String>, PluginFault> {
+    check_header(bytes)?;
+    let component = compile(bytes)?;
+    Ok(contract::imports(&component.component_type(), engine()))
+}
+
+fn compile(bytes: &[u8]) -> Result<Component, PluginFault> {
+    Component::from_binary(engine(), bytes)
+        .map_err(|error| PluginFault::Compile(on_one_line(&error)))
 }
 
 /// Says what a file is that is not a component, better than a parser could.

@@ -1,0 +1,478 @@
+//! A strict walk over one JSON document that notes where wanted values lie.
+//! Accepts what `serde_json` accepts, its limit on nesting included; knows nothing of kinds and columns.
+
+use super::pointer::Tree;
+
+/// Objects and arrays within each other, at most; the limit of `serde_json`.
+const DEPTH_MAX: u32 = 127;
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// There is none.
+    Absent,
+    Null,
+    False,
+    True,
+    /// A number without fraction and exponent.
+    Integer,
+    /// Any other number.
+    Number,
+    /// A string without escapes.
+    Text,
+    /// A string with escapes.
+    EscapedText,
+    Array,
+    Object,
+}
+
+/// Where a value lies in the payload, quotes and brackets included.
+#[derive(Debug, Clone, Copy)]
+pub struct Token {
+    pub shape: Shape,
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Token {
+    /// No value.
+    pub const ABSENT: Self = Self { shape: Shape::Absent, start: 0, end: 0 };
+
+    /// The value's bytes.
+    #[inline]
+    pub fn of(self, payload: &[u8]) -> &[u8] {
+        &payload[self.start as usize..self.end as usize]
+    }
+
+    /// A string's bytes between the quotes.
+    #[inline]
+    pub fn unquoted(self, payload: &[u8]) -> &[u8] {
+        &payload[self.start as usize + 1..self.end as usize - 1]
+    }
+}
+
+/// Where a document ceases to be JSON.
+#[derive(Debug)]
+pub struct Malformed {
+    /// Bytes before it.
+    pub at: usize,
+    /// What belongs there.
+    pub expected: &'static str,
+}
+
+/// A place in a payload, which is UTF-8.
+pub struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    depth: u32,
+}
+
+/// What a walk is after.
+struct Search<'a> {
+    tree: &'a Tree,
+    found: &'a mut [Token],
+    name: &'a mut Vec<u8>,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the first byte.
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// Walks the whole document and notes the values that `tree` names in `found`, by slot.
+    /// Of members with the same name the last one counts. `name` is room for unescaped names.
+    pub fn document(
+        mut self,
+        tree: &Tree,
+        found: &mut [Token],
+        name: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        self.search(0, &mut Search { tree, found, name })?;
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.expected("the end")),
+        }
+    }
+
+    /// At the first item of the array `token`.
+    pub fn items_of(payload: &'a [u8], token: Token) -> Self {
+        Self { text: &payload[..token.end as usize], at: token.start as usize + 1, depth: 1 }
+    }
+
+    /// The next item of an array that was walked before; `None` behind the last one.
+    #[inline]
+    pub fn next_item(&mut self) -> Option<Token> {
+        match self.peek()? {
+            b']' => return None,
+            b',' => self.at += 1,
+            _ => {}
+        }
+        self.value().ok()
+    }
+
+    /// Walks a value of which `node` wants something.
+    fn search(&mut self, node: usize, search: &mut Search<'_>) -> Result<(), Malformed> {
+        let wanted = search.tree.node(node);
+        let token = match self.peek() {
+            Some(b'{') if !wanted.children.is_empty() => self.search_object(node, search)?,
+            Some(b'[') if !wanted.children.is_empty() => self.search_array(node, search)?,
+            _ => self.value()?,
+        };
+        if let Some(slot) = wanted.slot {
+            search.found[slot] = token;
+        }
+        Ok(())
+    }
+
+    fn search_object(&mut self, node: usize, search: &mut Search<'_>) -> Result<Token, Malformed> {
+        let start = self.enter()?;
+        let tree = search.tree;
+        let children = &tree.node(node).children;
+        // Members tend to come in the order of the fields.
+        let mut likely = 0;
+        if !self.leave_empty(b'}') {
+            loop {
+                let name = self.member_name()?;
+                let name = unescaped(self.text, name, search.name);
+                let position = (likely..children.len())
+                    .chain(0..likely)
+                    .find(|position| children[*position].name.as_bytes() == name);
+                if let Some(position) = position {
+                    likely = position + 1;
+                    self.search_child(children[position].node, search)?;
+                } else {
+                    self.skip()?;
+                }
+                if self.leave(b'}', "`,` or `}`")? {
+                    break;
+                }
+            }
+        }
+        Ok(self.token(Shape::Object, start))
+    }
+
+    fn search_array(&mut self, node: usize, search: &mut Search<'_>) -> Result<Token, Malformed> {
+        let start = self.enter()?;
+        let tree = search.tree;
+        let mut index = 0;
+        if !self.leave_empty(b']') {
+            loop {
+                let mut children = tree.node(node).children.iter();
+                match children.find(|child| child.index == Some(index)) {
+                    Some(child) => self.search_child(child.node, search)?,
+                    None => self.skip()?,
+                }
+                index += 1;
+                if self.leave(b']', "`,` or `]`")? {
+                    break;
+                }
+            }
+        }
+        Ok(self.token(Shape::Array, start))
+    }
+
+    fn search_child(&mut self, node: usize, search: &mut Search<'_>) -> Result<(), Malformed> {
+        // A second member of the same name replaces all of the first one, not only what it has too.
+        if !search.tree.node(node).children.is_empty() {
+            search.tree.each_slot(node, &mut |slot| search.found[slot] = Token::ABSENT);
+        }
+        self.search(node, search)
+    }
+
+    /// Walks a value of which nothing inside is wanted.
+    fn value(&mut self) -> Result<Token, Malformed> {
+        let first = self.peek();
+        let start = self.at;
+        let shape = match first {
+            Some(b'"') => self.string()?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b'{') => self.object()?,
+            Some(b'[') => self.array()?,
+            Some(b't') => self.word(b"true", Shape::True)?,
+            Some(b'f') => self.word(b"false", Shape::False)?,
+            Some(b'n') => self.word(b"null", Shape::Null)?,
+            _ => return Err(self.expected("a value")),
+        };
+        Ok(self.token(shape, start))
+    }
+
+    fn skip(&mut self) -> Result<(), Malformed> {
+        self.value().map(|_| ())
+    }
+
+    fn object(&mut self) -> Result<Shape, Malformed> {
+        self.enter()?;
+        if !self.leave_empty(b'}') {
+            loop {
+                self.member_name()?;
+                self.value()?;
+                if self.leave(b'}', "`,` or `}`")? {
+                    break;
+                }
+            }
+        }
+        Ok(Shape::Object)
+    }
+
+    fn array(&mut self) -> Result<Shape, Malformed> {
+        self.enter()?;
+        if !self.leave_empty(b']') {
+            loop {
+                self.value()?;
+                if self.leave(b']', "`,` or `]`")? {
+                    break;
+                }
+            }
+        }
+        Ok(Shape::Array)
+    }
+
+    /// Steps over a member's name and its colon.
+    #[inline]
+    fn member_name(&mut self) -> Result<Token, Malformed> {
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a name in quotes"));
+        }
+        let start = self.at;
+        let shape = self.string()?;
+        let name = self.token(shape, start);
+        if self.peek() != Some(b':') {
+            return Err(self.expected("`:`"));
+        }
+        self.at += 1;
+        Ok(name)
+    }
+
+    /// Steps over an opening bracket and returns where it stands.
+    #[inline]
+    fn enter(&mut self) -> Result<usize, Malformed> {
+        if self.depth == DEPTH_MAX {
+            return Err(self.expected("no more than 127 levels of nesting"));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(self.at - 1)
+    }
+
+    /// Steps over `bracket` when it follows at once.
+    #[inline]
+    fn leave_empty(&mut self, bracket: u8) -> bool {
+        let empty = self.peek() == Some(bracket);
+        if empty {
+            self.depth -= 1;
+            self.at += 1;
+        }
+        empty
+    }
+
+    /// Steps over a comma, or over `bracket` and returns true.
+    #[inline]
+    fn leave(&mut self, bracket: u8, expected: &'static str) -> Result<bool, Malformed> {
+        let next = self.peek();
+        if next != Some(b',') && next != Some(bracket) {
+            return Err(self.expected(expected));
+        }
+        self.at += 1;
+        let left = next == Some(bracket);
+        self.depth -= u32::from(left);
+        Ok(left)
+    }
+
+    fn word(&mut self, word: &[u8], shape: Shape) -> Result<Shape, Malformed> {
+        if !self.text[self.at..].starts_with(word) {
+            return Err(self.expected("a value"));
+        }
+        self.at += word.len();
+        Ok(shape)
+    }
+
+    fn number(&mut self) -> Result<Shape, Malformed> {
+        if self.text[self.at] == b'-' {
+            self.at += 1;
+        }
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+            if self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+                return Err(self.expected("no digit after a leading zero"));
+            }
+        } else {
+            self.digits()?;
+        }
+        let mut shape = Shape::Integer;
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+            shape = Shape::Number;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.digits()?;
+            shape = Shape::Number;
+        }
+        Ok(shape)
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), Malformed> {
+        let start = self.at;
+        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.expected("a digit")) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn string(&mut self) -> Result<Shape, Malformed> {
+        self.at += 1;
+        let mut shape = Shape::Text;
+        loop {
+            self.at = special(self.text, self.at);
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(shape);
+                }
+                Some(b'\\') => {
+                    shape = Shape::EscapedText;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.expected("no control character in a string")),
+                None => return Err(self.expected("the end of the string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Malformed> {
+        self.at += 1;
+        match self.byte() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                match self.hex()? {
+                    0xDC00..=0xDFFF => return Err(self.expected("a leading surrogate first")),
+                    0xD800..=0xDBFF => self.trailing_surrogate()?,
+                    _ => {}
+                }
+            }
+            _ => return Err(self.expected("an escape that JSON knows")),
+        }
+        Ok(())
+    }
+
+    fn trailing_surrogate(&mut self) -> Result<(), Malformed> {
+        if self.text[self.at..].starts_with(br"\u") {
+            self.at += 2;
+            if let 0xDC00..=0xDFFF = self.hex()? {
+                return Ok(());
+            }
+        }
+        Err(self.expected("a trailing surrogate"))
+    }
+
+    fn hex(&mut self) -> Result<u32, Malformed> {
+        let digits = self.text.get(self.at..self.at + 4).and_then(hex);
+        let value = digits.ok_or_else(|| self.expected("four hexadecimal digits"))?;
+        self.at += 4;
+        Ok(value)
+    }
+
+    /// The next byte that is no white space.
+    #[inline]
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(byte) = self.byte() {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    #[inline]
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    #[inline]
+    fn token(&self, shape: Shape, start: usize) -> Token {
+        Token { shape, start: start as u32, end: self.at as u32 }
+    }
+
+    #[cold]
+    fn expected(&self, expected: &'static str) -> Malformed {
+        Malformed { at: self.at, expected }
+    }
+}
+
+/// Value of four hexadecimal digits.
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))
+}
+
+/// Index of the first quote, backslash or control character from `at` on, eight bytes at a time.
+#[inline]
+fn special(text: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    while let Some(chunk) = text[at..].first_chunk::<8>() {
+        let chunk = u64::from_le_bytes(*chunk);
+        // The lowest byte that is marked is one; those above it may be marked by the borrow.
+        let quote = (chunk ^ (ONES * 0x22)).wrapping_sub(ONES) & !(chunk ^ (ONES * 0x22));
+        let backslash = (chunk ^ (ONES * 0x5C)).wrapping_sub(ONES) & !(chunk ^ (ONES * 0x5C));
+        let control = chunk.wrapping_sub(ONES * 0x20) & !chunk;
+        let marks = (quote | backslash | control) & HIGHS;
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = text[at..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    rest.map_or(text.len(), |offset| at + offset)
+}
+
+/// The characters of a string that was walked before, its escapes resolved in `room` if it has any.
+#[inline]
+pub fn unescaped<'a>(payload: &'a [u8], token: Token, room: &'a mut Vec<u8>) -> &'a [u8] {
+    if token.shape == Shape::Text {
+        return token.unquoted(payload);
+    }
+    room.clear();
+    unescape_into(token.unquoted(payload), room);
+    room
+}
+
+/// Appends the characters of a string that was walked before.
+pub fn unescape_into(mut text: &[u8], into: &mut Vec<u8>) {
+    while let Some(index) = text.iter().position(|byte| *byte == b'\\') {
+        into.extend_from_slice(&text[..index]);
+        text = &text[index + 1..];
+        let (character, length) = escaped(text);
+        into.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        text = &text[length..];
+    }
+    into.extend_from_slice(text);
+}
+
+/// The character that an escape stands for, and how many bytes it takes behind the backslash.
+fn escaped(text: &[u8]) -> (char, usize) {
+    let unit = |at: usize| text.get(at..at + 4).and_then(hex).unwrap_or_default();
+    match text[0] {
+        b'b' => ('\u{8}', 1),
+        b'f' => ('\u{c}', 1),
+        b'n' => ('\n', 1),
+        b'r' => ('\r', 1),
+        b't' => ('\t', 1),
+        b'u' => match unit(1) {
+            high @ 0xD800..=0xDBFF => {
+                let code = 0x10000 + ((high - 0xD800) << 10) + (unit(7) - 0xDC00);
+                (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 11)
+            }
+            code => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 5),
+        },
+        other => (char::from(other), 1),
+    }
+}

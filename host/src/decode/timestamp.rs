@@ -1,0 +1,98 @@
+//! RFC 3339 to microseconds since 1970-01-01T00:00:00Z.
+
+/// Reads a time; digits beyond microseconds are cut off. `None` when it is none.
+///
+/// The leap second 23:59:60 UTC is the first second of the next day, as in Postgres.
+pub fn parse(text: &[u8]) -> Option<i64> {
+    let (date, rest) = text.split_first_chunk::<19>()?;
+    let [
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        m1,
+        m2,
+        b'-',
+        d1,
+        d2,
+        b'T' | b't' | b' ',
+        h1,
+        h2,
+        b':',
+        n1,
+        n2,
+        b':',
+        s1,
+        s2,
+    ] = *date
+    else {
+        return None;
+    };
+    let year = i64::from(two(y1, y2)?) * 100 + i64::from(two(y3, y4)?);
+    let (month, day) = (two(m1, m2)?, two(d1, d2)?);
+    let (hour, minute, second) = (two(h1, h2)?, two(n1, n2)?, two(s1, s2)?);
+    let is_date = (1..=12).contains(&month) && day >= 1 && day <= days_in(year, month);
+    if !is_date || hour > 23 || minute > 59 {
+        return None;
+    }
+    let (micros, zone) = fraction(rest)?;
+    let minutes = days(year, i64::from(month), i64::from(day)) * 1440
+        + i64::from(hour * 60 + minute)
+        - offset_minutes(zone)?;
+    if second > 60 || second == 60 && minutes.rem_euclid(1440) != 1439 {
+        return None;
+    }
+    Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
+}
+
+/// Value of two digits.
+#[inline]
+fn two(tens: u8, ones: u8) -> Option<u32> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| u32::from(tens * 10 + ones))
+}
+
+/// Microseconds of a fraction, and what follows it.
+#[inline]
+fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let [b'.', rest @ ..] = text else { return Some((0, text)) };
+    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = rest.split_at(count);
+    let mut micros = 0;
+    for index in 0..6 {
+        micros = micros * 10 + digits.get(index).map_or(0, |digit| i64::from(digit - b'0'));
+    }
+    (count > 0).then_some((micros, rest))
+}
+
+#[inline]
+fn offset_minutes(zone: &[u8]) -> Option<i64> {
+    match *zone {
+        [b'Z' | b'z'] => Some(0),
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (two(h1, h2)?, two(m1, m2)?);
+            let offset = i64::from(hours * 60 + minutes);
+            (hours < 24 && minutes < 60).then_some(if sign == b'-' { -offset } else { offset })
+        }
+        _ => None,
+    }
+}
+
+#[inline]
+fn days_in(year: i64, month: u32) -> u32 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01, in years that begin in March so that leap days come last.
+#[inline]
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let before = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    before + (153 * month + 2) / 5 + day - 1 - 719_468
+}
