@@ -15,5 +15,7 @@ pub mod proxy;
 pub mod scene;
 pub mod wait;
 
+pub mod verify;
+
 #[cfg(test)]
 mod tidy;

@@ -69,8 +69,8 @@ mod tests {
     Keys that mean nothing are refused, because a mistyped key would otherwise leave
     its default in force unnoticed. Nothing was started.
 
-    Way out: Use the near match or one of the known keys that the message names, or delete
-    the line.
+    Way out: Use the near match or one of the known keys that the message names, or
+    delete the line.
     ");
     }
 

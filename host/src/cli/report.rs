@@ -119,7 +119,8 @@ mod tests {
             Err(Fault::retry("SL-P001", "connect to db:5432/energy").into());
         let error = outage.context("read positions").unwrap_err();
         assert_snapshot!(text(&error), @r"
-    error SL-P001: connect to db:5432/energy
+    error SL-P001: read positions
+      caused by: connect to db:5432/energy
 
     explain: sluice explain SL-P001
     ");

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// A command in the workspace's root, without what `cargo run` left in the environment for its child.
-pub(crate) fn command(program: &str) -> Command {
+pub(super) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace());
     for (name, _) in std::env::vars_os() {
@@ -24,17 +24,17 @@ pub(crate) fn command(program: &str) -> Command {
 }
 
 /// The workspace's root.
-pub(crate) fn workspace() -> &'static Path {
+pub(super) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Runs cargo and lets it speak for itself.
-pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
+pub(super) fn cargo(arguments: &[&str]) -> Result<()> {
     finish(command("cargo").args(arguments))
 }
 
 /// Runs a command to its end.
-pub(crate) fn finish(command: &mut Command) -> Result<()> {
+pub(super) fn finish(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("start {program}"))?;
     if !status.success() {
@@ -44,7 +44,7 @@ pub(crate) fn finish(command: &mut Command) -> Result<()> {
 }
 
 /// Runs all tests. Lines are shown as they come, but of those that pass only the sums.
-pub(crate) fn tests(long: bool) -> Result<()> {
+pub(super) fn tests(long: bool) -> Result<()> {
     let mut command = command("cargo");
     command
         .args(["test", "--workspace", "--no-fail-fast"])

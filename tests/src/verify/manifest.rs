@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::run;
+use super::run;
 
 /// A package that is compiled into something.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Package {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) license: Option<String>,
+pub(super) struct Package {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) license: Option<String>,
     /// `None` for our own.
-    pub(crate) source: Option<String>,
+    pub(super) source: Option<String>,
 }
 
 /// The answer of `cargo metadata`.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Metadata {
+pub(super) struct Metadata {
     packages: Vec<Identified>,
     resolve: Resolve,
 }
@@ -43,7 +43,7 @@ struct Node {
 
 impl Metadata {
     /// Asks cargo, for this machine's platform only: nothing is fetched that the build does not need.
-    pub(crate) fn read() -> Result<Self> {
+    pub(super) fn read() -> Result<Self> {
         let platform = host()?;
         let arguments =
             ["metadata", "--locked", "--format-version", "1", "--filter-platform", &platform];
@@ -56,7 +56,7 @@ impl Metadata {
     }
 
     /// The packages that this platform uses.
-    pub(crate) fn used(self) -> Vec<Package> {
+    pub(super) fn used(self) -> Vec<Package> {
         let used: BTreeSet<String> = self.resolve.nodes.into_iter().map(|node| node.id).collect();
         self.packages.into_iter().filter(|it| used.contains(&it.id)).map(|it| it.package).collect()
     }

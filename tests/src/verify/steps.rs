@@ -3,20 +3,20 @@
 
 use anyhow::Result;
 
-use crate::{licences, run, tools};
+use super::{licences, run, tools};
 
 /// One thing that is checked.
-pub(crate) struct Step {
+pub(super) struct Step {
     /// What it is called on the command line.
-    pub(crate) name: &'static str,
+    pub(super) name: &'static str,
     /// One line.
-    pub(crate) what: &'static str,
+    pub(super) what: &'static str,
     /// Checks; `true` for the nightly numbers.
-    pub(crate) run: fn(long: bool) -> Result<()>,
+    pub(super) run: fn(long: bool) -> Result<()>,
 }
 
 /// All steps.
-pub(crate) const STEPS: &[Step] = &[
+pub(super) const STEPS: &[Step] = &[
     Step {
         name: "tools",
         what: "what the other steps need is installed",

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::run;
+use super::run;
 
 /// Programs of the system: (program, argument that makes it answer, Debian package, what for).
 const PROGRAMS: [(&str, &str, &str, &str); 4] = [
@@ -15,7 +15,7 @@ const PROGRAMS: [(&str, &str, &str, &str); 4] = [
 ];
 
 /// Installs what is missing. Postgres and Kafka are fetched by the tests themselves.
-pub(crate) fn install() -> Result<()> {
+pub(super) fn install() -> Result<()> {
     rust()?;
     let missing: Vec<_> =
         PROGRAMS.iter().filter(|(program, argument, ..)| !answers(program, &[argument])).collect();
@@ -65,7 +65,7 @@ fn has_plugin_target() -> bool {
 }
 
 /// True when `program` can be started and is content with `arguments`.
-pub(crate) fn answers(program: &str, arguments: &[&str]) -> bool {
+pub(super) fn answers(program: &str, arguments: &[&str]) -> bool {
     let mut command: Command = run::command(program);
     let status = command
         .args(arguments)

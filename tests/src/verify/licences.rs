@@ -6,11 +6,11 @@ use std::process::Output;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::manifest::{Metadata, Package};
-use crate::{run, tools};
+use super::manifest::{Metadata, Package};
+use super::{run, tools};
 
 /// Checks all dependencies.
-pub(crate) fn check() -> Result<()> {
+pub(super) fn check() -> Result<()> {
     if tools::answers("cargo", &["deny", "--version"]) {
         return with_cargo_deny();
     }
