@@ -1,5 +1,6 @@
 //! Every code an operator may meet: what it means and the way out. `sluice explain CODE` prints it.
 
+mod host;
 mod kafka;
 mod plugin;
 mod postgres;
@@ -10,7 +11,7 @@ mod simulate;
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
     /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
-    /// S simulate and demo), then three digits.
+    /// S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
     pub title: &'static str,
@@ -22,7 +23,7 @@ pub struct Explanation {
 
 /// All explanations, by code.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES]
+    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES, host::CODES]
         .into_iter()
         .flatten()
 }

@@ -34,3 +34,6 @@ pub mod simulate;
 pub mod demo;
 
 pub mod cli;
+
+#[cfg(test)]
+mod readme;
