@@ -273,7 +273,8 @@ impl Column {
 
     /// Appends a placeholder and marks it as missing.
     pub fn push_null(&mut self) {
-        mark(&mut self.nulls, self.len(), true);
+        let len = self.len();
+        mark(&mut self.nulls, len, true);
         match &mut self.values {
             Values::Boolean(values) => values.push(0),
             Values::Int64(values) | Values::Timestamp(values) => values.push(0),
