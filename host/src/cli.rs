@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Commands, one file each.
+
+pub mod plugin;
