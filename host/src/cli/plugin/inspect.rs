@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::size;
-use crate::cli::{Format, output};
 use crate::description::{Attributes, Description, FieldSource, InputField, Output, OutputField};
 use crate::fault::Fault;
 use crate::plugin::{Generation, Limits, Loader};
@@ -23,6 +23,15 @@ pub struct InspectArgs {
     /// Settings for the plugin, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
     settings: Value,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
 }
 
 /// Without it clap would take any text as a JSON string.
@@ -31,7 +40,7 @@ fn json(text: &str) -> Result<Value, serde_json::Error> {
 }
 
 /// Loads and prints.
-pub fn run(args: &InspectArgs, format: Format) -> anyhow::Result<()> {
+pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let limits = Limits::default();
     let settings = PluginSettings {
         path: args.file.clone(),
@@ -42,7 +51,11 @@ pub fn run(args: &InspectArgs, format: Format) -> anyhow::Result<()> {
     };
     let loader = Loader::new("inspect", &settings);
     let generation = loader.load_file(&args.file).map_err(Fault::from)?;
-    output::print(format, &value(&generation), || text(&generation))
+    match args.format {
+        Format::Text => print!("{}", text(&generation)),
+        Format::Json => println!("{:#}", value(&generation)),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn text(generation: &Generation) -> String {
