@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use serde::Deserialize;
@@ -30,7 +30,7 @@ pub struct BuildArgs {
 }
 
 /// Builds, copies to `<target>/plugins`, and prints a line for each.
-pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let metadata = Metadata::read(&args.path)?;
     let packages = select(&metadata.packages, &args.packages)?;
     ensure_target(&args.path)?;
@@ -48,7 +48,13 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         let (short, shown) = (&digest[..12], from_here(&file));
         writeln!(stdout, "{:<26} {size:>9}  sha256:{short}  {}", artifact.name, shown.display())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// Builds the plugin `name` of the workspace at `path`; answers where its component is.
+pub fn build(path: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    run(&BuildArgs { path: path.to_owned(), packages: vec![name.to_owned()] })?;
+    Ok(Metadata::read(path)?.target_directory.join("plugins").join(format!("{name}.wasm")))
 }
 
 /// The path as somebody in this folder would write it.
