@@ -71,6 +71,16 @@ pub enum Command {
     Completions(completions::Arguments),
 }
 
+impl Command {
+    /// What is logged unless something else is asked for: commands that end say all they have to say themselves.
+    pub fn log_level(&self) -> &'static str {
+        match self {
+            Self::Run(_) | Self::Demo(_) => "info",
+            _ => "warn",
+        }
+    }
+}
+
 /// Does what the line says.
 pub fn run(line: &CommandLine) -> anyhow::Result<()> {
     let format = line.format;
