@@ -7,7 +7,7 @@ use crate::bindings::sluice::plugin::columns::{
     Blobs, Column, Float64Lists, Int64Lists, Spans, Values,
 };
 use crate::bindings::sluice::plugin::schema::{Payload, Source};
-use crate::schema::Kind;
+use crate::schema::{Attributes, Kind};
 use crate::{
     Change, Decimal, Headers, Json, Message, Position, Rejection, Row, Settings, Text, Timestamp,
     Transform, reject, retry, runtime,
@@ -348,7 +348,6 @@ fn parts_of_the_message_feed_several_outputs_and_deletes() {
 fn a_message_that_takes_its_payload_raw_says_so() {
     let description = runtime::describe::<Fan>("fan", "0");
     assert!(matches!(description.payload, Payload::Raw));
-    use crate::schema::Attributes;
     let all = Attributes::PAYLOAD | Attributes::KEY | Attributes::TIMESTAMP | Attributes::POSITION;
     assert_eq!(description.reads, all | Attributes::HEADERS);
     let names: Vec<_> = description.outputs.iter().map(|output| output.name.as_str()).collect();
