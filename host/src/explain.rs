@@ -1,14 +1,17 @@
 //! Every code an operator may meet: what it means and the way out. `sluice explain CODE` prints it.
 
+mod host;
 mod kafka;
 mod plugin;
 mod postgres;
 mod settings;
+mod simulate;
 
 /// What is to be known about a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
-    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres), then three digits.
+    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
+    /// S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
     pub title: &'static str,
@@ -20,7 +23,9 @@ pub struct Explanation {
 
 /// All explanations, by code.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES].into_iter().flatten()
+    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES, host::CODES]
+        .into_iter()
+        .flatten()
 }
 
 /// The explanation of `code`, in any case.
@@ -30,6 +35,9 @@ pub fn find(code: &str) -> Option<&'static Explanation> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -41,5 +49,37 @@ mod tests {
             assert!(code.len() == 7 && code.starts_with("SL-"), "{code}");
             assert!(!explanation.text.is_empty() && !explanation.way_out.is_empty(), "{code}");
         }
+    }
+    /// Every quoted code in the sources of the host.
+    fn codes_in(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_stem().is_some_and(|stem| stem == "explain")
+                && !path.ends_with("cli/explain.rs")
+            {
+                continue;
+            }
+            if path.is_dir() {
+                codes_in(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let quoted = text.match_indices("\"SL-").filter_map(|(at, _)| text.get(at + 1..at + 9));
+            found.extend(quoted.filter_map(|code| code.strip_suffix('"')).map(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn every_code_in_use_is_explained_and_every_explained_code_is_in_use() {
+        let mut used = BTreeSet::new();
+        codes_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
+        let explained: BTreeSet<String> =
+            all().map(|explanation| explanation.code.to_owned()).collect();
+        let unexplained: Vec<_> = used.difference(&explained).collect();
+        let unused: Vec<_> = explained.difference(&used).collect();
+        assert!(
+            unexplained.is_empty() && unused.is_empty(),
+            "unexplained: {unexplained:?}, unused: {unused:?}"
+        );
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod settings;
 
+pub mod pipeline;
+
 pub mod source;
 
 pub mod columns;
@@ -25,8 +27,13 @@ pub mod explain;
 
 pub mod shutdown;
 
+pub mod progress;
+
 pub mod simulate;
 
 pub mod demo;
 
 pub mod cli;
+
+#[cfg(test)]
+mod readme;

@@ -1,2 +1,15 @@
-//! p
-fn main() {}
+//! The binary: arguments, logs, the command, its exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use sluice::cli::{self, CommandLine};
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    cli::log::start(&line.log);
+    match cli::run(&line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::report::print(&error, line.format),
+    }
+}

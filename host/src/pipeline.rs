@@ -1,9 +1,10 @@
 //! A pipeline from start to stop: the only place that knows all parts of the road and their order.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::plugin::limits::THREAD_STACK_BYTES;
@@ -42,33 +43,65 @@ pub struct Deployed {
 
 /// A pipeline at work.
 pub struct Running {
+    control: Control,
+    lanes: Vec<JoinHandle<()>>,
+    ends: Receiver<Result<(), Fault>>,
+    member: Membership,
+}
+
+/// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
+#[derive(Clone)]
+pub struct Control {
     name: Arc<str>,
     counters: Arc<Counters>,
-    lanes: Vec<JoinHandle<()>>,
     commands: Vec<Sender<Command>>,
-    ends: Receiver<Result<(), Fault>>,
-    end: Sender<Result<(), Fault>>,
-    stopping: Arc<AtomicBool>,
-    member: Membership,
-    watcher: Watcher,
+    state: Arc<ControlState>,
+    watcher: Arc<Watcher>,
 }
 
-/// Ends a pipeline from elsewhere: a signal handler, another thread.
-#[derive(Clone)]
-pub struct Stopper {
-    commands: Vec<Sender<Command>>,
-    stopping: Arc<AtomicBool>,
+#[derive(Default)]
+struct ControlState {
+    stopping: AtomicBool,
+    ended: Mutex<bool>,
+    ending: Condvar,
 }
 
-impl Stopper {
+impl Control {
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
     /// Lanes write what they have and end; [`Running::wait`] then returns.
     pub fn stop(&self) {
-        if !self.stopping.swap(true, Ordering::AcqRel) {
+        if !self.state.stopping.swap(true, Ordering::AcqRel) {
             for lane in &self.commands {
                 // A lane that has ended needs no telling.
                 let _ = lane.send(Command::Finish);
             }
         }
+    }
+
+    /// Judges the plugin's file anew, also a version that was refused before.
+    pub fn check_plugin(&self) {
+        self.watcher.check_now();
+    }
+
+    /// Waits at most `wait`; true when the pipeline has ended.
+    pub fn wait_for_end(&self, wait: Duration) -> bool {
+        let ended = self.state.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.state.ending.wait_timeout_while(ended, wait, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn end(&self) {
+        *self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.ending.notify_all();
     }
 }
 
@@ -85,13 +118,17 @@ struct Membership {
 /// # Errors
 /// What is wrong with settings, plugin, tables or topic; `SL-P001` and `SL-K002` when Postgres or Kafka
 /// cannot be reached.
-pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
-    let owner = format!("{}-{}", std::process::id(), uuid::Uuid::from_u128(fastrand::u128(..)));
+///
+/// # Panics
+/// When the system gives no thread.
+pub fn start(settings: &Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
+    // Short, because Postgres cuts the name of a session at 63 bytes.
+    let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
-    let options = Options::parse(&settings.sink.url, &name, &owner)?;
+    let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
     runtime.block_on(sink::migrate::migrate(&options))?;
 
-    let gate = gate(&settings, &options, runtime);
+    let gate = gate(settings, &options, runtime);
     let loader = Loader::new(&name, &settings.plugin);
     let generation = loader.load_file(&settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
@@ -105,9 +142,9 @@ pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Run
 
     let (end, ends) = channel();
     let counters = Arc::new(Counters::default());
-    let start = LaneStart { settings: &settings, name: &name, owner: &owner, options: &options, runtime };
+    let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
     let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
-    let store = store::PostgresClaims::new(&options, &settings, &owner, runtime.clone());
+    let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = ClaimsThread::new(
         member.clone(),
         ownership,
@@ -121,8 +158,9 @@ pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Run
     let watch = Watch::new(file, loader, slot, generation, gate);
     let watcher = Watcher::start(watch).expect("the system gives a thread");
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
-    let stopping = Arc::default();
-    Ok(Running { name, counters, lanes, commands, ends, end, stopping, member: membership, watcher })
+    let (state, watcher) = (Arc::default(), Arc::new(watcher));
+    let control = Control { name, counters, commands, state, watcher };
+    Ok(Running { control, lanes, ends, member: membership })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -135,7 +173,10 @@ fn gate(
     move |generation| {
         let description = &generation.description;
         let plan =
-            runtime.block_on(sink::table::read_plan(&options, &description.outputs, &tables))?;
+            runtime.block_on(async {
+                let session = options.connect().await?;
+                sink::table::plan(&session, &description.outputs, &tables).await
+            })?;
         let version = Version {
             digest: generation.digest.clone(),
             plugin: description.name.clone(),
@@ -193,8 +234,7 @@ impl LaneStart<'_> {
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
         Box::new(move |topic_id| {
-            let (runtime, options) = (runtime.clone(), options.clone());
-            sink::postgres::Writer::start(runtime, options, &pipeline, &topic, topic_id, &owner)
+            sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
         })
     }
 }
@@ -249,50 +289,34 @@ impl Membership {
 }
 
 impl Running {
-    /// What it has done so far.
-    pub fn counters(&self) -> Snapshot {
-        self.counters.snapshot()
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// A handle that ends it.
-    pub fn stopper(&self) -> Stopper {
-        Stopper { commands: self.commands.clone(), stopping: self.stopping.clone() }
-    }
-
-    /// Judges the plugin's file anew, also a version that was refused before.
-    pub fn check_plugin(&self) {
-        self.watcher.check_now();
+    /// A handle to it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Waits until the pipeline has ended, because it was told to or because of a fault that only a person
     /// can mend; then nothing of it is left running. Positions stand behind the last batch that was written.
     ///
     /// # Errors
-    /// The fault of the lane that ended first.
+    /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
-        let stopper = self.stopper();
-        drop(self.end);
+        let Self { control, lanes, ends, member } = self;
         let mut result = Ok(());
-        for ended in 0..self.lanes.len() {
-            let Ok(end) = self.ends.recv() else { break };
+        for _ in 0..lanes.len() {
+            let Ok(end) = ends.recv() else { break };
             if let (Ok(()), Err(fault)) = (&result, end) {
                 result = Err(fault);
-                stopper.stop();
+                control.stop();
             }
-            tracing::debug!(pipeline = &*self.name, ended, "lane ended");
         }
-        for lane in self.lanes {
+        for lane in lanes {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
-        self.member.leave();
-        let counters = self.counters.snapshot();
-        log_end(&self.name, &counters, result.as_ref().err());
+        member.leave();
+        let counters = control.counters();
+        log_end(&control.name, &counters, result.as_ref().err());
+        control.end();
         result.map(|()| counters)
     }
 }

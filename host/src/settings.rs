@@ -1,8 +1,21 @@
 //! The configuration file as plain data; unknown keys are refused, errors name line and column.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod finding;
+mod properties;
+mod read;
+mod redact;
+mod secret;
+mod section;
+#[cfg(test)]
+mod tests;
+mod units;
+mod variables;
+
+pub use finding::{Finding, Place, SettingsError};
 
 /// One pipeline: the whole file.
 #[derive(Debug, Clone)]
@@ -19,6 +32,100 @@ pub struct Settings {
     pub sink: SinkSettings,
 }
 
+impl Settings {
+    /// Reads a file, with variables from the environment.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let file = path.display().to_string();
+        let lookup = |name: &str| std::env::var(name).ok();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&file, &text, &lookup),
+            Err(cause) => Err(unreadable(file, &cause)),
+        }
+    }
+
+    /// Reads the files of one command; says everything that is wrong with any of them, and that two
+    /// are the same pipeline.
+    pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Self>, SettingsError> {
+        let mut all: Vec<(&Path, Self)> = Vec::new();
+        let mut findings = Vec::new();
+        for path in paths {
+            match Self::load(path) {
+                Ok(settings) => {
+                    let name = &settings.pipeline.name;
+                    if let Some((other, _)) =
+                        all.iter().find(|(_, other)| other.pipeline.name == *name)
+                    {
+                        findings.push(same_name(name, path, other));
+                    }
+                    all.push((path, settings));
+                }
+                Err(error) => findings.extend(error.findings),
+            }
+        }
+        let all = all.into_iter().map(|(_, settings)| settings).collect();
+        if findings.is_empty() { Ok(all) } else { Err(SettingsError { findings }) }
+    }
+
+    /// Reads `text`; `file` is its name in messages, `lookup` finds variables.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        let (table, errors) = toml::de::DeTable::parse_recoverable(text);
+        let report = section::Report::new(file, text, secret::spans(table.get_ref()), lookup);
+        // What stands behind a slip of syntax would be misread: nothing more is said then.
+        if !errors.is_empty() {
+            return Err(SettingsError { findings: syntax(report, &errors) });
+        }
+        let settings = read::settings(&report, table.get_ref());
+        let findings = report.into_findings();
+        if findings.is_empty() { Ok(settings) } else { Err(SettingsError { findings }) }
+    }
+}
+
+fn syntax(mut report: section::Report<'_>, errors: &[toml::de::Error]) -> Vec<Finding> {
+    let spans: Vec<_> = errors.iter().map(|error| error.span().unwrap_or(0..0)).collect();
+    let hidden = spans.iter().filter_map(|span| secret::unparsed_span(report.text, span.start));
+    let hidden: Vec<_> = hidden.collect();
+    report.secrets.splice(0..0, hidden);
+    for (error, span) in errors.iter().zip(spans) {
+        let end = span.end.max(span.start + 1);
+        report.note(
+            "SL-C002",
+            &(span.start..end),
+            format!("not TOML: {}", error.message().replace('\n', ", ")),
+            None,
+        );
+    }
+    report.into_findings()
+}
+
+fn unreadable(file: String, cause: &std::io::Error) -> SettingsError {
+    let hint = Some("name a settings file that exists and may be read".to_owned());
+    let finding = Finding {
+        code: "SL-C001",
+        message: format!("cannot read settings: {cause}"),
+        hint,
+        file,
+        place: None,
+    };
+    SettingsError { findings: vec![finding] }
+}
+
+fn same_name(name: &str, path: &Path, other: &Path) -> Finding {
+    Finding {
+        code: "SL-C013",
+        message: format!("the pipeline `{name}` is also in {}", other.display()),
+        hint: Some(
+            "two pipelines of one name would share their positions: give each its own `name`"
+                .to_owned(),
+        ),
+        file: path.display().to_string(),
+        place: None,
+    }
+}
+
 /// `[pipeline]`
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
@@ -29,7 +136,7 @@ pub struct PipelineSettings {
 }
 
 /// `[source]`
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SourceSettings {
     /// `brokers`: `host:port`, comma-separated.
     pub brokers: String,
@@ -64,7 +171,7 @@ pub struct BatchSettings {
 }
 
 /// `[plugin]`
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PluginSettings {
     /// `path` of the component; watched, a new version is taken over at a batch boundary.
     /// Relative to the folder `sluice` was started in.
@@ -89,7 +196,7 @@ pub enum Isolation {
 }
 
 /// `[sink]`
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SinkSettings {
     /// `url`: `postgres://user:password@host:port/database` or libpq's key-value form. Never printed.
     pub url: String,

@@ -85,8 +85,6 @@ pub enum ClaimAnswer {
     OtherTopic {
         /// The partition.
         partition: i32,
-        /// Next offset in the old incarnation.
-        next_offset: i64,
         /// Id of the old incarnation.
         stored: Uuid,
     },

@@ -28,7 +28,7 @@ pub(super) const CODES: &[Explanation] = &[
                every few seconds.",
         way_out: "Find out what was lost. To go on elsewhere, set the position by hand, under a new epoch so that \
                   nobody writes under an old claim: UPDATE sluice.positions SET next_offset = <offset>, epoch = \
-                  epoch + 1 WHERE pipeline = '<name>' AND topic = '<topic>' AND partition = <partition>; the \
+                  epoch + 1, digest_since = NULL WHERE pipeline = '<name>' AND topic = '<topic>' AND partition = <partition>; the \
                   host goes on by itself. `sluice lag` shows the offsets that the topic has.",
     },
     Explanation {
@@ -76,15 +76,5 @@ pub(super) const CODES: &[Explanation] = &[
         text: "The group coordinator ended the membership for good, for instance because another host uses the same \
                group.instance.id. The pipeline stops.",
         way_out: "Give every host a group.instance.id of its own, or none.",
-    },
-    Explanation {
-        code: "SL-K020",
-        title: "a batch was fenced",
-        text: "Another host (or an operator) had claimed a partition while this one still worked on it. Nothing of \
-               the batch was written; the new owner reads those messages. This is how a host that was paused for \
-               too long is kept from writing twice. Other partitions of the batch are read again.",
-        way_out: "Nothing to do. When it happens often, look for hosts that are paused (CPU limits, swapping) for \
-                  longer than session.timeout.ms, or for two deployments that run the same pipeline in different \
-                  groups.",
     },
 ];

@@ -19,7 +19,7 @@ impl PostgresClaims {
     /// Connects with the first claim.
     pub fn new(options: &Options, settings: &Settings, owner: &str, runtime: Handle) -> Self {
         let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-        Self { claims: Claims::new(options.clone(), pipeline, topic, owner), runtime }
+        Self { claims: Claims::new(options, pipeline, topic, owner), runtime }
     }
 }
 
@@ -34,8 +34,10 @@ impl ClaimStore for PostgresClaims {
     }
 
     fn claim(&self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault> {
-        let answers = self.runtime.block_on(self.claims.claim(topic_id, partitions))?;
-        Ok(answers.into_iter().map(answer).collect())
+        // Positions were stored before; a start counts only if they are deleted at this very moment.
+        let wanted: Vec<(i32, i64)> = partitions.iter().map(|&partition| (partition, 0)).collect();
+        let answers = self.runtime.block_on(self.claims.claim(topic_id, &wanted))?;
+        Ok(answers.iter().map(answer).collect())
     }
 
     fn fence(&self, partitions: &[i32]) -> Result<(), Fault> {
@@ -43,13 +45,13 @@ impl ClaimStore for PostgresClaims {
     }
 }
 
-fn answer(answer: claims::ClaimAnswer) -> ClaimAnswer {
-    match answer {
+fn answer(answer: &claims::ClaimAnswer) -> ClaimAnswer {
+    match *answer {
         claims::ClaimAnswer::Claimed { partition, next_offset, epoch } => {
             ClaimAnswer::Claimed(Claimed { partition, next_offset, epoch })
         }
-        claims::ClaimAnswer::OtherTopic { partition, next_offset, stored_topic_id } => {
-            ClaimAnswer::OtherTopic { partition, next_offset, stored: stored_topic_id }
+        claims::ClaimAnswer::OtherTopic { partition, stored_topic_id } => {
+            ClaimAnswer::OtherTopic { partition, stored: stored_topic_id }
         }
     }
 }

@@ -1,1 +1,236 @@
-//! Placeholder.
+//! The trust border: everything a guest returns is held against the plugin's description and the
+//! batch before anyone believes it. The only place that makes a [`Checked`] outcome.
+//!
+//! Runs over every value of every batch, so each rule is a loop without early exit that the compiler
+//! turns into vector instructions; only a breach is looked at twice, to say where it is.
+
+use super::fault::{PluginFault, printable};
+use super::limits::Limits;
+use crate::columns::Column;
+use crate::description::{Description, FieldSource, Output, OutputField};
+use crate::rows::{Checked, Decoded, Outcome, Rejection, RowColumn, Stage, TableRows};
+
+mod column;
+
+/// Rows as a guest returned them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReturnedRows {
+    /// For each row the message it comes from.
+    pub messages: Vec<u32>,
+    /// The computed columns.
+    pub columns: Vec<Column>,
+    /// One byte per row, or none.
+    pub deletes: Vec<u8>,
+}
+
+/// A rejection as a guest returned it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnedRejection {
+    /// The message.
+    pub message: u32,
+    /// For counting.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+    /// Try again later.
+    pub retry: bool,
+}
+
+/// An outcome as a guest returned it, not believed yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Returned {
+    /// Should be one per output of the description.
+    pub outputs: Vec<ReturnedRows>,
+    /// Should be at most one per message.
+    pub rejections: Vec<ReturnedRejection>,
+}
+
+/// Believes `returned` if it keeps every promise of the contract and the description.
+pub fn check(
+    returned: Returned,
+    description: &Description,
+    decoded: &Decoded,
+    limits: &Limits,
+) -> Result<Checked<Outcome>, PluginFault> {
+    check_size(&returned, limits)?;
+    let outputs = &description.outputs;
+    if returned.outputs.len() != outputs.len() {
+        return Err(PluginFault::Breach(format!(
+            "returned rows for {} outputs, described {}",
+            returned.outputs.len(),
+            outputs.len()
+        )));
+    }
+    let messages = decoded.messages.len();
+    let rejected = Rejected::of(&returned.rejections, messages)?;
+    let mut passed_bytes = 0;
+    let mut tables = Vec::with_capacity(outputs.len());
+    for (output, rows) in outputs.iter().zip(returned.outputs) {
+        check_rows(output, &rows, messages, &rejected)
+            .map_err(|breach| PluginFault::Breach(format!("output `{}`, {breach}", output.name)))?;
+        passed_bytes += bytes_passed_through(output, &rows.messages, decoded);
+        check_passed(passed_bytes, limits)?;
+        tables.push(believed(output, rows));
+    }
+    let rejections = returned.rejections.into_iter();
+    let rejections: Result<_, _> =
+        rejections.map(|rejection| believed_rejection(rejection, decoded, limits)).collect();
+    Ok(Checked::vouch(Outcome { tables, rejections: rejections? }))
+}
+
+/// The outcome of a batch without a single decoded message, which no guest needs to be asked for.
+pub fn nothing(description: &Description) -> Checked<Outcome> {
+    let tables = description.outputs.iter().map(|output| {
+        let empty = |field: &OutputField| match field.source {
+            FieldSource::Computed => RowColumn::Computed(Column::new(field.kind)),
+            FieldSource::Field(index) => RowColumn::Field(index),
+        };
+        TableRows { columns: output.fields.iter().map(empty).collect(), ..TableRows::default() }
+    });
+    Checked::vouch(Outcome { tables: tables.collect(), rejections: Vec::new() })
+}
+
+fn check_size(returned: &Returned, limits: &Limits) -> Result<(), PluginFault> {
+    let rows: usize = returned.outputs.iter().map(|rows| rows.messages.len()).sum();
+    if rows > limits.rows_max {
+        let what = format!("{rows} rows");
+        return Err(PluginFault::OutputTooLarge { what, max: limits.rows_max });
+    }
+    let of_rows = |rows: &ReturnedRows| {
+        let columns: usize = rows.columns.iter().map(column::bytes).sum();
+        rows.messages.len() * size_of::<u32>() + columns + rows.deletes.len()
+    };
+    let bytes: usize = returned.outputs.iter().map(of_rows).sum();
+    let rejections = &returned.rejections;
+    let texts: usize = rejections.iter().map(|r| r.code.len() + r.reason.len()).sum();
+    check_passed(bytes + texts, limits)
+}
+
+fn check_passed(bytes: usize, limits: &Limits) -> Result<(), PluginFault> {
+    let max = limits.output_bytes_max;
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(PluginFault::OutputTooLarge { what: format!("{bytes} bytes"), max })
+}
+
+fn check_rows(
+    output: &Output,
+    rows: &ReturnedRows,
+    messages: usize,
+    rejected: &Rejected,
+) -> Result<(), String> {
+    check_messages(&rows.messages, messages)?;
+    rejected.check_no_row(&rows.messages)?;
+    let count = rows.messages.len();
+    column::check_flags(&rows.deletes, count).map_err(|breach| format!("deletes: {breach}"))?;
+    let computed = output.fields.iter().filter(|field| field.source == FieldSource::Computed);
+    let expected = computed.clone().count();
+    if rows.columns.len() != expected {
+        return Err(format!("{} columns for {expected} computed fields", rows.columns.len()));
+    }
+    for (field, column) in computed.zip(&rows.columns) {
+        column::check(column, field, count)
+            .map_err(|breach| format!("column `{}`: {breach}", field.name))?;
+    }
+    Ok(())
+}
+
+/// Never descending, so only the last one can be out of range.
+fn check_messages(rows: &[u32], messages: usize) -> Result<(), String> {
+    if let Some(row) = column::first_descent(rows) {
+        let (from, to) = (rows[row - 1], rows[row]);
+        return Err(format!("row {row}: message {to} after message {from}"));
+    }
+    match rows.last() {
+        Some(&last) if last as usize >= messages => {
+            let row = rows.partition_point(|&message| (message as usize) < messages);
+            Err(format!("row {row}: message {} of {messages}", rows[row]))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which messages were rejected. Empty when none was, which is the common case.
+struct Rejected {
+    flags: Vec<bool>,
+}
+
+impl Rejected {
+    fn of(rejections: &[ReturnedRejection], messages: usize) -> Result<Self, PluginFault> {
+        let mut flags = if rejections.is_empty() { Vec::new() } else { vec![false; messages] };
+        for (index, rejection) in rejections.iter().enumerate() {
+            let message = rejection.message;
+            let breach = match flags.get_mut(message as usize) {
+                None => format!("rejection {index}: message {message} of {messages}"),
+                Some(true) => format!("rejection {index}: message {message} rejected twice"),
+                Some(flag) => {
+                    *flag = true;
+                    continue;
+                }
+            };
+            return Err(PluginFault::Breach(breach));
+        }
+        Ok(Self { flags })
+    }
+
+    fn check_no_row(&self, rows: &[u32]) -> Result<(), String> {
+        if self.flags.is_empty() {
+            return Ok(());
+        }
+        match rows.iter().position(|&message| self.flags[message as usize]) {
+            Some(row) => Err(format!("row {row}: message {} was rejected", rows[row])),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes that a guest makes out of nothing by naming a message many times: each row takes the
+/// message's passed-through fields along. 0 when no message is named twice.
+fn bytes_passed_through(output: &Output, rows: &[u32], decoded: &Decoded) -> usize {
+    if column::is_strictly_ascending(rows) {
+        return 0;
+    }
+    let passed = output.fields.iter().filter_map(|field| match field.source {
+        FieldSource::Field(index) => decoded.columns.get(index),
+        FieldSource::Computed => None,
+    });
+    passed.map(|passed| rows.iter().map(|&row| column::bytes_at(passed, row as usize)).sum::<usize>()).sum()
+}
+
+fn believed(output: &Output, rows: ReturnedRows) -> TableRows {
+    let mut computed = rows.columns.into_iter();
+    let columns = output.fields.iter().filter_map(|field| match field.source {
+        FieldSource::Field(index) => Some(RowColumn::Field(index)),
+        // As many as there are computed fields: checked above.
+        FieldSource::Computed => computed.next().map(RowColumn::Computed),
+    });
+    TableRows { columns: columns.collect(), messages: rows.messages, deletes: rows.deletes }
+}
+
+/// A reason may quote the message, so that it is made fit to print rather than refused; a code is the
+/// plugin's own word, and must be one.
+fn believed_rejection(
+    rejection: ReturnedRejection,
+    decoded: &Decoded,
+    limits: &Limits,
+) -> Result<Rejection, PluginFault> {
+    let ReturnedRejection { message, code, reason, retry } = rejection;
+    let max = limits.code_bytes_max;
+    if code.is_empty() || code.len() > max || !code.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(PluginFault::Breach(format!(
+            "rejection of message {message}: code `{}` is not one word of at most {max} ASCII characters",
+            printable(&code, max)
+        )));
+    }
+    let reason = if reason.len() <= limits.reason_bytes_max && !reason.contains(char::is_control) {
+        reason
+    } else {
+        printable(&reason, limits.reason_bytes_max)
+    };
+    let message = decoded.messages[message as usize];
+    Ok(Rejection { message, stage: Stage::Plugin, code, reason, retry })
+}
+
+#[cfg(test)]
+mod tests;

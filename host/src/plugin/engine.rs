@@ -1,1 +1,71 @@
-//! Placeholder.
+//! The one wasmtime engine of the process and the clock that ends endless loops.
+
+use std::sync::OnceLock;
+use std::thread;
+
+use wasmtime::{Config, Engine, OptLevel, Strategy, WasmBacktraceDetails};
+
+use super::limits::{EPOCH_PERIOD, GUEST_STACK_BYTES_MAX};
+
+/// The engine. One for all plugins and generations: they share its epoch clock, and code of one
+/// engine never meets types of another.
+///
+/// # Panics
+/// When wasmtime refuses our configuration, which is fixed: a test would see it.
+pub fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| {
+        let engine = Engine::new(&config()).expect("wasmtime takes our fixed configuration");
+        start_clock(&engine);
+        engine
+    })
+}
+
+/// Sets up what wasmtime keeps per thread, so that a lane's first batch does not pay for it.
+pub fn prepare_thread() {
+    engine();
+    Engine::tls_eager_initialize();
+}
+
+/// Proposals that our guest languages do not need are off: each is a surface to attack. Threads,
+/// garbage collection, exceptions and async components are not even compiled in (see `Cargo.toml`).
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        // A swap compiles on the one thread that asks for it: with all cores at work the lanes
+        // would starve for as long as it takes.
+        .parallel_compilation(false)
+        // Epochs cost 5 to 7 ns a message, fuel more; fuel would be the same clock twice.
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .max_wasm_stack(GUEST_STACK_BYTES_MAX)
+        // A memory that never moves lets the compiler keep its base address.
+        .memory_may_move(false)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_stack_switching(false)
+        // Set explicitly: the default reads an environment variable. Names of functions remain.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config
+}
+
+/// Ticks until the engine is gone. A plain thread: no task of a runtime can delay it.
+fn start_clock(engine: &Engine) {
+    let engine = engine.weak();
+    thread::Builder::new()
+        .name("plugin-clock".into())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(EPOCH_PERIOD);
+            }
+        })
+        .expect("a process that cannot start its first threads cannot run");
+}

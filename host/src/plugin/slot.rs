@@ -1,1 +1,52 @@
-//! Placeholder.
+//! The place of what is in use now, replaced while others use it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+/// Holds the current value. Whoever took one keeps it until it asks again.
+#[derive(Debug)]
+pub struct Slot<T> {
+    current: ArcSwap<T>,
+}
+
+impl<T> Slot<T> {
+    /// A slot with its first value.
+    pub fn new(first: Arc<T>) -> Self {
+        Self { current: ArcSwap::new(first) }
+    }
+
+    /// The current value.
+    pub fn current(&self) -> Arc<T> {
+        self.current.load_full()
+    }
+
+    /// The current value if it is another than `held`; a few nanoseconds when it is not. For a lane
+    /// to ask between two batches.
+    pub fn newer_than(&self, held: &Arc<T>) -> Option<Arc<T>> {
+        let current = self.current.load();
+        if Arc::ptr_eq(&current, held) { None } else { Some(Arc::clone(&current)) }
+    }
+
+    /// Replaces the value. The old one lives as long as somebody holds it.
+    pub fn publish(&self, next: Arc<T>) {
+        self.current.store(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_learns_of_a_newer_value_once() {
+        let slot = Slot::new(Arc::new("first"));
+        let held = slot.current();
+        assert!(slot.newer_than(&held).is_none());
+        slot.publish(Arc::new("second"));
+        assert_eq!(*held, "first");
+        let held = slot.newer_than(&held).expect("a newer value");
+        assert_eq!(*held, "second");
+        assert!(slot.newer_than(&held).is_none());
+    }
+}

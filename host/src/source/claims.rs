@@ -192,8 +192,8 @@ impl ClaimsThread {
                     claimed_partitions.push(claimed.partition);
                     self.ownership.give(claimed, topic_id, generations[&claimed.partition]);
                 }
-                ClaimAnswer::OtherTopic { partition, next_offset, stored } => {
-                    self.hold(&[partition], &created_again(partition, next_offset, stored, topic_id));
+                ClaimAnswer::OtherTopic { partition, stored } => {
+                    self.hold(&[partition], &created_again(stored, topic_id));
                 }
             }
         }
@@ -235,10 +235,7 @@ impl ClaimsThread {
         }
         let fault = match self.member.topic_id() {
             Ok(found) if found == known => return,
-            Ok(found) => Fault::stop(
-                "SL-K015",
-                format!("the topic was deleted and created again (id {known}, now {found})"),
-            ),
+            Ok(found) => created_again(known, found),
             Err(fault) if fault.remedy == Remedy::Retry => return,
             Err(fault) => fault,
         };
@@ -255,12 +252,9 @@ impl ClaimsThread {
     }
 }
 
-fn created_again(partition: i32, next_offset: i64, stored: Uuid, found: Uuid) -> Fault {
+fn created_again(stored: Uuid, found: Uuid) -> Fault {
     Fault::stop(
         "SL-K015",
-        format!(
-            "partition {partition} stands at offset {next_offset} of a topic with id {stored}, but the \
-             topic now has id {found}: it was deleted and created again"
-        ),
+        format!("the topic was deleted and created again (id {stored}, now {found})"),
     )
 }

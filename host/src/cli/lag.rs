@@ -1,0 +1,241 @@
+//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use serde::Serialize;
+
+use super::database;
+use super::output::{self, count};
+use super::table::Table;
+use super::{Format, block_on};
+use crate::fault::Fault;
+use crate::settings::{Settings, SourceSettings, Start};
+use crate::source::kafka::{Logged, refused};
+use crate::source::properties::{self, ANSWER_WAIT};
+
+/// Which pipeline.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Settings file of the pipeline
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Where a partition stands in Postgres.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Position {
+    next_offset: i64,
+    owner: String,
+    updated_at: Timestamp,
+}
+
+/// The oldest offset of a partition and the one behind its newest message.
+type Ends = (i64, i64);
+
+#[derive(Debug, Serialize)]
+struct PartitionLag {
+    partition: i32,
+    /// `null` as long as nobody claimed the partition.
+    next_offset: Option<i64>,
+    oldest_offset: Option<i64>,
+    /// `null` when the topic no longer has the partition.
+    end_offset: Option<i64>,
+    lag: i64,
+    owner: Option<String>,
+    updated_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lag {
+    pipeline: String,
+    topic: String,
+    total: i64,
+    partitions: Vec<PartitionLag>,
+}
+
+/// Prints the lag of each partition and of all together.
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
+    let settings = Settings::load(&arguments.file)?;
+    let ends = ends(&settings.source)?;
+    let positions = block_on(positions(&settings))?;
+    let lag = lag(&settings, &positions, &ends);
+    output::print(format, &lag, || show(&lag))
+}
+
+/// Asks Kafka, with a client that joins no group.
+fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
+    let topic = &source.topic;
+    let away = |error| {
+        Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
+    };
+    let client: BaseConsumer<Logged> =
+        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
+    let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
+    let partitions =
+        metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+    let ends: BTreeMap<i32, Ends> = partitions
+        .map(|partition| {
+            let ends = client.fetch_watermarks(topic, partition.id(), ANSWER_WAIT).map_err(away)?;
+            Ok((partition.id(), ends))
+        })
+        .collect::<Result<_, Fault>>()?;
+    if ends.is_empty() {
+        return Err(Fault::stop("SL-K011", format!("there is no topic {topic}")).into());
+    }
+    Ok(ends)
+}
+
+async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position>> {
+    let session = database::connect(settings).await?;
+    let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
+        FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
+    let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
+    let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
+    rows.iter()
+        .map(|row| {
+            let updated_at = Timestamp::from_microsecond(row.get(3))?;
+            Ok((row.get(0), Position { next_offset: row.get(1), owner: row.get(2), updated_at }))
+        })
+        .collect()
+}
+
+fn lag(
+    settings: &Settings,
+    positions: &BTreeMap<i32, Position>,
+    ends: &BTreeMap<i32, Ends>,
+) -> Lag {
+    let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let start = settings.source.start;
+    let partitions: Vec<PartitionLag> = numbers
+        .into_iter()
+        .map(|partition| {
+            partition_lag(partition, positions.get(&partition), ends.get(&partition), start)
+        })
+        .collect();
+    Lag {
+        pipeline: settings.pipeline.name.clone(),
+        topic: settings.source.topic.clone(),
+        total: partitions.iter().map(|partition| partition.lag).sum(),
+        partitions,
+    }
+}
+
+fn partition_lag(
+    partition: i32,
+    position: Option<&Position>,
+    ends: Option<&Ends>,
+    start: Start,
+) -> PartitionLag {
+    let next_offset = position.map(|position| position.next_offset);
+    let lag = match (next_offset, ends) {
+        (Some(next), Some((_, high))) => (high - next).max(0),
+        // It will begin where `start` says.
+        (None, Some((low, high))) if start == Start::Earliest => high - low,
+        _ => 0,
+    };
+    PartitionLag {
+        partition,
+        next_offset,
+        oldest_offset: ends.map(|(low, _)| *low),
+        end_offset: ends.map(|(_, high)| *high),
+        lag,
+        owner: position.map(|position| position.owner.clone()),
+        updated_at: position.map(|position| position.updated_at),
+    }
+}
+
+fn show(lag: &Lag) -> String {
+    let mut table = Table::new(&["partition", ">next offset", ">end", ">lag", "owner", "updated"]);
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    for partition in &lag.partitions {
+        table.row([
+            partition.partition.to_string(),
+            or_dash(partition.next_offset.map(|offset| offset.to_string())),
+            or_dash(partition.end_offset.map(|offset| offset.to_string())),
+            count(partition.lag),
+            or_dash(partition.owner.clone()),
+            or_dash(partition.updated_at.map(database::time)),
+        ]);
+    }
+    let Lag { pipeline, topic, total, partitions } = lag;
+    let mut text = table.render();
+    text.push_str(&format!(
+        "\npipeline {pipeline}, topic {topic}: {} messages behind",
+        count(*total)
+    ));
+    for partition in partitions {
+        let (Some(next), number) = (partition.next_offset, partition.partition) else { continue };
+        match (partition.oldest_offset, partition.end_offset) {
+            (Some(low), _) if next < low => {
+                text.push_str(&format!(
+                    "\npartition {number}: offsets {next} to {low} are gone from the topic"
+                ));
+            }
+            (_, Some(end)) if next > end => {
+                text.push_str(&format!("\npartition {number}: the topic ends before its position"));
+            }
+            (None, None) => {
+                text.push_str(&format!("\npartition {number}: the topic no longer has it"))
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn settings(start: &str) -> Settings {
+        let text = format!(
+            "[pipeline]\nname = \"energy\"\n[source]\nbrokers = \"b\"\ntopic = \"hems\"\nstart = \"{start}\"\n\
+            [plugin]\npath = \"p\"\n[sink]\nurl = \"postgres://d\"\ntable = \"t\"\n"
+        );
+        Settings::parse("energy.toml", &text, &|_| None).unwrap()
+    }
+
+    fn position(next_offset: i64) -> Position {
+        let updated_at = Timestamp::from_second(1_700_000_000).unwrap();
+        Position { next_offset, owner: "host-1".into(), updated_at }
+    }
+
+    #[test]
+    fn each_partition_is_compared_with_its_end() {
+        let positions = BTreeMap::from([
+            (0, position(1_200)),
+            (1, position(10)),
+            (2, position(90)),
+            (9, position(5)),
+        ]);
+        let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
+        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @r"
+    partition  next offset   end    lag  owner   updated
+    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+    1                   10    60     50  host-1  2023-11-14T22:13:20Z
+    2                   90    80      0  host-1  2023-11-14T22:13:20Z
+    3                    -   160     60  -       -
+    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+
+    pipeline energy, topic hems: 8,909 messages behind
+    partition 1: offsets 10 to 50 are gone from the topic
+    partition 2: the topic ends before its position
+    partition 9: the topic no longer has it
+    ");
+    }
+
+    #[test]
+    fn an_unclaimed_partition_that_starts_at_the_end_is_not_behind() {
+        let ends = BTreeMap::from([(3, (100, 160))]);
+        assert_eq!(lag(&settings("latest"), &BTreeMap::new(), &ends).total, 0);
+        assert_eq!(lag(&settings("earliest"), &BTreeMap::new(), &ends).total, 60);
+    }
+}

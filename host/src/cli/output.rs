@@ -1,0 +1,97 @@
+//! Standard output: whole texts or one JSON value, free of control characters.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use super::Format;
+
+/// Prints `text`, or `value` as JSON.
+pub fn print(
+    format: Format,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Text => print_text(&text()),
+        Format::Json => print_text(&serde_json::to_string_pretty(value)?),
+    }
+}
+
+/// Prints `text` and ends its last line. A reader that went away (`| head`) is no error.
+pub fn print_text(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let text = plain(text.trim_end_matches('\n'));
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// `text` with control characters written out, so that no plugin and no message can move the cursor of a terminal.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+/// A number with a comma between groups of three digits.
+pub fn count(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+/// `text` in lines of at most `width` characters.
+pub fn wrap(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is a line from the start");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(plain("a\u{1b}[31mred\r\n\tb\u{7}"), "a\\u{1b}[31mred\\r\n\tb\\u{7}");
+    }
+
+    #[test]
+    fn digits_come_in_groups_of_three() {
+        for (number, expected) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")]
+        {
+            assert_eq!(count(number), expected);
+        }
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("one two  three\nfour", 9), "one two\nthree\nfour");
+        assert_eq!(wrap("incomprehensible", 4), "incomprehensible");
+    }
+}

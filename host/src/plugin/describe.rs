@@ -1,0 +1,243 @@
+//! A plugin's description, translated into the host's own types and held against itself: everything
+//! that can be settled once is settled here, so that no batch has to ask again.
+
+use std::collections::HashSet;
+
+use super::bindings::sluice::plugin::columns::Kind as WitKind;
+use super::bindings::sluice::plugin::schema as wit;
+use super::fault::{PluginFault, printable};
+use super::limits::Limits;
+use crate::columns::Kind;
+use crate::description::{
+    Attributes, Description, FieldSource, InputField, Output, OutputField, Payload,
+};
+
+/// Translates and checks; all that is wrong is said at once.
+pub(super) fn checked(
+    description: wit::Description,
+    limits: &Limits,
+) -> Result<Description, PluginFault> {
+    let description = translate(description);
+    let mut wrong = Findings { limits, found: Vec::new() };
+    check_identity(&description, &mut wrong);
+    check_inputs(description.payload.fields(), &mut wrong);
+    check_outputs(&description, &mut wrong);
+    if wrong.found.is_empty() {
+        Ok(description)
+    } else {
+        // A hostile description may be wrong a thousand times.
+        let more = wrong.found.len().saturating_sub(FINDINGS_SHOWN_MAX);
+        wrong.found.truncate(FINDINGS_SHOWN_MAX);
+        if more > 0 {
+            wrong.found.push(format!("and {more} more"));
+        }
+        Err(PluginFault::Description(wrong.found))
+    }
+}
+
+const FINDINGS_SHOWN_MAX: usize = 10;
+
+struct Findings<'a> {
+    limits: &'a Limits,
+    found: Vec<String>,
+}
+
+impl Findings<'_> {
+    fn say(&mut self, finding: String) {
+        self.found.push(finding);
+    }
+
+    fn say_if(&mut self, wrong: bool, finding: impl FnOnce() -> String) {
+        if wrong {
+            self.found.push(finding());
+        }
+    }
+
+    /// Names become names of columns and labels, and stand in messages: short and on one line.
+    fn check_name(&mut self, what: &str, name: &str) {
+        let max = self.limits.name_bytes_max;
+        self.say_if(name.is_empty(), || format!("{what} has no name"));
+        self.say_if(name.len() > max, || {
+            format!("{what} has a name of {} bytes, more than {max}", name.len())
+        });
+        self.say_if(name.chars().any(char::is_control), || {
+            format!("{what} has control characters in its name `{}`", printable(name, max))
+        });
+    }
+}
+
+fn check_identity(description: &Description, wrong: &mut Findings<'_>) {
+    wrong.check_name("the plugin", &description.name);
+    let version = &description.version;
+    wrong.say_if(!is_semantic_version(version), || {
+        format!("version `{}` is not a semantic version such as 1.2.3", printable(version, 64))
+    });
+    let schema = &description.settings_schema;
+    let is_object = || {
+        serde_json::from_str::<serde_json::Value>(schema).is_ok_and(|schema| schema.is_object())
+    };
+    wrong.say_if(!schema.is_empty() && !is_object(), || {
+        "the schema of the settings is not a JSON object".into()
+    });
+}
+
+fn is_semantic_version(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<_> = core.split('.').collect();
+    let is_number = |text: &&str| {
+        !text.is_empty()
+            && text.len() <= 10
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && (text.len() == 1 || !text.starts_with('0'))
+    };
+    let is_suffix_byte = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
+    numbers.len() == 3
+        && numbers.iter().all(is_number)
+        && version.len() <= 64
+        && version.len() != core.len() + 1
+        && version.bytes().skip(core.len()).all(is_suffix_byte)
+}
+
+fn check_inputs(fields: &[InputField], wrong: &mut Findings<'_>) {
+    let max = wrong.limits.fields_max;
+    wrong.say_if(fields.len() > max, || {
+        format!("{} input fields, more than {max}", fields.len())
+    });
+    let mut seen = HashSet::new();
+    for (index, InputField { pointer, .. }) in fields.iter().enumerate() {
+        let shown = printable(pointer, wrong.limits.name_bytes_max);
+        wrong.say_if(!seen.insert(pointer), || format!("input field `{shown}` is listed twice"));
+        wrong.say_if(!is_pointer(pointer), || {
+            format!("input field {index}: `{shown}` is not a JSON Pointer such as `/power_w`")
+        });
+        wrong.say_if(pointer.len() > wrong.limits.name_bytes_max, || {
+            format!("input field {index}: a pointer of {} bytes", pointer.len())
+        });
+    }
+}
+
+/// RFC 6901; the empty pointer, which means the whole document, is what raw payloads are for.
+fn is_pointer(pointer: &str) -> bool {
+    let escapes_are_right =
+        || pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    pointer.starts_with('/') && escapes_are_right()
+}
+
+fn check_outputs(description: &Description, wrong: &mut Findings<'_>) {
+    let outputs = &description.outputs;
+    let max = wrong.limits.outputs_max;
+    wrong.say_if(outputs.is_empty(), || "there is no output".into());
+    wrong.say_if(outputs.len() > max, || format!("{} outputs, more than {max}", outputs.len()));
+    let mut seen = HashSet::new();
+    for output in outputs.iter().take(max) {
+        let shown = printable(&output.name, wrong.limits.name_bytes_max);
+        wrong.check_name("an output", &output.name);
+        wrong.say_if(!seen.insert(&output.name), || format!("output `{shown}` is listed twice"));
+        check_fields(&shown, &output.fields, description.payload.fields(), wrong);
+    }
+}
+
+fn check_fields(
+    output: &str,
+    fields: &[OutputField],
+    inputs: &[InputField],
+    wrong: &mut Findings<'_>,
+) {
+    let max = wrong.limits.fields_max;
+    wrong.say_if(fields.is_empty(), || format!("output `{output}` has no field"));
+    wrong.say_if(fields.len() > max, || {
+        format!("output `{output}` has {} fields, more than {max}", fields.len())
+    });
+    let mut seen = HashSet::new();
+    for field in fields.iter().take(max) {
+        let shown = printable(&field.name, wrong.limits.name_bytes_max);
+        wrong.check_name(&format!("a field of output `{output}`"), &field.name);
+        wrong.say_if(!seen.insert(&field.name), || {
+            format!("field `{output}.{shown}` is listed twice")
+        });
+        if let FieldSource::Field(index) = field.source
+            && let Err(finding) = check_pass_through(field, index, inputs)
+        {
+            wrong.say(format!("field `{output}.{shown}` {finding}"));
+        }
+    }
+}
+
+fn check_pass_through(
+    field: &OutputField,
+    index: usize,
+    inputs: &[InputField],
+) -> Result<(), String> {
+    let Some(input) = inputs.get(index) else {
+        return Err(format!("passes input field {index} through, of {}", inputs.len()));
+    };
+    let pointer = printable(&input.pointer, 256);
+    if field.kind != input.kind {
+        let (to, from) = (field.kind.name(), input.kind.name());
+        return Err(format!("is {to} and passes `{pointer}` through, which is {from}"));
+    }
+    if !field.nullable && !input.required {
+        return Err(format!(
+            "is not nullable and passes `{pointer}` through, which is not required"
+        ));
+    }
+    Ok(())
+}
+
+fn translate(description: wit::Description) -> Description {
+    let reads = |flag| description.reads.contains(flag);
+    Description {
+        reads: Attributes {
+            payload: reads(wit::Attributes::PAYLOAD),
+            key: reads(wit::Attributes::KEY),
+            timestamp: reads(wit::Attributes::TIMESTAMP),
+            position: reads(wit::Attributes::POSITION),
+            headers: reads(wit::Attributes::HEADERS),
+        },
+        name: description.name,
+        version: description.version,
+        payload: match description.payload {
+            wit::Payload::Raw => Payload::Raw,
+            wit::Payload::Json(fields) => {
+                Payload::Json(fields.into_iter().map(translate_input).collect())
+            }
+        },
+        outputs: description.outputs.into_iter().map(translate_output).collect(),
+        settings_schema: description.settings,
+    }
+}
+
+fn translate_input(field: wit::InputField) -> InputField {
+    let wit::InputField { pointer, kind, required, read } = field;
+    InputField { pointer, kind: translate_kind(kind), required, read }
+}
+
+fn translate_output(output: wit::Output) -> Output {
+    let fields = output.fields.into_iter().map(|field| OutputField {
+        name: field.name,
+        kind: translate_kind(field.kind),
+        nullable: field.nullable,
+        source: match field.source {
+            wit::Source::Computed => FieldSource::Computed,
+            wit::Source::Field(index) => FieldSource::Field(index as usize),
+        },
+    });
+    Output { fields: fields.collect(), name: output.name }
+}
+
+fn translate_kind(kind: WitKind) -> Kind {
+    match kind {
+        WitKind::Boolean => Kind::Boolean,
+        WitKind::Int64 => Kind::Int64,
+        WitKind::Float64 => Kind::Float64,
+        WitKind::Text => Kind::Text,
+        WitKind::Bytes => Kind::Bytes,
+        WitKind::Timestamp => Kind::Timestamp,
+        WitKind::Json => Kind::Json,
+        WitKind::Int64List => Kind::Int64List,
+        WitKind::Float64List => Kind::Float64List,
+    }
+}
+
+#[cfg(test)]
+mod tests;

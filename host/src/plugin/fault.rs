@@ -1,0 +1,225 @@
+//! What can be wrong with a plugin, as the operator reads it. Each has a code that `sluice explain` knows.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::fault::Fault;
+
+/// The export in which something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Making an instance, the component's start functions included.
+    Instantiate,
+    /// `configure`
+    Configure,
+    /// `describe`
+    Describe,
+    /// `process`
+    Process,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Instantiate => "while it was instantiated",
+            Self::Configure => "in configure",
+            Self::Describe => "in describe",
+            Self::Process => "in process",
+        })
+    }
+}
+
+/// What is wrong with a plugin. The first group ends a deployment, the second a batch.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PluginFault {
+    /// The file is not a component.
+    #[error("plugin is not a WebAssembly component: {0}")]
+    NotComponent(String),
+    /// The file is larger than allowed.
+    #[error("plugin has {bytes} bytes, more than the {max} allowed")]
+    TooBig {
+        /// Size of the file.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// The component wants something that no plugin gets.
+    #[error("plugin imports what sluice does not offer: {}", .0.join(", "))]
+    ForbiddenImport(Vec<String>),
+    /// The component does not export the contract.
+    #[error("plugin does not export {expected}{}", found_exports(.found))]
+    WrongWorld {
+        /// The interface that is missing.
+        expected: &'static str,
+        /// What it exports instead.
+        found: Vec<String>,
+    },
+    /// The component was built for another version of the contract.
+    #[error(
+        "plugin was built for {found}, this sluice offers {offered}"
+    )]
+    WrongVersion {
+        /// The interface with the component's version.
+        found: String,
+        /// The interface with our version.
+        offered: &'static str,
+    },
+    /// The component has the right interface under the right version, but not its types.
+    #[error("plugin does not fit the contract: {0}")]
+    WrongTypes(String),
+    /// The component is not valid, or uses a proposal that is off.
+    #[error("plugin cannot be compiled: {0}")]
+    Compile(String),
+    /// `configure` said no.
+    #[error("plugin refuses its settings: {0}")]
+    Settings(String),
+    /// The description contradicts itself or the contract.
+    #[error("plugin describes itself wrongly: {}", .0.join("; "))]
+    Description(Vec<String>),
+    /// The file cannot be read.
+    #[error("failed to read plugin {path}: {error}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The guest gave up, or did what WebAssembly forbids.
+    #[error("plugin trapped {phase}: {text}{}", frame_list(.frames))]
+    Trap {
+        /// Where.
+        phase: Phase,
+        /// The guest's own panic text when it logged one, else wasmtime's.
+        text: String,
+        /// Functions of the guest, the innermost first.
+        frames: Vec<String>,
+    },
+    /// The guest took too long.
+    #[error("plugin took longer than {max:?} {phase}{}", frame_list(.frames))]
+    Timeout {
+        /// Where.
+        phase: Phase,
+        /// What is allowed.
+        max: Duration,
+        /// Functions of the guest, the innermost first.
+        frames: Vec<String>,
+    },
+    /// The guest wanted more memory or tables than allowed.
+    #[error("plugin wants {wanted} {what} {phase}, more than the {max} allowed{}", frame_list(.frames))]
+    Resource {
+        /// Where.
+        phase: Phase,
+        /// `bytes of memory` or `table elements`.
+        what: &'static str,
+        /// How many there would be.
+        wanted: usize,
+        /// What is allowed.
+        max: usize,
+        /// Functions of the guest, the innermost first.
+        frames: Vec<String>,
+    },
+    /// The guest called itself too deeply.
+    #[error("plugin overflowed its stack {phase}{}", frame_list(.frames))]
+    StackOverflow {
+        /// Where.
+        phase: Phase,
+        /// Functions of the guest, the innermost first.
+        frames: Vec<String>,
+    },
+    /// The guest returned more than allowed.
+    #[error("plugin returned {what}, more than the {max} allowed")]
+    OutputTooLarge {
+        /// How much, with its unit.
+        what: String,
+        /// What is allowed.
+        max: usize,
+    },
+    /// What the guest returned is not what it said it would return.
+    #[error("plugin broke the contract: {0}")]
+    Breach(String),
+    /// `process` returned an error.
+    #[error("plugin failed: {0}")]
+    Failed(String),
+}
+
+impl PluginFault {
+    /// The code that `sluice explain` knows.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotComponent(_) => "SL-G001",
+            Self::TooBig { .. } => "SL-G002",
+            Self::ForbiddenImport(_) => "SL-G003",
+            Self::WrongWorld { .. } => "SL-G004",
+            Self::WrongVersion { .. } => "SL-G005",
+            Self::WrongTypes(_) => "SL-G006",
+            Self::Compile(_) => "SL-G007",
+            Self::Settings(_) => "SL-G008",
+            Self::Description(_) => "SL-G009",
+            Self::Read { .. } => "SL-G010",
+            Self::Trap { .. } => "SL-G011",
+            Self::Timeout { .. } => "SL-G012",
+            Self::Resource { .. } => "SL-G013",
+            Self::StackOverflow { .. } => "SL-G014",
+            Self::OutputTooLarge { .. } => "SL-G015",
+            Self::Breach(_) => "SL-G016",
+            Self::Failed(_) => "SL-G017",
+        }
+    }
+}
+
+/// A failing plugin stops its pipeline: nothing is lost, offsets stay where they are.
+impl From<PluginFault> for Fault {
+    fn from(fault: PluginFault) -> Self {
+        Self::stop(fault.code(), fault.to_string())
+    }
+}
+
+fn frame_list(frames: &[String]) -> String {
+    if frames.is_empty() { String::new() } else { format!(" (at {})", frames.join(" < ")) }
+}
+
+fn found_exports(found: &[String]) -> String {
+    if found.is_empty() { ", nor anything else".into() } else { format!(", but {}", found.join(", ")) }
+}
+
+/// Text from a guest as it may be printed: control characters escaped, cut to `bytes_max`.
+pub(super) fn printable(text: &str, bytes_max: usize) -> String {
+    let mut clean = String::with_capacity(text.len().min(bytes_max));
+    for character in text.chars() {
+        if clean.len() + character.len_utf8() > bytes_max {
+            clean.push('…');
+            break;
+        }
+        if character.is_control() || is_direction(character) {
+            let _ = write!(clean, "{}", character.escape_default());
+        } else {
+            clean.push(character);
+        }
+    }
+    clean
+}
+
+/// Characters that make a terminal show text in another order than it is stored.
+fn is_direction(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_guest_cannot_move_the_cursor_or_end_a_line() {
+        let check = |text: &str, bytes_max, expected: &str| {
+            assert_eq!(printable(text, bytes_max), expected, "{text:?}");
+        };
+        check("Grüße", 100, "Grüße");
+        check("a\nb\u{1b}[2J\0", 100, r"a\nb\u{1b}[2J\u{0}");
+        check("a\u{202e}b", 100, r"a\u{202e}b");
+        check("abcdef", 3, "abc…");
+        check("aüb", 2, "a…");
+    }
+}

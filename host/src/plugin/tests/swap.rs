@@ -1,0 +1,176 @@
+//! Swaps by replacing the file: what is taken over, what is refused, and that the old one goes on.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use super::*;
+use crate::fault::Fault;
+use crate::plugin::watch::{Look, Watch};
+
+/// What a lane would work with: the generation and what the gate made of it.
+type Active = (String, Arc<Generation>);
+
+type Gate = fn(&Arc<Generation>) -> Result<Active, Fault>;
+
+fn admit(generation: &Arc<Generation>) -> Result<Active, Fault> {
+    Ok((generation.digest.clone(), Arc::clone(generation)))
+}
+
+/// A running plugin in a temporary file, and its watch.
+struct Running {
+    folder: tempfile::TempDir,
+    slot: Arc<Slot<Active>>,
+    watch: Watch<Active, Gate>,
+    first: Arc<Generation>,
+}
+
+impl Running {
+    fn new(gate: Gate) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("plugin.wasm");
+        fs::copy(component("hostile"), &file).expect("copy");
+        let loader = loader(json!({}));
+        let first = loader.load_file(&file).expect("a plugin that loads");
+        let slot = Arc::new(Slot::new(Arc::new(admit(&first).expect("admitted"))));
+        let watch = Watch::new(file, loader, Arc::clone(&slot), Arc::clone(&first), gate);
+        Self { folder, slot, watch, first }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("plugin.wasm")
+    }
+
+    /// Replaces the file as a deployment does: written beside, renamed.
+    fn deploy(&self, bytes: &[u8]) {
+        let temporary = self.folder.path().join("next");
+        fs::write(&temporary, bytes).expect("write");
+        fs::rename(temporary, self.file()).expect("rename");
+    }
+
+    /// Looks until there is nothing new, and says what was found.
+    fn look(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        for _ in 0..10 {
+            found.push(match self.watch.look() {
+                Look::Same => return found,
+                Look::Settling => "settling".into(),
+                Look::Missing => "missing".into(),
+                Look::Published(_) => "published".into(),
+                Look::Refused(fault) => fault.to_string(),
+            });
+        }
+        found
+    }
+
+    fn assert_unchanged(&self) {
+        assert_eq!(self.slot.current().0, self.first.digest);
+    }
+}
+
+fn bytes_of(name: &str) -> Vec<u8> {
+    fs::read(component(name)).expect("a component")
+}
+
+/// The same plugin with another digest: a custom section, which nobody reads, is appended.
+fn next_version(mark: u8) -> Vec<u8> {
+    let mut bytes = bytes_of("hostile");
+    bytes.extend([0, 3, 1, b'v', mark]);
+    bytes
+}
+
+#[test]
+fn a_new_version_is_published_once_it_is_found_twice() {
+    let mut running = Running::new(admit);
+    assert_eq!(running.look(), [""; 0]);
+    let lane = running.slot.current();
+    running.deploy(&next_version(1));
+    assert_eq!(running.look(), ["settling", "published"]);
+    let lane = running.slot.newer_than(&lane).expect("a newer version");
+    assert_eq!(lane.0, load::digest_of(&next_version(1)));
+    assert_eq!(running.look(), [""; 0]);
+    // Back to the first one, which the watch has seen before.
+    running.deploy(&bytes_of("hostile"));
+    assert_eq!(running.look(), ["settling", "published"]);
+    running.assert_unchanged();
+}
+
+#[test]
+fn a_version_that_is_not_fit_is_refused_once_and_the_old_one_goes_on() {
+    let mut running = Running::new(admit);
+    let mut table = String::new();
+    let truncated = &bytes_of("hostile")[..70_000];
+    for bytes in [
+        b"not a component at all".as_slice(),
+        truncated,
+        &bytes_of("hostile-wrong-world"),
+        &bytes_of("hostile-forbidden-import"),
+    ] {
+        running.deploy(bytes);
+        let found = running.look();
+        assert_eq!((found.len(), found[0].as_str()), (2, "settling"));
+        table.push_str(&found[1]);
+        table.push('\n');
+        assert_eq!(running.look(), [""; 0], "a refused version is not judged again");
+        running.assert_unchanged();
+    }
+    insta::assert_snapshot!(table, @"");
+    running.deploy(&next_version(2));
+    assert_eq!(running.look(), ["settling", "published"]);
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_not_judged() {
+    let mut running = Running::new(admit);
+    let next = next_version(3);
+    for end in [10, 5_000, 60_000, next.len() - 1] {
+        fs::write(running.file(), &next[..end]).expect("write");
+        assert!(matches!(running.watch.look(), Look::Settling), "{end} bytes");
+        running.assert_unchanged();
+    }
+    fs::write(running.file(), &next).expect("write");
+    assert_eq!(running.look(), ["settling", "published"]);
+}
+
+#[test]
+fn a_file_that_is_gone_changes_nothing() {
+    let mut running = Running::new(admit);
+    fs::remove_file(running.file()).expect("remove");
+    assert_eq!(running.look(), ["missing"; 10]);
+    running.assert_unchanged();
+    running.deploy(&bytes_of("hostile"));
+    assert_eq!(running.look(), [""; 0]);
+}
+
+#[test]
+fn the_gate_has_the_last_word_and_can_be_asked_again() {
+    let mut running = Running::new(|_| Err(Fault::stop("SL-P999", "column `length` is missing")));
+    running.deploy(&next_version(4));
+    assert_eq!(running.look(), ["settling", "SL-P999: column `length` is missing"]);
+    assert_eq!(running.look(), [""; 0]);
+    running.watch.again();
+    assert_eq!(running.look(), ["settling", "SL-P999: column `length` is missing"]);
+    running.assert_unchanged();
+}
+
+#[test]
+fn a_watcher_finds_a_new_version_by_itself_and_ends_when_dropped() {
+    let running = Running::new(admit);
+    let lane = running.slot.current();
+    let Running { folder, slot, watch, .. } = running;
+    let watcher = Watcher::start(watch).expect("a thread");
+    deploy_in(folder.path(), &next_version(5));
+    watcher.check_now();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while slot.newer_than(&lane).is_none() {
+        assert!(Instant::now() < deadline, "no new version within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(watcher);
+    assert_eq!(Arc::strong_count(&slot), 1, "the thread is gone");
+}
+
+fn deploy_in(folder: &Path, bytes: &[u8]) {
+    fs::write(folder.join("next"), bytes).expect("write");
+    fs::rename(folder.join("next"), folder.join("plugin.wasm")).expect("rename");
+}

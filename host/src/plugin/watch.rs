@@ -1,0 +1,231 @@
+//! Watches a plugin's file: a new version is loaded beside the running one and published once it has
+//! passed every check; a bad one is refused, and the old one goes on.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::limits::THREAD_STACK_BYTES;
+use super::load::{Generation, Loader, digest_of};
+use super::slot::Slot;
+use crate::fault::Fault;
+
+/// Time between two looks at the file.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
+
+/// What a look found.
+#[derive(Debug)]
+pub enum Look {
+    /// Nothing new.
+    Same,
+    /// New content, which may still be being written: it counts when the next look finds it again.
+    Settling,
+    /// The file is not there or cannot be read; it may be on its way.
+    Missing,
+    /// A new version is in the slot.
+    Published(Arc<Generation>),
+    /// A new version is not fit to run.
+    Refused(Fault),
+}
+
+/// What a watcher needs to know.
+pub struct Watch<T, G> {
+    file: PathBuf,
+    loader: Loader,
+    slot: Arc<Slot<T>>,
+    gate: G,
+    running: Arc<Generation>,
+    seen: Seen,
+}
+
+/// How far the present content of the file has been dealt with.
+enum Seen {
+    /// Nothing known; read it.
+    Nothing,
+    /// Read once; the digest must be the same at the next look.
+    Once(String),
+    /// Published or refused; nothing to do until the file's metadata change.
+    Done(Stamp, String),
+}
+
+/// Changes whenever a file is written to or replaced, as far as the file system tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: (i64, i64),
+    bytes: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Self { modified, bytes: metadata.len(), inode: metadata.ino() }
+    }
+}
+
+impl<T, G> Watch<T, G>
+where
+    G: Fn(&Arc<Generation>) -> Result<T, Fault>,
+{
+    /// Watches `file`, whose version `running` is in `slot`. `gate` judges a loaded version (do its
+    /// outputs fit the tables?) and makes what lanes work with.
+    pub fn new(
+        file: PathBuf,
+        loader: Loader,
+        slot: Arc<Slot<T>>,
+        running: Arc<Generation>,
+        gate: G,
+    ) -> Self {
+        Self { file, loader, slot, gate, running, seen: Seen::Nothing }
+    }
+
+    /// Forgets that a version was refused: the next look judges the file anew.
+    pub fn again(&mut self) {
+        self.seen = Seen::Nothing;
+    }
+
+    /// One look at the file; loads and publishes when there is something new.
+    pub fn look(&mut self) -> Look {
+        let Ok(metadata) = std::fs::metadata(&self.file) else {
+            return Look::Missing;
+        };
+        let stamp = Stamp::from(&metadata);
+        if matches!(&self.seen, Seen::Done(done, _) if *done == stamp) {
+            return Look::Same;
+        }
+        let bytes = match self.loader.read(&self.file) {
+            Ok(bytes) => bytes,
+            Err(fault @ super::PluginFault::TooBig { .. }) => {
+                self.seen = Seen::Done(stamp, String::new());
+                return self.refused(fault.into());
+            }
+            Err(_) => return Look::Missing,
+        };
+        let digest = digest_of(&bytes);
+        self.consider(stamp, digest, &bytes)
+    }
+
+    fn consider(&mut self, stamp: Stamp, digest: String, bytes: &[u8]) -> Look {
+        let known = match &self.seen {
+            Seen::Done(_, done) => *done == digest,
+            _ => digest == self.running.digest,
+        };
+        let settled = matches!(&self.seen, Seen::Once(once) if *once == digest);
+        if known {
+            self.seen = Seen::Done(stamp, digest);
+            return Look::Same;
+        }
+        if !settled {
+            self.seen = Seen::Once(digest);
+            return Look::Settling;
+        }
+        self.seen = Seen::Done(stamp, digest);
+        match self.admit(bytes) {
+            Ok(look) => look,
+            Err(fault) => self.refused(fault),
+        }
+    }
+
+    fn admit(&mut self, bytes: &[u8]) -> Result<Look, Fault> {
+        let generation = self.loader.load(bytes)?;
+        let next = (self.gate)(&generation)?;
+        self.slot.publish(Arc::new(next));
+        tracing::info!(
+            plugin = generation.description.name,
+            version = generation.description.version,
+            digest = generation.short_digest(),
+            replaced_version = self.running.description.version,
+            replaced_digest = self.running.short_digest(),
+            "plugin replaced"
+        );
+        self.running = Arc::clone(&generation);
+        Ok(Look::Published(generation))
+    }
+
+    fn refused(&self, fault: Fault) -> Look {
+        tracing::error!(
+            code = fault.code,
+            file = %self.file.display(),
+            running_version = self.running.description.version,
+            running_digest = self.running.short_digest(),
+            "new version of the plugin refused, the running one goes on: {}", fault.message
+        );
+        Look::Refused(fault)
+    }
+}
+
+/// A thread that looks at the file now and then. Ends when dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    orders: Arc<Orders>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    flags: Mutex<Flags>,
+    given: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    check: bool,
+    stop: bool,
+}
+
+impl Watcher {
+    /// Starts watching.
+    pub fn start<T, G>(mut watch: Watch<T, G>) -> std::io::Result<Self>
+    where
+        T: Send + Sync + 'static,
+        G: Fn(&Arc<Generation>) -> Result<T, Fault> + Send + 'static,
+    {
+        let orders = Arc::new(Orders::default());
+        let waiting = Arc::clone(&orders);
+        let thread = thread::Builder::new()
+            .name("plugin-watch".into())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || {
+                while let Some(check) = waiting.wait() {
+                    if check {
+                        watch.again();
+                    }
+                    watch.look();
+                }
+            })?;
+        Ok(Self { orders, thread: Some(thread) })
+    }
+
+    /// Judges the file anew, also a version that was refused before; for SIGHUP.
+    pub fn check_now(&self) {
+        self.orders.give(|flags| flags.check = true);
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.orders.give(|flags| flags.stop = true);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Orders {
+    fn give(&self, set: impl FnOnce(&mut Flags)) {
+        set(&mut self.flags.lock().unwrap_or_else(PoisonError::into_inner));
+        self.given.notify_all();
+    }
+
+    /// Waits for the next look. `None`: stop; else whether the look was asked for.
+    fn wait(&self) -> Option<bool> {
+        let flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.given.wait_timeout_while(flags, LOOK_PERIOD, |f| !f.check && !f.stop);
+        let mut flags = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (!flags.stop).then(|| std::mem::take(&mut flags.check))
+    }
+}

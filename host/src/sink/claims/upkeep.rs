@@ -1,0 +1,41 @@
+//! Positions that are stored or fenced without being claimed.
+
+use uuid::Uuid;
+
+use super::{Claims, schema_fault};
+use crate::fault::Fault;
+
+const INITIALISE: &str = "\
+INSERT INTO sluice.positions (pipeline, topic, topic_id, owner, partition, next_offset, epoch)
+SELECT $1, $2, $3::text::uuid, $4, s.partition, s.next_offset, 0
+FROM unnest($5::integer[], $6::bigint[]) AS s (partition, next_offset) ORDER BY s.partition
+ON CONFLICT (pipeline, topic, partition) DO NOTHING";
+
+const FENCE: &str = "UPDATE sluice.positions SET epoch = epoch + 1 \
+    WHERE pipeline = $1 AND topic = $2 AND partition = ANY ($3)";
+
+impl Claims {
+    /// Stores where partitions begin that have no position yet: (partition, offset). Others are left alone.
+    pub async fn initialise(&self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault> {
+        let doing = format!("store first positions of topic {:?}", self.topic);
+        let (partitions, offsets): (Vec<i32>, Vec<i64>) = starts.iter().copied().unzip();
+        let topic_id = topic_id.to_string();
+        let session = self.options.connect().await?;
+        session
+            .execute(INITIALISE, &[&self.pipeline, &self.topic, &topic_id, &self.owner, &partitions, &offsets])
+            .await
+            .map(drop)
+            .map_err(|error| schema_fault(&doing, &error))
+    }
+
+    /// Makes all claims made so far worthless, our own included.
+    pub async fn fence(&self, partitions: &[i32]) -> Result<(), Fault> {
+        let doing = format!("fence partitions of topic {:?}", self.topic);
+        let session = self.options.connect().await?;
+        session
+            .execute(FENCE, &[&self.pipeline, &self.topic, &partitions])
+            .await
+            .map(drop)
+            .map_err(|error| schema_fault(&doing, &error))
+    }
+}
