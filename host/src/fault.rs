@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub mod sqlstate;
+
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
@@ -29,6 +31,11 @@ impl Fault {
     /// A failure that only a person can mend.
     pub fn stop(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, remedy: Remedy::Stop, message: message.into(), source: None }
+    }
+
+    /// A message at fault.
+    pub fn bury(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, remedy: Remedy::Bury, message: message.into(), source: None }
     }
 
     /// An outage.

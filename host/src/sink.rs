@@ -6,14 +6,29 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::rows::{Checked, Decoded, Outcome, Rejection};
 
-pub mod claims;
-pub mod commit;
-pub mod copy;
-pub mod migrate;
-pub mod postgres;
 pub mod table;
+
 pub mod types;
-pub mod upsert;
+
+pub mod copy;
+
+pub mod postgres;
+
+pub mod claims;
+
+pub mod migrate;
+
+mod commit;
+mod encode;
+mod letters;
+mod plan;
+mod prepared;
+mod upsert;
+
+pub use prepared::{Prepared, Rejected};
+
+#[cfg(test)]
+mod tests;
 
 /// The messages of one partition that a batch covers, and what became of them.
 /// `messages == rows_from + filtered + rejected`.
@@ -79,4 +94,12 @@ impl Receipt {
     pub fn ranges(&self) -> &[Range] {
         &self.ranges
     }
+}
+
+/// What all dead letters of a topic have in common.
+#[derive(Debug, Clone)]
+struct Letterhead {
+    pipeline: String,
+    topic: String,
+    topic_id: uuid::Uuid,
 }

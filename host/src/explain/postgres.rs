@@ -2,4 +2,130 @@
 
 use super::Explanation;
 
-pub(super) const CODES: &[Explanation] = &[];
+pub(super) const CODES: &[Explanation] = &[
+    Explanation {
+        code: "SL-P001",
+        title: "Postgres is not reachable",
+        text: "The connection could not be made, or broke. Sluice keeps the batch it was writing and tries it again, \
+               for ever, with growing pauses; whether a COMMIT that was under way took place is read from \
+               sluice.positions. Messages stay in Kafka, lag grows, nothing is lost or written twice.",
+        way_out: "Start Postgres, or correct `sink.url` (host, port, firewall). Nothing is to be done in Sluice.",
+    },
+    Explanation {
+        code: "SL-P002",
+        title: "Postgres refused the login",
+        text: "User, password, database or pg_hba.conf do not fit. Trying again would not help, so the pipeline stops.",
+        way_out: "Correct `sink.url`; try the same address with psql.",
+    },
+    Explanation {
+        code: "SL-P003",
+        title: "Postgres is read-only",
+        text: "The server is a standby or was made read-only, as it happens for a moment in a failover. Sluice tries \
+               again until it finds a server that takes writes.",
+        way_out: "Name all servers in `sink.url` (host=a,b): the one that takes writes is chosen.",
+    },
+    Explanation {
+        code: "SL-P004",
+        title: "Postgres is shutting down or starting",
+        text: "The server ended the session or does not take new ones yet. The batch is kept and tried again.",
+        way_out: "Wait for the server; its own log says why it restarts.",
+    },
+    Explanation {
+        code: "SL-P005",
+        title: "Postgres has no disk, memory or connections left",
+        text: "The batch is kept and tried again with growing pauses; no message is buried for it.",
+        way_out: "Free disk space, or raise max_connections: one connection for each lane and two for each pipeline.",
+    },
+    Explanation {
+        code: "SL-P006",
+        title: "Postgres gave up waiting",
+        text: "A lock was not granted within lock_timeout (5 s), a deadlock was resolved at our cost, or a time limit of \
+               the server ended the statement. The batch is tried again as it is.",
+        way_out: "Now and then it is harmless. If it stays: look into pg_locks for who holds the table (a long \
+                  transaction, ALTER TABLE, VACUUM FULL).",
+    },
+    Explanation {
+        code: "SL-P007",
+        title: "the statement does not fit the tables",
+        text: "A table, column, type or index that the pipeline needs is not there (any more). The pipeline stops with \
+               its positions where they are.",
+        way_out: "Undo the change of the table, or adapt plugin and settings; `sluice validate FILE` lists all differences.",
+    },
+    Explanation {
+        code: "SL-P008",
+        title: "rights are missing in Postgres",
+        text: "The role in `sink.url` may not do what the pipeline needs, so it stops.",
+        way_out: "GRANT USAGE ON SCHEMA, and SELECT, INSERT (upsert also UPDATE and DELETE) on the tables; TEMPORARY on \
+                  the database for upsert and ignore; all on schema sluice.",
+    },
+    Explanation {
+        code: "SL-P009",
+        title: "Postgres refused a row",
+        text: "A constraint, a trigger or a type refused a value that Sluice could not judge beforehand. The \
+               transaction was rolled back: no row of the batch was written and the position did not move.",
+        way_out: "The error names the constraint or the line. Let the plugin reject such messages, or relax the constraint.",
+    },
+    Explanation {
+        code: "SL-P010",
+        title: "the plugin's outputs do not fit the tables",
+        text: "Before anything moves, each output of the plugin is compared with the real columns of its table. All \
+               differences are listed in the message.",
+        way_out: "Alter the tables, or correct the plugin's outputs or `[sink]`.",
+    },
+    Explanation {
+        code: "SL-P011",
+        title: "the connection string is not valid",
+        text: "`sink.url` is neither a URL (postgres://user:password@host:port/database?sslmode=require) nor \
+               libpq's key=value form.",
+        way_out: "Correct `sink.url`. Percent-encode special characters of the password in the URL form.",
+    },
+    Explanation {
+        code: "SL-P012",
+        title: "the sluice schema is missing or of another version",
+        text: "The tables in which Sluice keeps positions, lineage and dead letters are not there, or not those this \
+               version needs.",
+        way_out: "Run `sluice migrate` with a role that may create the schema.",
+    },
+    Explanation {
+        code: "SL-P013",
+        title: "a migration of the sluice schema failed",
+        text: "Each migration runs in a transaction, so the schema is as it was before the one that failed. Most often the \
+               role may not create a schema in this database.",
+        way_out: "GRANT CREATE ON DATABASE to the role, or run `sluice migrate` once as the owner of the database \
+                  and GRANT the rights listed under SL-P008.",
+    },
+    Explanation {
+        code: "SL-P014",
+        title: "a write took too long",
+        text: "The transaction was not finished within its time limit; Postgres' statement_timeout does not cover COPY, so \
+               Sluice has a limit of its own. The connection was thrown away and the batch is tried again.",
+        way_out: "Look at the server's load and at locks on the tables; make `batch.max_messages` smaller.",
+    },
+    Explanation {
+        code: "SL-P015",
+        title: "a claim waits for the old owner",
+        text: "Another host holds the position of a partition in an open transaction, most often because it was paused or \
+               cut off. Sluice ends that host's session in Postgres if it is idle, and tries again.",
+        way_out: "If it stays: both hosts must use the same database role, or the role needs pg_signal_backend.",
+    },
+    Explanation {
+        code: "SL-P016",
+        title: "another host owns the partition by now",
+        text: "The partition was claimed by another host since this batch was read. The whole transaction was rolled \
+               back, so that nothing is written twice; the new owner reads the same messages.",
+        way_out: "Nothing is to be done. If it happens often, the group rebalances often: look for slow or restarting hosts.",
+    },
+    Explanation {
+        code: "SL-P017",
+        title: "TLS with Postgres failed",
+        text: "The server does not speak TLS although it is asked for, or its certificate was not accepted.",
+        way_out: "Correct sslmode (disable, prefer, require, verify-full) or sslrootcert in `sink.url`, or the \
+                  server's certificate.",
+    },
+    Explanation {
+        code: "SL-P018",
+        title: "an unexpected answer of Postgres",
+        text: "The server answered with an error that Sluice has no remedy for. Nothing of the batch was written.",
+        way_out: "The message names the SQLSTATE; Postgres' manual explains it in appendix A.",
+    },
+];

@@ -1,1 +1,211 @@
-//! Placeholder.
+//! Claims of partitions: who may move a position, and where it stands.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::postgres::blockers::end_abandoned;
+use super::postgres::connection::{Options, Session, fault};
+use crate::fault::{Fault, sqlstate};
+
+/// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// Claims partitions of one topic for one owner.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    options: Options,
+    pipeline: String,
+    topic: String,
+    owner: String,
+}
+
+/// A stored position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: i32,
+    /// Topic id under which the position was stored; nil when the broker gave none.
+    pub topic_id: Uuid,
+    /// The next offset to write.
+    pub next_offset: i64,
+    /// Raised by each claim.
+    pub epoch: i64,
+    /// Who claimed it last.
+    pub owner: String,
+}
+
+/// What a claim of one partition came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// It is ours; every older claim is worth nothing from now on.
+    Claimed {
+        /// The partition.
+        partition: i32,
+        /// Where to start.
+        next_offset: i64,
+        /// Under which to write.
+        epoch: i64,
+    },
+    /// The position belongs to another topic of the same name, deleted since. It was not touched.
+    OtherTopic {
+        /// The partition.
+        partition: i32,
+        /// Id of that topic.
+        stored_topic_id: Uuid,
+    },
+}
+
+impl ClaimAnswer {
+    /// The partition it is about.
+    pub fn partition(&self) -> i32 {
+        match self {
+            Self::Claimed { partition, .. } | Self::OtherTopic { partition, .. } => *partition,
+        }
+    }
+}
+
+/// In the order of partitions, so that two claims never wait for each other crosswise. `backend_pid` is that of
+/// the writer, which sets it with its first batch.
+const CLAIM: &str = "\
+WITH wanted AS (
+    SELECT * FROM unnest($5::integer[], $6::bigint[]) AS w (partition, start_offset)
+)
+INSERT INTO sluice.positions AS p (pipeline, topic, partition, topic_id, next_offset, epoch, owner)
+SELECT $1, $2, w.partition, $3::text::uuid, w.start_offset, 1, $4 FROM wanted AS w ORDER BY w.partition
+ON CONFLICT (pipeline, topic, partition) DO UPDATE
+SET epoch = p.epoch + 1, owner = excluded.owner, backend_pid = NULL, claimed_at = now()
+WHERE p.topic_id = excluded.topic_id
+RETURNING p.partition, p.next_offset, p.epoch";
+
+const STORED: &str = "SELECT partition, topic_id::text, next_offset, epoch, owner FROM sluice.positions \
+     WHERE pipeline = $1 AND topic = $2 ORDER BY partition";
+
+impl Claims {
+    /// Claims of `topic` in the name of `owner`.
+    pub fn new(options: &Options, pipeline: &str, topic: &str, owner: &str) -> Self {
+        Self {
+            options: options.named(pipeline, owner),
+            pipeline: pipeline.to_owned(),
+            topic: topic.to_owned(),
+            owner: owner.to_owned(),
+        }
+    }
+
+    /// All positions stored for the topic, whoever owns them.
+    pub async fn stored(&self) -> Result<Vec<Position>, Fault> {
+        self.read(&self.options.connect().await?).await
+    }
+
+    /// Claims `wanted`: partitions, each with the offset at which it starts if it has no position yet. Answers in
+    /// the order of partitions.
+    ///
+    /// Waits for an owner that is in the middle of a COMMIT. One that was paused or cut off inside a
+    /// transaction does not keep us waiting: its session is ended.
+    pub async fn claim(
+        &self,
+        topic_id: Uuid,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<ClaimAnswer>, Fault> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_claim(topic_id, wanted).await {
+                Err(fault) if fault.code == sqlstate::CONTENTION => {
+                    tracing::info!(topic = self.topic, "claim waits for the old owner: {fault}");
+                }
+                answer => return answer,
+            }
+        }
+        let message =
+            format!("claim partitions of topic {:?}: the old owner does not let go", self.topic);
+        Err(Fault::retry(sqlstate::CLAIM_BLOCKED, message))
+    }
+
+    async fn try_claim(
+        &self,
+        topic_id: Uuid,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<ClaimAnswer>, Fault> {
+        let session = self.options.connect().await?;
+        tokio::select! {
+            answer = self.claim_on(&session, topic_id, wanted) => answer,
+            () = end_abandoned(&self.options, session.pid()) => unreachable!("it never returns"),
+        }
+    }
+
+    async fn claim_on(
+        &self,
+        session: &Session,
+        topic_id: Uuid,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<ClaimAnswer>, Fault> {
+        let doing = format!("claim partitions of topic {:?}", self.topic);
+        let translate = |error: tokio_postgres::Error| schema_fault(&doing, &error);
+        session.batch_execute("SET lock_timeout = '2s'").await.map_err(translate)?;
+        let (partitions, starts): (Vec<i32>, Vec<i64>) = wanted.iter().copied().unzip();
+        let claimed = session
+            .query(
+                CLAIM,
+                &[
+                    &self.pipeline,
+                    &self.topic,
+                    &topic_id.to_string(),
+                    &self.owner,
+                    &partitions,
+                    &starts,
+                ],
+            )
+            .await
+            .map_err(translate)?;
+        let mut answers: Vec<ClaimAnswer> = claimed.iter().map(claimed_answer).collect();
+        if answers.len() < wanted.len() {
+            let others = self.read(session).await?;
+            answers.extend(
+                (others.iter())
+                    .filter(|other| {
+                        other.topic_id != topic_id && partitions.contains(&other.partition)
+                    })
+                    .map(|other| ClaimAnswer::OtherTopic {
+                        partition: other.partition,
+                        stored_topic_id: other.topic_id,
+                    }),
+            );
+        }
+        answers.sort_by_key(ClaimAnswer::partition);
+        Ok(answers)
+    }
+
+    async fn read(&self, session: &Session) -> Result<Vec<Position>, Fault> {
+        let doing = format!("read the positions of topic {:?}", self.topic);
+        let rows = session
+            .query(STORED, &[&self.pipeline, &self.topic])
+            .await
+            .map_err(|error| schema_fault(&doing, &error))?;
+        Ok(rows.iter().map(position).collect())
+    }
+}
+
+/// A missing table of ours is explained as such.
+fn schema_fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
+    let translated = fault(doing, error);
+    if translated.code == sqlstate::STATEMENT {
+        return Fault::stop(sqlstate::SCHEMA, translated.message);
+    }
+    translated
+}
+
+fn claimed_answer(row: &Row) -> ClaimAnswer {
+    ClaimAnswer::Claimed {
+        partition: row.get("partition"),
+        next_offset: row.get("next_offset"),
+        epoch: row.get("epoch"),
+    }
+}
+
+fn position(row: &Row) -> Position {
+    Position {
+        partition: row.get("partition"),
+        topic_id: row.get::<_, &str>("topic_id").parse().unwrap_or_default(),
+        next_offset: row.get("next_offset"),
+        epoch: row.get("epoch"),
+        owner: row.get("owner"),
+    }
+}

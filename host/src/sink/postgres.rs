@@ -1,1 +1,161 @@
-//! Placeholder.
+//! The writer: one connection that brings batches into Postgres, each in one transaction, however long
+//! Postgres is away. Knows neither Kafka nor WebAssembly.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub use connection::{Options, Session};
+
+use super::plan::Plan;
+use super::prepared::Prepared;
+use super::{Letterhead, Receipt};
+use crate::fault::{Fault, sqlstate};
+use attempts::Attempts;
+
+mod address;
+mod attempts;
+pub(in crate::sink) mod blockers;
+pub(in crate::sink) mod connection;
+mod transaction;
+
+/// What became of a batch, and its memory for the next one.
+#[derive(Debug)]
+pub enum Written {
+    /// It is in Postgres.
+    Done {
+        /// The proof.
+        receipt: Receipt,
+        /// Memory.
+        reuse: Prepared,
+    },
+    /// Nothing of it is, and never will be: these partitions are no longer ours, or moved without us.
+    /// What the batch holds of other partitions is to be read again.
+    Fenced {
+        /// In the order of the ranges.
+        partitions: Vec<i32>,
+        /// Memory.
+        reuse: Prepared,
+    },
+    /// Nothing of it is, and trying again would not help.
+    Stopped {
+        /// Why. Remedy `Bury` when a row of the batch was refused.
+        fault: Fault,
+        /// Memory, with the batch still in it.
+        reuse: Prepared,
+    },
+}
+
+/// A lane's connection to Postgres. Takes one batch at a time and works on it in the background.
+#[derive(Debug)]
+pub struct Writer {
+    head: Letterhead,
+    jobs: UnboundedSender<Job>,
+    written: mpsc::Receiver<Written>,
+    busy: bool,
+    task: JoinHandle<()>,
+}
+
+struct Job {
+    plan: Arc<Plan>,
+    prepared: Prepared,
+    letters: bytes::Bytes,
+}
+
+impl Writer {
+    /// A writer for batches of `topic`. Connects with the first batch.
+    pub fn start(
+        handle: &Handle,
+        options: &Options,
+        pipeline: &str,
+        topic: &str,
+        topic_id: Uuid,
+        owner: &str,
+    ) -> Self {
+        let head = Letterhead { pipeline: pipeline.to_owned(), topic: topic.to_owned(), topic_id };
+        let (jobs, waiting) = unbounded_channel();
+        let (answers, written) = mpsc::channel();
+        let attempts = Attempts::new(options.named(pipeline, owner), head.clone());
+        let task = handle.spawn(work(attempts, waiting, answers));
+        Self { head, jobs, written, busy: false, task }
+    }
+
+    /// Begins to write a batch.
+    ///
+    /// # Panics
+    /// When the batch before was not taken back with [`Writer::poll`] or [`Writer::wait`].
+    pub fn write(&mut self, plan: Arc<Plan>, prepared: Prepared) {
+        assert!(!self.busy, "one batch at a time");
+        self.busy = true;
+        let letters = prepared.letters_under(&self.head);
+        // It cannot fail but for a panic of the task, which the next poll reports.
+        let _ = self.jobs.send(Job { plan, prepared, letters });
+    }
+
+    /// True while a batch is under way.
+    pub fn busy(&self) -> bool {
+        self.busy
+    }
+
+    /// What became of the batch, if that is known by now. Never waits.
+    pub fn poll(&mut self) -> Option<Written> {
+        match self.written.try_recv() {
+            Ok(written) => Some(self.taken(written)),
+            Err(mpsc::TryRecvError::Empty) => None,
+            Err(mpsc::TryRecvError::Disconnected) => self.broken(),
+        }
+    }
+
+    /// The same, waiting for at most `time`.
+    pub fn wait(&mut self, time: Duration) -> Option<Written> {
+        if !self.busy {
+            return None;
+        }
+        match self.written.recv_timeout(time) {
+            Ok(written) => Some(self.taken(written)),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => self.broken(),
+        }
+    }
+
+    /// Throws the connection away, with whatever is under way: as dropping does.
+    pub fn abandon(self) {}
+
+    fn taken(&mut self, written: Written) -> Written {
+        self.busy = false;
+        written
+    }
+
+    fn broken(&mut self) -> Option<Written> {
+        if !std::mem::take(&mut self.busy) {
+            return None;
+        }
+        let fault =
+            Fault::stop(sqlstate::UNEXPECTED, "the writer's task ended; its panic is in the log");
+        Some(Written::Stopped { fault, reuse: Prepared::default() })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn work(
+    mut attempts: Attempts,
+    mut jobs: UnboundedReceiver<Job>,
+    answers: mpsc::Sender<Written>,
+) {
+    while let Some(Job { plan, prepared, letters }) = jobs.recv().await {
+        let written = attempts.write(&plan, prepared, letters).await;
+        if answers.send(written).is_err() {
+            return;
+        }
+    }
+}

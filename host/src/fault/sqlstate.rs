@@ -1,0 +1,119 @@
+//! The one match from what Postgres says to what is done about it.
+
+use super::Remedy;
+
+/// Server not reachable, or the connection broke.
+pub const CONNECTION: &str = "SL-P001";
+/// Login refused, or no such database.
+pub const LOGIN: &str = "SL-P002";
+/// A standby, or a primary that was made read-only.
+pub const READ_ONLY: &str = "SL-P003";
+/// The server is shutting down, starting, or ended our session.
+pub const SHUTDOWN: &str = "SL-P004";
+/// No disk, memory or connections left.
+pub const RESOURCES: &str = "SL-P005";
+/// A lock, a deadlock, a time limit.
+pub const CONTENTION: &str = "SL-P006";
+/// Missing table or column, or a statement that does not fit them.
+pub const STATEMENT: &str = "SL-P007";
+/// Rights.
+pub const RIGHTS: &str = "SL-P008";
+/// A row that its table refuses.
+pub const ROW: &str = "SL-P009";
+/// Outputs and tables differ.
+pub const DIFFERENCES: &str = "SL-P010";
+/// The connection string.
+pub const URL: &str = "SL-P011";
+/// Schema `sluice` is missing or older than this program.
+pub const SCHEMA: &str = "SL-P012";
+/// A migration failed.
+pub const MIGRATION: &str = "SL-P013";
+/// A write took longer than allowed.
+pub const TOO_SLOW: &str = "SL-P014";
+/// An old owner keeps a claim waiting.
+pub const CLAIM_BLOCKED: &str = "SL-P015";
+/// Another host owns the partition by now.
+pub const FENCED: &str = "SL-P016";
+/// TLS.
+pub const TLS: &str = "SL-P017";
+/// Anything else the server may say.
+pub const UNEXPECTED: &str = "SL-P018";
+
+/// SQLSTATE with which `sluice.advance` refuses a write under a stale claim.
+pub const STALE_CLAIM: &str = "SL001";
+
+/// Code and remedy for an SQLSTATE. `message` decides only where Postgres uses one state for two things.
+///
+/// Classes after Postgres' appendix A; the outages are those of Npgsql's transient list and ours.
+pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
+    use Remedy::{Bury, Retry, Stop};
+    match sqlstate {
+        // A stale claim is told apart by the caller before it gets here; it is never retried as it is.
+        STALE_CLAIM => (FENCED, Stop),
+        "25006" => (READ_ONLY, Retry),
+        "42501" => (RIGHTS, Stop),
+        "55P03" | "57014" | "25P02" | "25P03" | "25P04" | "26000" => (CONTENTION, Retry),
+        // A prepared statement outlived a change of its table: gone with the connection, as 26000 is.
+        "0A000" if message.contains("cached plan") => (CONTENTION, Retry),
+        // What a user's trigger raises, and a row too large for an index or a page.
+        "P0001" | "54000" | "54001" => (ROW, Bury),
+        _ => match sqlstate.get(..2).unwrap_or_default() {
+            "08" => (CONNECTION, Retry),
+            "28" | "3D" => (LOGIN, Stop),
+            "57" => (SHUTDOWN, Retry),
+            "53" | "58" => (RESOURCES, Retry),
+            "40" | "55" => (CONTENTION, Retry),
+            "22" | "23" => (ROW, Bury),
+            "42" | "3F" => (STATEMENT, Stop),
+            _ => (UNEXPECTED, Stop),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(states: &[&str], code: &str, expected: Remedy) {
+        for state in states {
+            assert_eq!(remedy(state, "some text"), (code, expected), "{state}");
+        }
+    }
+
+    #[test]
+    fn outages_are_retried_for_ever() {
+        check(&["08000", "08001", "08003", "08006", "08P01"], CONNECTION, Remedy::Retry);
+        check(&["57P01", "57P02", "57P03", "57P05"], SHUTDOWN, Remedy::Retry);
+        check(
+            &["53000", "53100", "53200", "53300", "53400", "58000", "58030"],
+            RESOURCES,
+            Remedy::Retry,
+        );
+        check(
+            &["40001", "40P01", "55P03", "55006", "55000", "57014", "25P03"],
+            CONTENTION,
+            Remedy::Retry,
+        );
+        check(&["25006"], READ_ONLY, Remedy::Retry);
+    }
+
+    #[test]
+    fn refused_rows_are_buried() {
+        check(&["22001", "22003", "22021", "22P02", "22P05", "22P03"], ROW, Remedy::Bury);
+        check(&["23502", "23503", "23505", "23514", "23P01", "P0001", "54000"], ROW, Remedy::Bury);
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_stops() {
+        check(&["42P01", "42703", "42P10", "42804", "3F000"], STATEMENT, Remedy::Stop);
+        check(&["42501"], RIGHTS, Remedy::Stop);
+        check(&["28P01", "28000", "3D000"], LOGIN, Remedy::Stop);
+        check(&["XX000", "0A000", "21000", "F0001", ""], UNEXPECTED, Remedy::Stop);
+    }
+
+    #[test]
+    fn a_changed_table_is_met_with_a_new_connection() {
+        let message = "cached plan must not change result type";
+        assert_eq!(remedy("0A000", message), (CONTENTION, Remedy::Retry));
+    }
+}

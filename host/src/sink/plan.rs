@@ -1,0 +1,352 @@
+//! How each output of a plugin is written to its table, settled once before anything moves; if outputs
+//! and tables differ, all differences are said at once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_postgres::Client;
+
+use super::table::{Table, TableColumn, quote};
+use super::types::Encoding;
+use super::upsert::{Conflict, StagedColumn, Staging};
+use crate::description::{FieldSource, Output, OutputField};
+use crate::fault::{Fault, sqlstate};
+use crate::settings::{Mode, SinkSettings, TableSettings};
+
+/// Where the rows of a plugin version go. Shared by all lanes that run it.
+#[derive(Debug)]
+pub struct Plan {
+    /// Tells the statements of one plan from another's in a session.
+    pub(super) id: u64,
+    /// One per output, in the order of the description.
+    pub(super) tables: Vec<TablePlan>,
+}
+
+/// How the rows of one output are written.
+#[derive(Debug)]
+pub(super) struct TablePlan {
+    pub output: String,
+    pub table: String,
+    pub fields: Vec<FieldPlan>,
+    pub route: Route,
+    pub deletes_are_refused: bool,
+}
+
+/// One field of an output and the column it fills.
+#[derive(Debug)]
+pub(super) struct FieldPlan {
+    pub column: String,
+    pub encoding: Encoding,
+    pub not_null: bool,
+}
+
+/// The statements of a table.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// COPY into the table itself.
+    Straight { copy: String },
+    /// COPY into a table of the session, then `apply`.
+    Staged { stage: String, create: String, copy: String, apply: String },
+}
+
+impl TablePlan {
+    pub fn is_staged(&self) -> bool {
+        matches!(self.route, Route::Staged { .. })
+    }
+
+    pub fn copy_statement(&self) -> &str {
+        match &self.route {
+            Route::Straight { copy } | Route::Staged { copy, .. } => copy,
+        }
+    }
+}
+
+/// Reads the tables and settles how `outputs` are written to them.
+pub async fn plan(
+    client: &Client,
+    outputs: &[Output],
+    settings: &SinkSettings,
+) -> Result<Plan, Fault> {
+    let mut tables = BTreeMap::new();
+    for table in settings.tables.values() {
+        let read = Table::read(client, &table.table).await?;
+        tables.insert(table.table.clone(), read);
+    }
+    Plan::new(outputs, &settings.tables, &tables)
+}
+
+impl Plan {
+    /// Compares `outputs` with `tables` (keyed by the name in the settings; `None`: not there).
+    pub fn new(
+        outputs: &[Output],
+        settings: &BTreeMap<String, TableSettings>,
+        tables: &BTreeMap<String, Option<Table>>,
+    ) -> Result<Self, Fault> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let mut differences = Differences::default();
+        differences.unused_settings(outputs, settings);
+        let plans: Vec<Option<TablePlan>> = outputs
+            .iter()
+            .enumerate()
+            .map(|(index, output)| {
+                let settings = differences.settings_of(output, outputs, settings)?;
+                let stage = format!("sluice_stage_{id}_{index}");
+                differences.table_plan(
+                    output,
+                    settings,
+                    tables.get(&settings.table)?.as_ref(),
+                    &stage,
+                )
+            })
+            .collect();
+        differences.none_or_fault()?;
+        Ok(Self { id, tables: plans.into_iter().flatten().collect() })
+    }
+}
+
+/// What does not fit, in the order in which it is found.
+#[derive(Debug, Default)]
+struct Differences {
+    lines: Vec<String>,
+}
+
+impl Differences {
+    fn none_or_fault(self) -> Result<(), Fault> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let lines = self.lines.join("\n  - ");
+        Err(Fault::stop(
+            sqlstate::DIFFERENCES,
+            format!("the plugin's outputs do not fit the tables:\n  - {lines}"),
+        ))
+    }
+
+    fn add(&mut self, output: &Output, table: &str, what: &str) {
+        self.lines.push(format!("output {:?}, table {table:?}: {what}", output.name));
+    }
+
+    fn unused_settings(&mut self, outputs: &[Output], settings: &BTreeMap<String, TableSettings>) {
+        for (name, table) in settings {
+            let used = match name.as_str() {
+                "" => outputs.len() == 1,
+                name => outputs.iter().any(|output| output.name == name),
+            };
+            if !used {
+                let what = if name.is_empty() {
+                    format!(
+                        "`table` is for plugins with one output; this one has {}",
+                        outputs.len()
+                    )
+                } else {
+                    format!("the plugin has no output {name:?}")
+                };
+                self.lines.push(format!("table {:?}: {what}", table.table));
+            }
+        }
+    }
+
+    fn settings_of<'a>(
+        &mut self,
+        output: &Output,
+        outputs: &[Output],
+        settings: &'a BTreeMap<String, TableSettings>,
+    ) -> Option<&'a TableSettings> {
+        let single = settings.get("").filter(|_| outputs.len() == 1);
+        let found = settings.get(&output.name).or(single);
+        if found.is_none() {
+            self.lines.push(format!("output {:?}: no table is set for it", output.name));
+        }
+        found
+    }
+
+    fn table_plan(
+        &mut self,
+        output: &Output,
+        settings: &TableSettings,
+        table: Option<&Table>,
+        stage: &str,
+    ) -> Option<TablePlan> {
+        let Some(table) = table else {
+            self.add(output, &settings.table, "there is no such table");
+            return None;
+        };
+        if !table.writable {
+            self.add(output, &settings.table, "it is not a table");
+        }
+        let fields: Vec<Option<FieldPlan>> =
+            output.fields.iter().map(|field| self.field(output, field, settings, table)).collect();
+        self.uncovered(output, settings, table);
+        let key = self.key(output, settings, table);
+        let fields: Vec<FieldPlan> = fields.into_iter().collect::<Option<_>>()?;
+        let route = route(&fields, settings, table, &key?, stage);
+        Some(TablePlan {
+            output: output.name.clone(),
+            table: table.name.clone(),
+            fields,
+            route,
+            deletes_are_refused: settings.mode != Mode::Upsert,
+        })
+    }
+
+    fn field(
+        &mut self,
+        output: &Output,
+        field: &OutputField,
+        settings: &TableSettings,
+        table: &Table,
+    ) -> Option<FieldPlan> {
+        let Some(column) = table.column(&field.name) else {
+            self.add(output, &settings.table, &format!("there is no column {:?}", field.name));
+            return None;
+        };
+        let mut fits = true;
+        let mut differ = |what: String| {
+            self.add(output, &settings.table, &format!("column {:?} {what}", field.name));
+            fits = false;
+        };
+        if output.fields.iter().filter(|other| other.name == field.name).count() > 1 {
+            differ("is given twice".to_owned());
+        }
+        if column.generated {
+            differ("is generated by Postgres and cannot be given".to_owned());
+        }
+        if field.nullable && column.not_null {
+            differ("is NOT NULL, but the field may have no value".to_owned());
+        }
+        let passed_through = matches!(field.source, FieldSource::Field(_));
+        let encoding = Encoding::new(field.kind, &column.target, passed_through);
+        if encoding.is_none() {
+            differ(format!("is {}, which takes no {}", column.type_name, field.kind.name()));
+        }
+        let encoding = encoding.filter(|_| fits)?;
+        Some(FieldPlan { column: field.name.clone(), encoding, not_null: column.not_null })
+    }
+
+    /// Columns that need a value and get none.
+    fn uncovered(&mut self, output: &Output, settings: &TableSettings, table: &Table) {
+        for column in &table.columns {
+            let given = output.fields.iter().any(|field| field.name == column.name);
+            if column.not_null && !column.has_default && !column.generated && !given {
+                let what = format!(
+                    "column {:?} is NOT NULL and has no default, but no field fills it",
+                    column.name
+                );
+                self.add(output, &settings.table, &what);
+            }
+        }
+    }
+
+    /// The conflict key; empty in mode append, `None` when there is a difference.
+    fn key(
+        &mut self,
+        output: &Output,
+        settings: &TableSettings,
+        table: &Table,
+    ) -> Option<Vec<String>> {
+        let before = self.lines.len();
+        if let Some(column) = &settings.newer_than {
+            if settings.mode != Mode::Upsert {
+                self.add(output, &settings.table, "`newer_than` is for mode upsert");
+            } else if !output.fields.iter().any(|field| field.name == *column) {
+                self.add(
+                    output,
+                    &settings.table,
+                    &format!("no field fills the `newer_than` column {column:?}"),
+                );
+            }
+        }
+        if settings.mode == Mode::Append {
+            return (self.lines.len() == before).then(Vec::new);
+        }
+        let primary = table.unique.first().filter(|_| table.has_primary_key);
+        let key = match (settings.key.as_slice(), primary) {
+            ([], None) => {
+                self.add(
+                    output,
+                    &settings.table,
+                    "there is no primary key; name the conflict columns in `key`",
+                );
+                return None;
+            }
+            ([], Some(primary)) => primary.clone(),
+            (named, _) => named.to_vec(),
+        };
+        self.check_key(output, settings, table, &key);
+        (self.lines.len() == before).then_some(key)
+    }
+
+    fn check_key(
+        &mut self,
+        output: &Output,
+        settings: &TableSettings,
+        table: &Table,
+        key: &[String],
+    ) {
+        let same = |unique: &Vec<String>| {
+            unique.len() == key.len() && key.iter().all(|name| unique.contains(name))
+        };
+        if !table.unique.iter().any(same) {
+            let what = format!(
+                "there is no unique index on exactly {}, as ON CONFLICT needs",
+                key.join(", ")
+            );
+            self.add(output, &settings.table, &what);
+        }
+        for name in key {
+            match output.fields.iter().find(|field| field.name == *name) {
+                None => self.add(
+                    output,
+                    &settings.table,
+                    &format!("no field fills the key column {name:?}"),
+                ),
+                // A NULL never conflicts, so rows without a key would pile up.
+                Some(field) if field.nullable => {
+                    let what = format!("the field of the key column {name:?} may have no value");
+                    self.add(output, &settings.table, &what);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn route(
+    fields: &[FieldPlan],
+    settings: &TableSettings,
+    table: &Table,
+    key: &[String],
+    stage: &str,
+) -> Route {
+    let conflict = match settings.mode {
+        Mode::Append => Conflict::None,
+        Mode::Ignore => Conflict::Ignore { key },
+        Mode::Upsert => Conflict::Replace { key, newer_than: settings.newer_than.as_deref() },
+    };
+    let casts = fields.iter().any(|field| field.encoding == Encoding::Cast);
+    if settings.mode == Mode::Append && !casts {
+        let names: Vec<String> = fields.iter().map(|field| quote(&field.column)).collect();
+        return Route::Straight {
+            copy: format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, names.join(", ")),
+        };
+    }
+    let columns: Vec<StagedColumn> = (fields.iter())
+        .filter_map(|field| Some(staged_column(field, table.column(&field.column)?)))
+        .collect();
+    let staging = Staging { stage, table: &table.name, columns: &columns, conflict };
+    Route::Staged {
+        stage: quote(stage),
+        create: staging.create(),
+        copy: staging.copy(),
+        apply: staging.apply(),
+    }
+}
+
+fn staged_column(field: &FieldPlan, column: &TableColumn) -> StagedColumn {
+    if field.encoding == Encoding::Cast {
+        let cast = Some(column.cast_name.clone());
+        return StagedColumn { name: column.name.clone(), type_name: "text".to_owned(), cast };
+    }
+    StagedColumn { name: column.name.clone(), type_name: column.type_name.clone(), cast: None }
+}

@@ -1,0 +1,218 @@
+//! Attempts to write a batch until its fate is certain: written, fenced, or refused.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Written;
+use super::blockers::end_abandoned;
+use super::connection::Options;
+use super::transaction::{Failure, Work};
+use crate::fault::{Fault, Remedy, sqlstate};
+use crate::sink::commit::{Backoff, Outcome, outcome};
+use crate::sink::plan::Plan;
+use crate::sink::{Letterhead, Prepared, Receipt};
+
+/// How often an outage that goes on is mentioned.
+const MENTION_EVERY: Duration = Duration::from_mins(1);
+
+/// The connection of a writer, made again whenever it is lost.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    options: Options,
+    head: Letterhead,
+    work: Option<Work>,
+}
+
+/// What is known of a batch after an attempt.
+enum Verdict {
+    Committed,
+    Fenced(Vec<i32>),
+    Refused(Fault),
+    /// Not written, and to be tried again.
+    Later(Fault),
+    /// COMMIT was sent and failed with `fault` or went without an answer; `obstacle` keeps us from asking.
+    Unknown {
+        fault: Fault,
+        obstacle: Fault,
+    },
+}
+
+impl Attempts {
+    pub fn new(options: Options, head: Letterhead) -> Self {
+        Self { options, head, work: None }
+    }
+
+    /// Writes a batch. Returns only when its fate is certain.
+    pub async fn write(&mut self, plan: &Plan, prepared: Prepared, letters: Bytes) -> Written {
+        let mut outage = Outage::default();
+        let mut unanswered: Option<Fault> = None;
+        loop {
+            let verdict = match unanswered.take() {
+                Some(fault) => self.resolve(&prepared, fault).await,
+                None => self.attempt(plan, &prepared, &letters, outage.contended()).await,
+            };
+            match verdict {
+                Verdict::Committed => {
+                    outage.over(&self.head);
+                    let receipt = Receipt { ranges: prepared.ranges.clone() };
+                    return Written::Done { receipt, reuse: prepared };
+                }
+                Verdict::Fenced(partitions) => {
+                    let topic = &self.head.topic;
+                    tracing::warn!(
+                        code = sqlstate::FENCED,
+                        topic,
+                        ?partitions,
+                        "partitions changed hands; batch dropped"
+                    );
+                    return Written::Fenced { partitions, reuse: prepared };
+                }
+                Verdict::Refused(fault) => return Written::Stopped { fault, reuse: prepared },
+                Verdict::Later(fault) => outage.goes_on(&self.head, &fault),
+                Verdict::Unknown { fault, obstacle } => {
+                    outage.goes_on(&self.head, &obstacle);
+                    unanswered = Some(fault);
+                }
+            }
+            tokio::time::sleep(outage.backoff.next()).await;
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        letters: &Bytes,
+        contended: bool,
+    ) -> Verdict {
+        match self.transaction(plan, prepared, letters, contended).await {
+            Ok(()) => Verdict::Committed,
+            Err(Failure { fault, commit_sent }) => {
+                // Whatever state it is in: the server rolls back what was open.
+                self.work = None;
+                match fault.remedy {
+                    _ if commit_sent => self.resolve(prepared, fault).await,
+                    Remedy::Retry => Verdict::Later(fault),
+                    Remedy::Bury | Remedy::Stop => Verdict::Refused(fault),
+                }
+            }
+        }
+    }
+
+    async fn transaction(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        letters: &Bytes,
+        contended: bool,
+    ) -> Result<(), Failure> {
+        let limit = self.options.write_max;
+        let mut work = match self.work.take().filter(Work::is_usable) {
+            Some(work) => work,
+            None => Work::open(&self.options).await?,
+        };
+        let mut commit_sent = false;
+        let pid = work.pid();
+        let write = tokio::time::timeout(
+            limit,
+            work.write(plan, prepared, letters, &self.head, &mut commit_sent),
+        );
+        let result = if contended {
+            // The last attempt waited for a lock in vain: see whether a dead owner holds it.
+            tokio::select! {
+                result = write => result,
+                () = end_abandoned(&self.options, pid) => unreachable!("it never returns"),
+            }
+        } else {
+            write.await
+        };
+        match result {
+            Ok(Ok(())) => {
+                self.work = Some(work);
+                Ok(())
+            }
+            Ok(Err(fault)) => Err(Failure { fault, commit_sent }),
+            Err(_) => {
+                let fault = Fault::retry(
+                    sqlstate::TOO_SLOW,
+                    format!("write batch: not finished after {limit:?}"),
+                );
+                Err(Failure { fault, commit_sent })
+            }
+        }
+    }
+
+    /// Reads what became of a COMMIT, on a new connection.
+    async fn resolve(&mut self, prepared: &Prepared, fault: Fault) -> Verdict {
+        let found = async {
+            let session = self.options.connect().await?;
+            outcome(&session, &self.head, prepared.ranges()).await
+        };
+        match found.await {
+            Ok(found) => {
+                // A refusal by the positions themselves is no riddle.
+                if fault.code != sqlstate::FENCED {
+                    tracing::warn!(
+                        topic = self.head.topic,
+                        ?found,
+                        "read what became of a COMMIT: {fault}"
+                    );
+                }
+                match (found, fault.remedy) {
+                    (Outcome::Committed, _) => Verdict::Committed,
+                    (Outcome::Fenced(partitions), _) => Verdict::Fenced(partitions),
+                    (Outcome::NotCommitted, Remedy::Retry) => Verdict::Later(fault),
+                    (Outcome::NotCommitted, _) => Verdict::Refused(fault),
+                }
+            }
+            Err(obstacle) => Verdict::Unknown { fault, obstacle },
+        }
+    }
+}
+
+/// A time without success, told in one line at its beginning, one a minute, and one at its end.
+#[derive(Debug, Default)]
+struct Outage {
+    backoff: Backoff,
+    began: Option<Instant>,
+    mentioned: Option<Instant>,
+    last_code: &'static str,
+}
+
+impl Outage {
+    fn goes_on(&mut self, head: &Letterhead, fault: &Fault) {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY)
+            || self.last_code != fault.code;
+        self.last_code = fault.code;
+        if due {
+            self.mentioned = Some(now);
+            let (attempts, seconds) = (self.backoff.attempts() + 1, began.elapsed().as_secs());
+            tracing::warn!(
+                topic = head.topic,
+                code = fault.code,
+                attempts,
+                seconds,
+                "cannot write, will try again: {fault}"
+            );
+        }
+    }
+
+    fn over(&self, head: &Letterhead) {
+        if let Some(began) = self.began {
+            let (attempts, elapsed) = (self.backoff.attempts(), began.elapsed());
+            tracing::info!(
+                topic = head.topic,
+                attempts,
+                "written after {:.1} s of trying",
+                elapsed.as_secs_f64()
+            );
+        }
+    }
+
+    fn contended(&self) -> bool {
+        self.last_code == sqlstate::CONTENTION
+    }
+}

@@ -1,0 +1,330 @@
+//! Connections to Postgres: how to make one, with which settings, and what its errors mean.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use postgres_openssl::MakeTlsConnector;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
+
+use super::address::Address;
+use crate::fault::{Fault, Remedy, sqlstate};
+
+/// A dead peer is noticed after this long, whether we wait for it to answer or to take our bytes.
+const PEER_SILENT_MAX: Duration = Duration::from_secs(30);
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// What a session of ours relies on, whatever the server's or the role's defaults are.
+/// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock.
+const SESSION_SETTINGS: &str = "SET synchronous_commit = on; SET lock_timeout = '5s'; \
+    SET idle_in_transaction_session_timeout = '5s'; SET statement_timeout = 0; SET client_encoding = 'UTF8'; \
+    SET timezone = 'UTC'; SET datestyle = 'ISO'";
+
+/// How to connect. Printing it shows no password.
+#[derive(Clone)]
+pub struct Options {
+    config: Config,
+    tls: MakeTlsConnector,
+    /// Longest time one transaction may take before its connection is thrown away.
+    pub write_max: Duration,
+}
+
+impl Options {
+    /// Reads `postgres://user:password@host:port/database?sslmode=...` or libpq's `key=value` form.
+    ///
+    /// `sslmode` is `disable`, `prefer` (default), `require` (no check of the certificate), or
+    /// `verify-full`; `sslrootcert` names a file of certificates to trust.
+    pub fn parse(url: &str) -> Result<Self, Fault> {
+        let address = Address::parse(url);
+        // The parser's own errors may quote the string, password included.
+        let mut config: Config = address.url.parse().map_err(|error: tokio_postgres::Error| {
+            Fault::stop(sqlstate::URL, format!("sink.url: {}", reason_without_secrets(&error)))
+        })?;
+        if config.get_hosts().is_empty() {
+            return Err(Fault::stop(sqlstate::URL, "sink.url: no host"));
+        }
+        config
+            .keepalives_idle(PEER_SILENT_MAX / 3)
+            .keepalives_interval(PEER_SILENT_MAX / 6)
+            .keepalives_retries(4)
+            .tcp_user_timeout(PEER_SILENT_MAX)
+            .ssl_mode(address.ssl_mode()?);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_MAX);
+        }
+        if config.get_hosts().len() > 1 {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let tls = tls_connector(&address)?;
+        Ok(Self { config, tls, write_max: Duration::from_mins(5) })
+    }
+
+    /// The same under the name by which `pg_stat_activity` and a successor know us.
+    #[must_use]
+    pub fn named(&self, pipeline: &str, owner: &str) -> Self {
+        let mut named = self.clone();
+        named.config.application_name(format!("sluice/{pipeline}/{owner}"));
+        named
+    }
+
+    /// Opens a session on a server that takes writes.
+    pub async fn connect(&self) -> Result<Session, Fault> {
+        let (client, mut connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| fault(&format!("connect to {self}"), &error))?;
+        let task = tokio::spawn(async move {
+            while let Some(message) =
+                std::future::poll_fn(|context| connection.poll_message(context)).await
+            {
+                match message {
+                    Ok(AsyncMessage::Notice(notice)) if notice.severity() == "WARNING" => {
+                        tracing::warn!(
+                            sqlstate = notice.code().code(),
+                            "postgres warns: {}",
+                            notice.message()
+                        );
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!("connection to postgres ended: {}", describe(&error));
+                        // Dropping it is what tells whoever waits for an answer.
+                        break;
+                    }
+                }
+            }
+        });
+        let mut session = Session { client, pid: 0, task };
+        session.pid = session.prepare_for_work(self).await?;
+        Ok(session)
+    }
+}
+
+/// Host, port and database: all that may be shown.
+impl fmt::Display for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, host) in self.config.get_hosts().iter().enumerate() {
+            let ports = self.config.get_ports();
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            let separator = if index == 0 { "" } else { "," };
+            match host {
+                Host::Tcp(name) => write!(formatter, "{separator}{name}:{port}")?,
+                Host::Unix(path) => write!(formatter, "{separator}{}:{port}", path.display())?,
+            }
+        }
+        write!(
+            formatter,
+            "/{}",
+            self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
+        )
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Options({self})")
+    }
+}
+
+/// A connection and the task that drives it. Dropping it closes the socket at once; whatever transaction
+/// was open is rolled back by the server.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    pid: i32,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Session {
+    /// Process id of the server's side.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    async fn prepare_for_work(&self, options: &Options) -> Result<i32, Fault> {
+        let doing = format!("prepare the session on {options}");
+        let query = format!("{SESSION_SETTINGS}; SELECT pg_is_in_recovery(), pg_backend_pid()");
+        let answer =
+            self.client.simple_query(&query).await.map_err(|error| fault(&doing, &error))?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((row.get(0)? == "t", row.get(1)?.parse().ok()?)),
+            _ => None,
+        });
+        match row {
+            Some((false, pid)) => Ok(pid),
+            Some((true, _)) => {
+                Err(Fault::retry(sqlstate::READ_ONLY, format!("{doing}: the server is a standby")))
+            }
+            None => Err(Fault::stop(sqlstate::UNEXPECTED, format!("{doing}: no answer"))),
+        }
+    }
+}
+
+impl std::ops::Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl std::ops::DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn tls_connector(address: &Address) -> Result<MakeTlsConnector, Fault> {
+    let failed = |error: openssl::error::ErrorStack| {
+        Fault::stop(sqlstate::TLS, format!("sink.url: {error}"))
+    };
+    let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
+    if let Some(file) = &address.root_certificates {
+        builder.set_ca_file(file).map_err(|error| {
+            Fault::stop(sqlstate::TLS, format!("sink.url: read sslrootcert {file}: {error}"))
+        })?;
+    }
+    if !address.verifies() {
+        builder.set_verify(SslVerifyMode::NONE);
+    }
+    Ok(MakeTlsConnector::new(builder.build()))
+}
+
+/// Translates an error that came up while `doing` something.
+pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
+    let message = format!("{doing}: {}", describe(error));
+    let (code, remedy) = match error.as_db_error() {
+        Some(refusal) => sqlstate::remedy(refusal.code().code(), refusal.message()),
+        None => without_sqlstate(error),
+    };
+    match remedy {
+        Remedy::Retry => Fault::retry(code, message),
+        Remedy::Bury => Fault::bury(code, message),
+        Remedy::Stop => Fault::stop(code, message),
+    }
+}
+
+/// The library tells its kinds apart only by their text.
+fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
+    let text = error.to_string();
+    if text.contains("TLS") {
+        let broken = sources(error).any(<dyn std::error::Error>::is::<std::io::Error>);
+        return if broken {
+            (sqlstate::CONNECTION, Remedy::Retry)
+        } else {
+            (sqlstate::TLS, Remedy::Stop)
+        };
+    }
+    if text.contains("authentication") || text.contains("configuration") {
+        return (sqlstate::LOGIN, Remedy::Stop);
+    }
+    if ["serializing", "encoding message", "invalid column"].iter().any(|part| text.contains(part))
+    {
+        return (sqlstate::UNEXPECTED, Remedy::Stop);
+    }
+    (sqlstate::CONNECTION, Remedy::Retry)
+}
+
+/// What the server said, with everything that helps to find the row; the library's own text is "db error".
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+    let Some(refusal) = error.as_db_error() else {
+        let causes = sources(error).map(|source| format!(": {source}"));
+        return std::iter::once(error.to_string()).chain(causes).collect();
+    };
+    let mut text = format!("{} ({})", refusal.message(), refusal.code().code());
+    let table = refusal.table().filter(|_| refusal.constraint().is_none());
+    for (name, value) in [
+        ("detail", refusal.detail()),
+        ("hint", refusal.hint()),
+        ("at", refusal.where_().and_then(|place| place.lines().next())),
+        ("table", table),
+        ("column", refusal.column()),
+        ("constraint", refusal.constraint()),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(text, "; {name}: {value}");
+        }
+    }
+    text
+}
+
+fn sources(
+    error: &tokio_postgres::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+}
+
+/// Which key or part is wrong, never its value.
+fn reason_without_secrets(error: &tokio_postgres::Error) -> String {
+    let detail = sources(error).next().map(ToString::to_string).unwrap_or_default();
+    let detail = if detail.contains("unknown option") { detail } else { String::new() };
+    if detail.is_empty() { "not a valid connection string".to_owned() } else { detail }
+}
+
+impl Address {
+    fn ssl_mode(&self) -> Result<SslMode, Fault> {
+        match self.sslmode.as_deref() {
+            None | Some("prefer" | "allow") => Ok(SslMode::Prefer),
+            Some("disable") => Ok(SslMode::Disable),
+            Some("require" | "verify-ca" | "verify-full") => Ok(SslMode::Require),
+            Some(other) => Err(Fault::stop(
+                sqlstate::URL,
+                format!(
+                    "sink.url: sslmode {other:?} is none of disable, prefer, require, verify-full"
+                ),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        Options::parse(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_host_port_and_database_are_shown() {
+        let options =
+            Options::parse("postgres://me:hunter2@db.example:6543/plant?sslmode=require").unwrap();
+        assert_eq!(options.to_string(), "db.example:6543/plant");
+        assert_eq!(format!("{options:?}"), "Options(db.example:6543/plant)");
+        let options =
+            Options::parse("host=a,b port=1,2 user=me password='hunter 2' dbname=plant").unwrap();
+        assert_eq!(options.to_string(), "a:1,b:2/plant");
+    }
+
+    #[test]
+    fn refused_connection_strings_keep_their_secrets() {
+        insta::assert_snapshot!(
+            [
+                refused("postgres://me:hunter2@db.example:port/plant"),
+                refused("password=hunter2"),
+                refused("postgres://me:hunter2@db/plant?sslmode=maybe"),
+                refused("postgres://me:hunter2@db/plant?sslmoed=require"),
+                refused("postgres://me:hunter2@db/plant?sslrootcert=/does/not/exist&sslmode=verify-full")
+                    .lines()
+                    .map(|line| &line[..63])
+                    .collect(),
+            ]
+            .join("\n"),
+            @r#"
+        SL-P011: sink.url: not a valid connection string
+        SL-P011: sink.url: no host
+        SL-P011: sink.url: sslmode "maybe" is none of disable, prefer, require, verify-full
+        SL-P011: sink.url: unknown option `sslmoed`
+        SL-P017: sink.url: read sslrootcert /does/not/exist: error:8000
+        "#
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! A batch in the bytes that go to Postgres, ready to be sent as often as it takes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::letters::Letters;
+use super::{Letterhead, Range, Version};
+use crate::rows::{Rejection, Stage};
+
+/// Encoded rows and dead letters of a batch with its ranges. Owns its memory, which the next batch reuses.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// One COPY per table of the plan; empty where there is no row.
+    pub(super) tables: Vec<Bytes>,
+    pub(super) letters: Letters,
+    pub(super) ranges: Vec<Range>,
+    pub(super) rejected: Vec<Rejected>,
+    pub(super) version: Option<Arc<Version>>,
+    /// Buffers of tables that had no row.
+    spare: Vec<Vec<u8>>,
+    pub(super) fates: Vec<Fate>,
+}
+
+/// How many messages were turned away, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where.
+    pub stage: Stage,
+    /// Why, for counting.
+    pub code: String,
+    /// How many.
+    pub messages: u64,
+    /// The reason given for the first of them.
+    pub example: String,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fate {
+    pub rows: u32,
+    pub rejected: bool,
+}
+
+impl Prepared {
+    /// Bytes of rows and dead letters.
+    pub fn bytes(&self) -> usize {
+        self.tables.iter().map(Bytes::len).sum::<usize>() + self.letters.len_bytes()
+    }
+
+    /// What the batch covers and what becomes of it, partition by partition.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// The rejected messages, counted by stage and code.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// Forgets the batch and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        for table in self.tables.drain(..) {
+            // Not unique while the connection that was thrown away still holds it.
+            if table.is_unique() {
+                let mut buffer = Vec::from(table);
+                buffer.clear();
+                self.spare.push(buffer);
+            }
+        }
+        self.letters.clear();
+        self.ranges.clear();
+        self.rejected.clear();
+        self.version = None;
+        self.fates.clear();
+    }
+
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(super) fn push_table(&mut self, buffer: Vec<u8>) {
+        if buffer.is_empty() {
+            self.spare.push(buffer);
+            self.tables.push(Bytes::new());
+        } else {
+            self.tables.push(Bytes::from(buffer));
+        }
+    }
+
+    pub(super) fn count(&mut self, rejection: &Rejection) {
+        let same = |counted: &&mut Rejected| {
+            counted.stage == rejection.stage && counted.code == rejection.code
+        };
+        match self.rejected.iter_mut().find(same) {
+            Some(counted) => counted.messages += 1,
+            None => self.rejected.push(Rejected {
+                stage: rejection.stage,
+                code: rejection.code.clone(),
+                messages: 1,
+                example: rejection.reason.clone(),
+            }),
+        }
+    }
+
+    pub(super) fn letters_under(&self, head: &Letterhead) -> Bytes {
+        self.letters.under(head)
+    }
+}
