@@ -71,6 +71,13 @@ pub enum Command {
     Completions(completions::Arguments),
 }
 
+impl Command {
+    /// What is logged unless another level is asked for: the demo has the screen for itself.
+    pub fn log_level(&self) -> &'static str {
+        if matches!(self, Self::Demo(_)) { "warn" } else { "info" }
+    }
+}
+
 /// Does what the line says.
 pub fn run(line: &CommandLine) -> anyhow::Result<()> {
     let format = line.format;
@@ -122,6 +129,7 @@ mod tests {
           migrate      Create the `sluice` schema or bring it up to date
           lineage      Show which plugin version made which range of offsets
           lag          Show how far each partition is behind
+          plugin       Build plugins, and look into one
           explain      Explain an error code
           completions  Print completions for a shell
           help         Print this message or the help of the given subcommand(s)
@@ -130,7 +138,8 @@ mod tests {
               --log-format <LOG_FORMAT>  How log lines are written [default: text] [possible values: text,
                                          json]
               --log-level <LEVEL>        What is logged: error, warn, info, debug, trace, or a filter such
-                                         as `sluice=debug,warn` [env: RUST_LOG=] [default: info]
+                                         as `sluice=debug,warn` [default: info, for demo: warn] [env:
+                                         RUST_LOG=]
               --format <FORMAT>          How results and errors are printed [default: text] [possible
                                          values: text, json]
           -h, --help                     Print help (see more with '--help')

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Handle;
 
 use crate::fault::Fault;
-use crate::pipeline::{self, Stopper};
+use crate::pipeline::{self, Control};
 use crate::progress::{Progress, Stream};
 use crate::settings::Settings;
 use crate::simulate::Producer;
@@ -154,6 +154,7 @@ impl Stage {
         let around = Around { seen, stop, alive: &alive, progress };
         let mut traffic = Traffic::new(producer, self.brokers.unread_bytes_max(), around);
 
+        traffic.wait_for_claims()?;
         let at_once = traffic.timed(|traffic| traffic.at_once(options.messages))?;
         let live = self.play_live(&mut traffic, seen, options.live)?;
         let (messages, good) = traffic.sent();
@@ -232,20 +233,20 @@ fn swap(seen: &Seen, at_ms: u64) -> Option<Swap> {
 
 /// The pipeline, as `sluice run` would run it. Ends when dropped.
 struct Road {
-    stopper: Stopper,
+    control: Control,
     ended: Receiver<Result<(), Fault>>,
 }
 
 impl Road {
     fn start(settings: &Path, runtime: &Handle) -> Result<Self> {
         let running = pipeline::start(Settings::load(settings)?, runtime)?;
-        let stopper = running.stopper();
+        let control = running.control();
         let (sender, ended) = channel();
         std::thread::Builder::new().name("demo-wait".to_owned()).spawn(move || {
             // Nobody listens any more when the demo has failed.
             let _ = sender.send(running.wait().map(drop));
         })?;
-        Ok(Self { stopper, ended })
+        Ok(Self { control, ended })
     }
 
     /// Fails when the pipeline has ended by itself.
@@ -261,14 +262,14 @@ impl Road {
 
     /// Stops the pipeline and waits until it has.
     fn end(self) -> Result<(), Fault> {
-        self.stopper.stop();
+        self.control.stop();
         self.ended.recv().unwrap_or(Ok(()))
     }
 }
 
 impl Drop for Road {
     fn drop(&mut self) {
-        self.stopper.stop();
+        self.control.stop();
         // Disconnected when it had ended before.
         let _ = self.ended.recv_timeout(Duration::from_secs(10));
     }
