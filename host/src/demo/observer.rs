@@ -34,8 +34,8 @@ pub struct Seen {
 /// How long one message took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// When it was seen, on the ledger's clock.
-    pub at_ms: u64,
+    /// When it was sent, on the ledger's clock.
+    pub sent_at_ms: u64,
     /// From being handed to the producer to being seen in Postgres.
     pub latency_ms: u64,
 }
@@ -122,10 +122,10 @@ impl Seen {
         self.ledger.now_ms()
     }
 
-    /// One in 16 messages that were seen within `period`, what they took in milliseconds.
+    /// One in 16 messages that were sent within `period`, what they took in milliseconds.
     pub fn samples(&self, period: std::ops::Range<u64>) -> Vec<u64> {
         let samples = lock(&self.samples);
-        let within = samples.iter().filter(|sample| period.contains(&sample.at_ms));
+        let within = samples.iter().filter(|sample| period.contains(&sample.sent_at_ms));
         within.map(|sample| sample.latency_ms).collect()
     }
 
@@ -171,13 +171,12 @@ impl Seen {
             let digest: &str = row.get(2);
             claimed += usize::from(row.get::<_, bool>(3));
             arrived += usize::from(digest == awaited && !awaited.is_empty());
-            if self.next[partition as usize].swap(next, Ordering::Relaxed) < next {
-                let marks = self.ledger.take_marks(partition, next);
-                lock(&self.samples).extend(marks.iter().map(|mark| Sample {
-                    at_ms,
-                    latency_ms: at_ms.saturating_sub(mark.sent_at_ms),
-                }));
-            }
+            self.next[partition as usize].store(next, Ordering::Relaxed);
+            let marks = self.ledger.take_marks(partition, next);
+            lock(&self.samples).extend(marks.iter().map(|mark| Sample {
+                sent_at_ms: mark.sent_at_ms,
+                latency_ms: at_ms.saturating_sub(mark.sent_at_ms),
+            }));
         }
         self.claimed.store(claimed, Ordering::Relaxed);
         if arrived == self.next.len() && self.arrived_ms().is_none() {

@@ -14,7 +14,7 @@ use crate::progress::{count, per_second};
 /// The speed is that of the last few seconds.
 const SPEED_OVER: Duration = Duration::from_secs(3);
 /// Digits of a digest that a person needs to tell two apart.
-const DIGEST_DIGITS: usize = 8;
+const DIGEST_DIGITS: usize = 12;
 
 /// How things stand, as one line.
 #[derive(Debug, Default)]
