@@ -89,7 +89,7 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
         Command::Migrate(arguments) => migrate::run(arguments, format),
         Command::Lineage(arguments) => lineage::run(arguments, format),
         Command::Lag(arguments) => lag::run(arguments, format),
-        Command::Plugin(arguments) => plugin::run(arguments).map(drop),
+        Command::Plugin(arguments) => plugin::run(arguments, format),
         Command::Explain(arguments) => explain::run(arguments, format),
         Command::Completions(arguments) => completions::run(arguments),
     }
@@ -138,8 +138,7 @@ mod tests {
               --log-format <LOG_FORMAT>  How log lines are written [default: text] [possible values: text,
                                          json]
               --log-level <LEVEL>        What is logged: error, warn, info, debug, trace, or a filter such
-                                         as `sluice=debug,warn` [default: info, for demo: warn] [env:
-                                         RUST_LOG=]
+                                         as `sluice=debug,warn` [env: RUST_LOG] [default: info]
               --format <FORMAT>          How results and errors are printed [default: text] [possible
                                          values: text, json]
           -h, --help                     Print help (see more with '--help')

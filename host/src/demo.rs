@@ -239,7 +239,7 @@ struct Road {
 
 impl Road {
     fn start(settings: &Path, runtime: &Handle) -> Result<Self> {
-        let running = pipeline::start(Settings::load(settings)?, runtime)?;
+        let running = pipeline::start(&Settings::load(settings)?, runtime)?;
         let control = running.control();
         let (sender, ended) = channel();
         std::thread::Builder::new().name("demo-wait".to_owned()).spawn(move || {

@@ -1,5 +1,6 @@
 //! Every code an operator may meet: what it means and the way out. `sluice explain CODE` prints it.
 
+mod host;
 mod kafka;
 mod plugin;
 mod postgres;
@@ -10,7 +11,7 @@ mod simulate;
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
     /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
-    /// S simulate and demo), then three digits.
+    /// S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
     pub title: &'static str,
@@ -22,7 +23,7 @@ pub struct Explanation {
 
 /// All explanations, by code.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES]
+    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES, host::CODES]
         .into_iter()
         .flatten()
 }
@@ -53,7 +54,9 @@ mod tests {
     fn codes_in(folder: &Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.file_stem().is_some_and(|stem| stem == "explain") && !path.ends_with("cli/explain.rs") {
+            if path.file_stem().is_some_and(|stem| stem == "explain")
+                && !path.ends_with("cli/explain.rs")
+            {
                 continue;
             }
             if path.is_dir() {
@@ -70,9 +73,13 @@ mod tests {
     fn every_code_in_use_is_explained_and_every_explained_code_is_in_use() {
         let mut used = BTreeSet::new();
         codes_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
-        let explained: BTreeSet<String> = all().map(|explanation| explanation.code.to_owned()).collect();
+        let explained: BTreeSet<String> =
+            all().map(|explanation| explanation.code.to_owned()).collect();
         let unexplained: Vec<_> = used.difference(&explained).collect();
         let unused: Vec<_> = explained.difference(&used).collect();
-        assert!(unexplained.is_empty() && unused.is_empty(), "unexplained: {unexplained:?}, unused: {unused:?}");
+        assert!(
+            unexplained.is_empty() && unused.is_empty(),
+            "unexplained: {unexplained:?}, unused: {unused:?}"
+        );
     }
 }

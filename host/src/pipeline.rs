@@ -118,14 +118,17 @@ struct Membership {
 /// # Errors
 /// What is wrong with settings, plugin, tables or topic; `SL-P001` and `SL-K002` when Postgres or Kafka
 /// cannot be reached.
-pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
+///
+/// # Panics
+/// When the system gives no thread.
+pub fn start(settings: &Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
     let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
     runtime.block_on(sink::migrate::migrate(&options))?;
 
-    let gate = gate(&settings, &options, runtime);
+    let gate = gate(settings, &options, runtime);
     let loader = Loader::new(&name, &settings.plugin);
     let generation = loader.load_file(&settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
@@ -139,9 +142,9 @@ pub fn start(settings: Settings, runtime: &tokio::runtime::Handle) -> Result<Run
 
     let (end, ends) = channel();
     let counters = Arc::new(Counters::default());
-    let start = LaneStart { settings: &settings, name: &name, owner: &owner, options: &options, runtime };
+    let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
     let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
-    let store = store::PostgresClaims::new(&options, &settings, &owner, runtime.clone());
+    let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = ClaimsThread::new(
         member.clone(),
         ownership,

@@ -52,7 +52,9 @@ impl Settings {
             match Self::load(path) {
                 Ok(settings) => {
                     let name = &settings.pipeline.name;
-                    if let Some((other, _)) = all.iter().find(|(_, other)| other.pipeline.name == *name) {
+                    if let Some((other, _)) =
+                        all.iter().find(|(_, other)| other.pipeline.name == *name)
+                    {
                         findings.push(same_name(name, path, other));
                     }
                     all.push((path, settings));
@@ -65,7 +67,11 @@ impl Settings {
     }
 
     /// Reads `text`; `file` is its name in messages, `lookup` finds variables.
-    pub fn parse(file: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    pub fn parse(
+        file: &str,
+        text: &str,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
         let (table, errors) = toml::de::DeTable::parse_recoverable(text);
         let report = section::Report::new(file, text, secret::spans(table.get_ref()), lookup);
         // What stands behind a slip of syntax would be misread: nothing more is said then.
@@ -85,14 +91,25 @@ fn syntax(mut report: section::Report<'_>, errors: &[toml::de::Error]) -> Vec<Fi
     report.secrets.splice(0..0, hidden);
     for (error, span) in errors.iter().zip(spans) {
         let end = span.end.max(span.start + 1);
-        report.note("SL-C002", &(span.start..end), format!("not TOML: {}", error.message().replace('\n', ", ")), None);
+        report.note(
+            "SL-C002",
+            &(span.start..end),
+            format!("not TOML: {}", error.message().replace('\n', ", ")),
+            None,
+        );
     }
     report.into_findings()
 }
 
 fn unreadable(file: String, cause: &std::io::Error) -> SettingsError {
     let hint = Some("name a settings file that exists and may be read".to_owned());
-    let finding = Finding { code: "SL-C001", message: format!("cannot read settings: {cause}"), hint, file, place: None };
+    let finding = Finding {
+        code: "SL-C001",
+        message: format!("cannot read settings: {cause}"),
+        hint,
+        file,
+        place: None,
+    };
     SettingsError { findings: vec![finding] }
 }
 
@@ -100,7 +117,10 @@ fn same_name(name: &str, path: &Path, other: &Path) -> Finding {
     Finding {
         code: "SL-C013",
         message: format!("the pipeline `{name}` is also in {}", other.display()),
-        hint: Some("two pipelines of one name would share their positions: give each its own `name`".to_owned()),
+        hint: Some(
+            "two pipelines of one name would share their positions: give each its own `name`"
+                .to_owned(),
+        ),
         file: path.display().to_string(),
         place: None,
     }

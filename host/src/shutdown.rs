@@ -26,7 +26,9 @@ pub fn listen(obeys: Arc<dyn Obeys>) -> std::io::Result<()> {
             match signal {
                 SIGHUP => obeys.reload(),
                 _ if draining => {
-                    tracing::warn!("second signal, ending at once; what is under way is read again later");
+                    tracing::warn!(
+                        "second signal, ending at once; what is under way is read again later"
+                    );
                     std::process::exit(128 + signal);
                 }
                 _ => {

@@ -1,1 +1,21 @@
-//! p
+//! What the tests of the whole stand on: a real broker, a real Postgres, hosts as child processes, a load
+//! that knows the truth, a checker that accounts for every offset, and a proxy that breaks connections.
+
+pub mod checker;
+pub mod child;
+pub mod counts;
+pub mod folders;
+pub mod gate;
+pub mod host;
+pub mod kafka;
+pub mod load;
+pub mod plugins;
+pub mod postgres;
+pub mod proxy;
+pub mod scene;
+pub mod wait;
+
+pub mod verify;
+
+#[cfg(test)]
+mod tidy;

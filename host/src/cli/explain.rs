@@ -36,7 +36,8 @@ fn value(explanation: &Explanation) -> serde_json::Value {
 
 fn page(explanation: &Explanation) -> String {
     let Explanation { code, title, text, way_out } = explanation;
-    format!("{code}: {title}\n\n{}\n\nWay out: {}", wrap(text, WIDTH), wrap(way_out, WIDTH))
+    let way_out = format!("Way out: {way_out}");
+    format!("{code}: {title}\n\n{}\n\n{}", wrap(text, WIDTH), wrap(&way_out, WIDTH))
 }
 
 fn list(all: &[&Explanation]) -> String {
@@ -49,7 +50,9 @@ fn list(all: &[&Explanation]) -> String {
 
 fn unknown(code: &str) -> Fault {
     let known: Vec<&str> = explain::all().map(|explanation| explanation.code).collect();
-    let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(&code.to_ascii_uppercase(), known));
+    let near = known
+        .iter()
+        .min_by_key(|known| strsim::damerau_levenshtein(&code.to_ascii_uppercase(), known));
     let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     Fault::stop("SL-C020", format!("there is no code `{code}`{near}"))
 }
@@ -60,11 +63,22 @@ mod tests {
 
     #[test]
     fn a_code_has_a_page() {
-        insta::assert_snapshot!(page(explain::find("sl-c003").unwrap()), @"");
+        insta::assert_snapshot!(page(explain::find("sl-c003").unwrap()), @r"
+    SL-C003: a settings file has an unknown key or section
+
+    Keys that mean nothing are refused, because a mistyped key would otherwise leave
+    its default in force unnoticed. Nothing was started.
+
+    Way out: Use the near match or one of the known keys that the message names, or
+    delete the line.
+    ");
     }
 
     #[test]
     fn an_unknown_code_is_answered_with_the_nearest() {
-        assert_eq!(unknown("sl-c03").to_string(), "SL-C020: there is no code `sl-c03`; did you mean SL-C003?");
+        assert_eq!(
+            unknown("sl-c03").to_string(),
+            "SL-C020: there is no code `sl-c03`; did you mean SL-C003?"
+        );
     }
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::Serialize;
 
@@ -16,8 +14,8 @@ use super::table::Table;
 use super::{Format, block_on};
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings, Start};
-
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+use crate::source::kafka::{Logged, refused};
+use crate::source::properties::{self, ANSWER_WAIT};
 
 /// Which pipeline.
 #[derive(Debug, Args)]
@@ -70,16 +68,15 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 
 /// Asks Kafka, with a client that joins no group.
 fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
-    let mut config = ClientConfig::new();
-    config.extend(source.properties.clone());
-    config.set("bootstrap.servers", &source.brokers);
     let topic = &source.topic;
-    let away = |error| Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error);
-    let client: BaseConsumer = config
-        .create()
-        .map_err(|error| Fault::stop("SL-K001", "librdkafka refuses the settings").because(error))?;
+    let away = |error| {
+        Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
+    };
+    let client: BaseConsumer<Logged> =
+        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
-    let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+    let partitions =
+        metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
     let ends: BTreeMap<i32, Ends> = partitions
         .map(|partition| {
             let ends = client.fetch_watermarks(topic, partition.id(), ANSWER_WAIT).map_err(away)?;
@@ -93,11 +90,11 @@ fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
 }
 
 async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position>> {
-    let session = database::connect(&settings.sink.url).await?;
+    let session = database::connect(settings).await?;
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-    let rows = session.query("read positions", query, &[pipeline, topic]).await?;
+    let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
     rows.iter()
         .map(|row| {
             let updated_at = Timestamp::from_microsecond(row.get(3))?;
@@ -106,14 +103,20 @@ async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position
         .collect()
 }
 
-fn lag(settings: &Settings, positions: &BTreeMap<i32, Position>, ends: &BTreeMap<i32, Ends>) -> Lag {
+fn lag(
+    settings: &Settings,
+    positions: &BTreeMap<i32, Position>,
+    ends: &BTreeMap<i32, Ends>,
+) -> Lag {
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
     let start = settings.source.start;
     let partitions: Vec<PartitionLag> = numbers
         .into_iter()
-        .map(|partition| partition_lag(partition, positions.get(&partition), ends.get(&partition), start))
+        .map(|partition| {
+            partition_lag(partition, positions.get(&partition), ends.get(&partition), start)
+        })
         .collect();
     Lag {
         pipeline: settings.pipeline.name.clone(),
@@ -123,7 +126,12 @@ fn lag(settings: &Settings, positions: &BTreeMap<i32, Position>, ends: &BTreeMap
     }
 }
 
-fn partition_lag(partition: i32, position: Option<&Position>, ends: Option<&Ends>, start: Start) -> PartitionLag {
+fn partition_lag(
+    partition: i32,
+    position: Option<&Position>,
+    ends: Option<&Ends>,
+    start: Start,
+) -> PartitionLag {
     let next_offset = position.map(|position| position.next_offset);
     let lag = match (next_offset, ends) {
         (Some(next), Some((_, high))) => (high - next).max(0),
@@ -157,17 +165,24 @@ fn show(lag: &Lag) -> String {
     }
     let Lag { pipeline, topic, total, partitions } = lag;
     let mut text = table.render();
-    text.push_str(&format!("\npipeline {pipeline}, topic {topic}: {} messages behind", count(*total)));
+    text.push_str(&format!(
+        "\npipeline {pipeline}, topic {topic}: {} messages behind",
+        count(*total)
+    ));
     for partition in partitions {
         let (Some(next), number) = (partition.next_offset, partition.partition) else { continue };
         match (partition.oldest_offset, partition.end_offset) {
             (Some(low), _) if next < low => {
-                text.push_str(&format!("\npartition {number}: offsets {next} to {low} are gone from the topic"));
+                text.push_str(&format!(
+                    "\npartition {number}: offsets {next} to {low} are gone from the topic"
+                ));
             }
             (_, Some(end)) if next > end => {
                 text.push_str(&format!("\npartition {number}: the topic ends before its position"));
             }
-            (None, None) => text.push_str(&format!("\npartition {number}: the topic no longer has it")),
+            (None, None) => {
+                text.push_str(&format!("\npartition {number}: the topic no longer has it"))
+            }
             _ => {}
         }
     }
@@ -195,9 +210,26 @@ mod tests {
 
     #[test]
     fn each_partition_is_compared_with_its_end() {
-        let positions = BTreeMap::from([(0, position(1_200)), (1, position(10)), (2, position(90)), (9, position(5))]);
+        let positions = BTreeMap::from([
+            (0, position(1_200)),
+            (1, position(10)),
+            (2, position(90)),
+            (9, position(5)),
+        ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @"");
+        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @r"
+    partition  next offset   end    lag  owner   updated
+    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+    1                   10    60     50  host-1  2023-11-14T22:13:20Z
+    2                   90    80      0  host-1  2023-11-14T22:13:20Z
+    3                    -   160     60  -       -
+    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+
+    pipeline energy, topic hems: 8,909 messages behind
+    partition 1: offsets 10 to 50 are gone from the topic
+    partition 2: the topic ends before its position
+    partition 9: the topic no longer has it
+    ");
     }
 
     #[test]

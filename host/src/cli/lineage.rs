@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 }
 
 async fn read(settings: &Settings, partition: Option<i32>) -> anyhow::Result<Vec<Range>> {
-    let session = database::connect(&settings.sink.url).await?;
+    let session = database::connect(settings).await?;
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
     // A topic that was deleted and created again starts over with another id: its ranges follow the old one's.
     let query = "SELECT topic_id::text, partition, from_offset, to_offset, plugin, version, digest, messages, rows, \
@@ -58,7 +58,8 @@ async fn read(settings: &Settings, partition: Option<i32>) -> anyhow::Result<Vec
         min(first_at) OVER (PARTITION BY topic_id) AS created_at \
         FROM sluice.lineage WHERE pipeline = $1 AND topic = $2 AND partition = coalesce($3, partition) \
         ORDER BY created_at, topic_id, partition, from_offset";
-    let rows = session.query("read lineage", query, &[pipeline, topic, &partition]).await?;
+    let rows =
+        database::query(&session, "read lineage", query, &[pipeline, topic, &partition]).await?;
     rows.iter().map(|row| Ok(range(row)?)).collect()
 }
 
@@ -115,9 +116,15 @@ fn show(settings: &Settings, ranges: &[Range]) -> String {
         return format!("nothing of {topic} was written by the pipeline {pipeline} yet");
     }
     let mut text = table(ranges);
-    for pair in ranges.windows(2).filter(|pair| pair[1].follows(&pair[0]) && pair[1].from != pair[0].to) {
+    for pair in
+        ranges.windows(2).filter(|pair| pair[1].follows(&pair[0]) && pair[1].from != pair[0].to)
+    {
         let (from, to) = (pair[0].to, pair[1].from);
-        let _ = write!(text, "\npartition {}: offsets {from} to {to} are in no range", pair[1].partition);
+        let _ = write!(
+            text,
+            "\npartition {}: offsets {from} to {to} are in no range",
+            pair[1].partition
+        );
     }
     text
 }
@@ -125,7 +132,17 @@ fn show(settings: &Settings, ranges: &[Range]) -> String {
 fn table(ranges: &[Range]) -> String {
     let recreated = ranges.iter().any(|range| range.topic_id != ranges[0].topic_id);
     let columns = [
-        "partition", ">from", ">to", "plugin", "digest", ">messages", ">rows", ">filtered", ">rejected", "first", "last",
+        "partition",
+        ">from",
+        ">to",
+        "plugin",
+        "digest",
+        ">messages",
+        ">rows",
+        ">filtered",
+        ">rejected",
+        "first",
+        "last",
     ];
     let topic_id = if recreated { &["topic id"][..] } else { &[] };
     let mut table = Table::new(&[topic_id, &columns[..]].concat());
@@ -187,16 +204,28 @@ mod tests {
             range(1, 1, 9000, 9100, 'b'),
             range(1, 1, 9200, 9300, 'b'),
         ];
-        assert_snapshot!(show(&settings(), &join(ranges)), @"");
+        assert_snapshot!(show(&settings(), &join(ranges)), @r"
+    partition  from    to  plugin          digest        messages   rows  filtered  rejected  first                 last
+    0             0  5000  readings 1.0.a  aaaaaaaaaaaa     5,000  4,998         0         2  2023-11-14T22:13:20Z  2023-11-14T23:36:40Z
+    0          5000  9000  readings 1.0.b  bbbbbbbbbbbb     4,000  3,999         0         1  2023-11-14T23:36:40Z  2023-11-15T00:43:20Z
+    1          9000  9100  readings 1.0.b  bbbbbbbbbbbb       100     99         0         1  2023-11-15T00:43:20Z  2023-11-15T00:45:00Z
+    1          9200  9300  readings 1.0.b  bbbbbbbbbbbb       100     99         0         1  2023-11-15T00:46:40Z  2023-11-15T00:48:20Z
+
+    partition 1: offsets 9100 to 9200 are in no range
+    ");
     }
 
     #[test]
     fn a_topic_created_again_shows_its_ids() {
-        assert_snapshot!(show(&settings(), &join(vec![range(1, 0, 0, 10, 'a'), range(2, 0, 10, 20, 'a')])), @"");
+        assert_snapshot!(show(&settings(), &join(vec![range(1, 0, 0, 10, 'a'), range(2, 0, 10, 20, 'a')])), @r"
+    topic id                              partition  from  to  plugin          digest        messages  rows  filtered  rejected  first                 last
+    00000000-0000-0000-0000-000000000001  0             0  10  readings 1.0.a  aaaaaaaaaaaa        10     9         0         1  2023-11-14T22:13:20Z  2023-11-14T22:13:30Z
+    00000000-0000-0000-0000-000000000002  0            10  20  readings 1.0.a  aaaaaaaaaaaa        10     9         0         1  2023-11-14T22:13:30Z  2023-11-14T22:13:40Z
+    ");
     }
 
     #[test]
     fn nothing_written_is_said() {
-        assert_snapshot!(show(&settings(), &[]), @"");
+        assert_snapshot!(show(&settings(), &[]), @"nothing of hems was written by the pipeline energy yet");
     }
 }

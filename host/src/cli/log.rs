@@ -13,7 +13,7 @@ pub struct Arguments {
     pub log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn` [default: info, for
     /// demo: warn]
-    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", value_parser = filter)]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true, value_parser = filter)]
     pub log_level: Option<String>,
 }
 

@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::Format;
 
 /// Prints `text`, or `value` as JSON.
-pub fn print(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub fn print(
+    format: Format,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     match format {
         Format::Text => print_text(&text()),
         Format::Json => print_text(&serde_json::to_string_pretty(value)?),
@@ -78,7 +82,9 @@ mod tests {
 
     #[test]
     fn digits_come_in_groups_of_three() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")] {
+        for (number, expected) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")]
+        {
             assert_eq!(count(number), expected);
         }
     }

@@ -42,28 +42,26 @@ fn value(error: &anyhow::Error) -> Value {
     if let Some(settings) = error.downcast_ref::<SettingsError>() {
         return json!({ "error": { "code": settings.code(), "findings": settings.findings } });
     }
-    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-    json!({ "error": { "code": code(error), "message": message(error), "causes": causes } })
+    let mut messages: Vec<String> = error.chain().map(message).collect();
+    let first = messages.remove(0);
+    json!({ "error": { "code": code(error), "message": first, "causes": messages } })
 }
 
 fn chain(error: &anyhow::Error) -> String {
-    let code = match error.downcast_ref::<Fault>() {
-        Some(fault) => format!(" {}", fault.code),
-        None => String::new(),
-    };
-    let mut text = format!("error{code}: {}", message(error));
-    let mut before = text.clone();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    let code = code(error).map(|code| format!(" {code}")).unwrap_or_default();
+    let mut messages = error.chain().map(message);
+    let mut text = format!("error{code}: {}", messages.next().unwrap_or_default());
+    for cause in messages {
         // Some libraries repeat their cause in their own text.
-        if !before.ends_with(&cause) {
+        if !text.ends_with(&cause) {
             text.push_str(&format!("\n  caused by: {cause}"));
         }
-        before = cause;
     }
     text
 }
 
-fn message(error: &anyhow::Error) -> String {
+/// Without the code, which stands at the head of it all.
+fn message(error: &(dyn std::error::Error + 'static)) -> String {
     error.downcast_ref::<Fault>().map_or_else(|| error.to_string(), |fault| fault.message.clone())
 }
 
@@ -102,17 +100,30 @@ mod tests {
 
     #[test]
     fn a_fault_shows_its_code_its_causes_and_where_to_read_more() {
-        let error = anyhow::Error::from(Fault::stop("SL-P003", "failed to write batch").because(io("disk full")));
-        assert_snapshot!(text(&error), @"");
+        let error = anyhow::Error::from(
+            Fault::stop("SL-P003", "failed to write batch").because(io("disk full")),
+        );
+        assert_snapshot!(text(&error), @r"
+    error SL-P003: failed to write batch
+      caused by: disk full
+
+    explain: sluice explain SL-P003
+    ");
         assert_eq!(exit_code(&error), 1);
-        assert_snapshot!(value(&error), @"");
+        assert_snapshot!(value(&error), @r#"{"error":{"causes":["disk full"],"code":"SL-P003","message":"failed to write batch"}}"#);
     }
 
     #[test]
     fn a_fault_below_other_words_keeps_its_code() {
-        let outage: anyhow::Result<()> = Err(Fault::retry("SL-P001", "connect to db:5432/energy").into());
+        let outage: anyhow::Result<()> =
+            Err(Fault::retry("SL-P001", "connect to db:5432/energy").into());
         let error = outage.context("read positions").unwrap_err();
-        assert_snapshot!(text(&error), @"");
+        assert_snapshot!(text(&error), @r"
+    error SL-P001: read positions
+      caused by: connect to db:5432/energy
+
+    explain: sluice explain SL-P001
+    ");
         assert_eq!(exit_code(&error), 3);
     }
 
@@ -120,15 +131,26 @@ mod tests {
     fn wrong_settings_are_shown_with_their_places() {
         let settings = Settings::parse("a.toml", "[pipeline", &|_| None).unwrap_err();
         let error = anyhow::Error::from(settings);
-        assert_snapshot!(text(&error), @"");
+        assert_snapshot!(text(&error), @r"
+    error SL-C002: not TOML: unclosed table, expected `]`
+     --> a.toml:1:10
+      |
+    1 | [pipeline
+      |          ^
+
+    explain: sluice explain SL-C002
+    ");
         assert_eq!(exit_code(&error), 2);
-        assert_snapshot!(value(&error), @"");
+        assert_snapshot!(value(&error), @r#"{"error":{"code":"SL-C002","findings":[{"code":"SL-C002","column":10,"file":"a.toml","hint":null,"line":1,"message":"not TOML: unclosed table, expected `]`","source":"[pipeline"}]}}"#);
     }
 
     #[test]
     fn an_error_without_code_is_shown_as_it_is() {
         let error = anyhow::Error::from(io("no space")).context("write the file");
-        assert_snapshot!(text(&error), @"");
+        assert_snapshot!(text(&error), @r"
+    error: write the file
+      caused by: no space
+    ");
         assert_eq!(exit_code(&error), 1);
     }
 }

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::shutdown::{self, Obeys};
 
 /// How often a running pipeline says how it is doing.
-const PROGRESS_PERIOD: Duration = Duration::from_secs(60);
+const PROGRESS_PERIOD: Duration = Duration::from_mins(1);
 
 /// Which pipelines to run.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (mut running, mut faults) = (Vec::new(), Vec::new());
     for settings in all {
         let name = settings.pipeline.name.clone();
-        match pipeline::start(settings, runtime.handle()) {
+        match pipeline::start(&settings, runtime.handle()) {
             Ok(pipeline) => {
                 controls.add(pipeline.control());
                 running.push(pipeline);

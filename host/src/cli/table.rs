@@ -26,8 +26,11 @@ impl Table {
     /// The table's text.
     pub fn render(&self) -> String {
         let lines = || std::iter::once(&self.header).chain(&self.rows);
-        let width = |column: usize| lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..self.header.len()).map(|column| width(column).unwrap_or(0)).collect();
+        let width = |column: usize| {
+            lines().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+        };
+        let widths: Vec<usize> =
+            (0..self.header.len()).map(|column| width(column).unwrap_or(0)).collect();
         let mut text = String::new();
         for line in lines() {
             let cells = line.iter().zip(&widths).zip(&self.right).map(|((cell, &width), right)| {
@@ -49,6 +52,10 @@ mod tests {
         let mut table = Table::new(&["name", ">rows", "note"]);
         table.row(["readings".into(), "12,000".into(), "live".into()]);
         table.row(["größe".into(), "7".into(), String::new()]);
-        insta::assert_snapshot!(table.render(), @"");
+        insta::assert_snapshot!(table.render(), @r"
+    name        rows  note
+    readings  12,000  live
+    größe          7
+    ");
     }
 }

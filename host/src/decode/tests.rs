@@ -80,6 +80,7 @@ fn every_kind_takes_its_values() {
     check(Kind::Float64, "5e-324", "5e-324");
     check(Kind::Float64, "0.1e1", "1.0");
     check(Kind::Float64, "9007199254740993", "9007199254740992.0");
+    check(Kind::Float64, "96.48064786969077", "96.48064786969077");
     check(Kind::Float64, "123456789012345678901234567890", "1.2345678901234568e29");
     check(Kind::Text, r#""""#, "");
     check(Kind::Text, r#""hems-00004711""#, "hems-00004711");
@@ -159,11 +160,14 @@ fn payloads_that_are_not_json_are_rejected_with_the_place() {
     broken(b"{\"a\":\"x", "malformed-json: expected the end of the string at byte 7");
     broken(br#"{"a":"\x"}"#, "malformed-json: expected an escape that JSON knows at byte 7");
     broken(br#"{"a":"\ud83d"}"#, "malformed-json: expected a trailing surrogate at byte 12");
+    broken(br#"{"a":"\ud83d\u0041"}"#, "malformed-json: expected a trailing surrogate at byte 18");
     broken(br#"{"a":"\ude00"}"#, "malformed-json: expected a leading surrogate first at byte 12");
     broken(b"{\"a\":\"\xff\"}", "invalid-utf8: the payload is not UTF-8 at byte 6");
     broken(b"\xef\xbb\xbf{}", "malformed-json: expected a value at byte 0");
     let nested = |levels: usize| [b"[".repeat(levels), b"]".repeat(levels)].concat();
     broken(&nested(127), "missing");
+    broken(format!("[{}[]]", "[],".repeat(200)).as_bytes(), "missing");
+    broken(format!("{{{}\"b\":{{}}}}", "\"a\":{\"c\":1},".repeat(200)).as_bytes(), "missing");
     broken(&nested(128), "malformed-json: expected no more than 127 levels of nesting at byte 127");
 }
 

@@ -85,8 +85,16 @@ mod tests {
     fn outages_are_retried_for_ever() {
         check(&["08000", "08001", "08003", "08006", "08P01"], CONNECTION, Remedy::Retry);
         check(&["57P01", "57P02", "57P03", "57P05"], SHUTDOWN, Remedy::Retry);
-        check(&["53000", "53100", "53200", "53300", "53400", "58000", "58030"], RESOURCES, Remedy::Retry);
-        check(&["40001", "40P01", "55P03", "55006", "55000", "57014", "25P03"], CONTENTION, Remedy::Retry);
+        check(
+            &["53000", "53100", "53200", "53300", "53400", "58000", "58030"],
+            RESOURCES,
+            Remedy::Retry,
+        );
+        check(
+            &["40001", "40P01", "55P03", "55006", "55000", "57014", "25P03"],
+            CONTENTION,
+            Remedy::Retry,
+        );
         check(&["25006"], READ_ONLY, Remedy::Retry);
     }
 

@@ -14,9 +14,9 @@ use crate::pipeline::Deployed;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
-use crate::sink::{Prepared, Receipt};
 use crate::sink::postgres::{Writer, Written};
 use crate::sink::table::Plan;
+use crate::sink::{Prepared, Receipt};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report};
 use crate::source::{PartitionFault, Room, Source};
@@ -166,7 +166,7 @@ impl Lane {
     }
 
     fn process(&mut self) -> Result<(), Fault> {
-        if self.worker.swap(&self.parts.slot)? {
+        if self.worker.swap(&self.parts.slot) {
             Counters::add(&self.parts.counters.swaps, 1);
         }
         let ranges = self.positions.close_batch();

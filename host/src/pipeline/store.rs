@@ -37,7 +37,7 @@ impl ClaimStore for PostgresClaims {
         // Positions were stored before; a start counts only if they are deleted at this very moment.
         let wanted: Vec<(i32, i64)> = partitions.iter().map(|&partition| (partition, 0)).collect();
         let answers = self.runtime.block_on(self.claims.claim(topic_id, &wanted))?;
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(answers.iter().map(answer).collect())
     }
 
     fn fence(&self, partitions: &[i32]) -> Result<(), Fault> {
@@ -45,8 +45,8 @@ impl ClaimStore for PostgresClaims {
     }
 }
 
-fn answer(answer: claims::ClaimAnswer) -> ClaimAnswer {
-    match answer {
+fn answer(answer: &claims::ClaimAnswer) -> ClaimAnswer {
+    match *answer {
         claims::ClaimAnswer::Claimed { partition, next_offset, epoch } => {
             ClaimAnswer::Claimed(Claimed { partition, next_offset, epoch })
         }

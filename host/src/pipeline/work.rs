@@ -22,6 +22,8 @@ pub struct Worker {
     instance: Instance,
     decoded: Decoded,
     undecoded: Vec<Rejection>,
+    /// A version that could not be instantiated here although it could when it was checked.
+    refused: Option<Arc<Deployed>>,
 }
 
 impl Worker {
@@ -31,18 +33,40 @@ impl Worker {
         let deployed = slot.current();
         let decoder = decoder(&deployed)?;
         let instance = instance(&pipeline, &deployed)?;
-        let (decoded, undecoded) = (Decoded::default(), Vec::new());
-        Ok(Self { pipeline, deployed, decoder, instance, decoded, undecoded })
+        Ok(Self {
+            pipeline,
+            deployed,
+            decoder,
+            instance,
+            decoded: Decoded::default(),
+            undecoded: Vec::new(),
+            refused: None,
+        })
     }
 
-    /// Goes on with the version in `slot`, if that is another one. Called between two batches.
-    pub fn swap(&mut self, slot: &Slot<Deployed>) -> Result<bool, Fault> {
-        let Some(next) = slot.newer_than(&self.deployed) else { return Ok(false) };
-        self.decoder = decoder(&next)?;
-        self.instance = instance(&self.pipeline, &next)?;
-        self.decoded = Decoded::default();
-        self.deployed = next;
-        Ok(true)
+    /// Goes on with the version in `slot`, if that is another one. Called between two batches. A version
+    /// that cannot be instantiated is passed over, and the one at work goes on.
+    pub fn swap(&mut self, slot: &Slot<Deployed>) -> bool {
+        let Some(next) = slot.newer_than(&self.deployed) else { return false };
+        if self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, &next)) {
+            return false;
+        }
+        let (pipeline, digest) = (&*self.pipeline, next.generation.short_digest());
+        match decoder(&next).and_then(|decoder| Ok((decoder, instance(&self.pipeline, &next)?))) {
+            Ok((decoder, instance)) => {
+                tracing::info!(pipeline, digest, "plugin swapped");
+                (self.decoder, self.instance) = (decoder, instance);
+                self.decoded = Decoded::default();
+                self.deployed = next;
+                true
+            }
+            Err(fault) => {
+                let code = fault.code;
+                tracing::error!(pipeline, digest, code, "plugin not swapped: {}", fault.message);
+                self.refused = Some(next);
+                false
+            }
+        }
     }
 
     /// Makes rows and letters of a batch, ready to be written. The batch is left as it was.
@@ -71,12 +95,11 @@ impl Worker {
 
     fn decode(&mut self, batch: &Batch) {
         self.undecoded.clear();
-        match &mut self.decoder {
-            Some(decoder) => decoder.decode(batch, &mut self.decoded, &mut self.undecoded),
-            None => {
-                self.decoded.messages.clear();
-                self.decoded.messages.extend(0..batch.len() as u32);
-            }
+        if let Some(decoder) = &mut self.decoder {
+            decoder.decode(batch, &mut self.decoded, &mut self.undecoded);
+        } else {
+            self.decoded.messages.clear();
+            self.decoded.messages.extend(0..batch.len() as u32);
         }
     }
 

@@ -11,12 +11,14 @@ use super::properties;
 use super::secret::quote;
 use super::section::{Report, Section, Text};
 use super::{
-    BatchSettings, Isolation, Mode, PipelineSettings, PluginSettings, Settings, SinkSettings, SourceSettings, Start,
-    TableSettings,
+    BatchSettings, Isolation, Mode, PipelineSettings, PluginSettings, Settings, SinkSettings,
+    SourceSettings, Start, TableSettings,
 };
+use crate::sink::postgres::Options;
 
 const MIB: u64 = 1 << 20;
-const MODES: [(&str, Mode); 3] = [("append", Mode::Append), ("upsert", Mode::Upsert), ("ignore", Mode::Ignore)];
+const MODES: [(&str, Mode); 3] =
+    [("append", Mode::Append), ("upsert", Mode::Upsert), ("ignore", Mode::Ignore)];
 
 /// All sections. What is wrong goes into the report; the result is then of no use.
 pub(super) fn settings<'f>(report: &'f Report<'f>, table: &'f DeTable<'f>) -> Settings {
@@ -65,7 +67,9 @@ fn source_settings(section: Section<'_>, pipeline: &str) -> SourceSettings {
     // Kafka's own rule for the names of topics.
     let topic = section.required("topic", "topic = \"hems.readings\"");
     let topic = checked_name(&section, "topic", topic, 249);
-    let group = section.value("group").and_then(|_| section.required("group", "leave it out for the pipeline's name"));
+    let group = section
+        .value("group")
+        .and_then(|_| section.required("group", "leave it out for the pipeline's name"));
     let own = section.section("properties");
     let settings = SourceSettings {
         brokers: brokers.map(|brokers| brokers.value).unwrap_or_default(),
@@ -120,11 +124,17 @@ fn plugin_settings(section: Section<'_>) -> PluginSettings {
 
 fn object(section: &Section<'_>) -> serde_json::Map<String, serde_json::Value> {
     let entries = section.entries().into_iter();
-    entries.filter_map(|(key, _, value)| Some((key.to_owned(), json(section, key, value)?))).collect()
+    entries
+        .filter_map(|(key, _, value)| Some((key.to_owned(), json(section, key, value)?)))
+        .collect()
 }
 
 /// A value of the plugin's own settings as JSON.
-fn json<'f>(section: &Section<'f>, key: &str, value: &'f Spanned<DeValue<'f>>) -> Option<serde_json::Value> {
+fn json<'f>(
+    section: &Section<'f>,
+    key: &str,
+    value: &'f Spanned<DeValue<'f>>,
+) -> Option<serde_json::Value> {
     let report = section.report;
     let number = |number: Option<serde_json::Number>| {
         if number.is_none() {
@@ -163,7 +173,10 @@ fn sink_settings(section: Section<'_>) -> SinkSettings {
             (true, false) => BTreeMap::from([(String::new(), one_table(&section, Mode::Append))]),
             (false, false) => {
                 if section.is_there() {
-                    section.missing("table", "table = \"readings\", or [sink.tables] for several outputs");
+                    section.missing(
+                        "table",
+                        "table = \"readings\", or [sink.tables] for several outputs",
+                    );
                 }
                 one_table(&section, Mode::Append);
                 BTreeMap::new()
@@ -175,7 +188,11 @@ fn sink_settings(section: Section<'_>) -> SinkSettings {
 }
 
 /// `[sink.tables]`; `mode` in `[sink]` is then the default of all.
-fn several_tables(sink: &Section<'_>, tables: &Section<'_>, table: bool) -> BTreeMap<String, TableSettings> {
+fn several_tables(
+    sink: &Section<'_>,
+    tables: &Section<'_>,
+    table: bool,
+) -> BTreeMap<String, TableSettings> {
     for key in ["table", "key", "newer_than"] {
         let Some(value) = sink.value(key) else { continue };
         let hint = format!("write it per output: `output = {{ table = \"...\", {key} = ... }}`");
@@ -197,7 +214,11 @@ fn several_tables(sink: &Section<'_>, tables: &Section<'_>, table: bool) -> BTre
                 Some(table) => plain_table(tables, &table, default),
                 None => continue,
             },
-            _ => match tables.report.wrong_type(output, value, "a table's name or `{ table = \"...\" }`") {
+            _ => match tables.report.wrong_type(
+                output,
+                value,
+                "a table's name or `{ table = \"...\" }`",
+            ) {
                 Some(settings) => settings,
                 None => continue,
             },
@@ -217,7 +238,8 @@ fn plain_table(section: &Section<'_>, table: &Text<'_>, mode: Mode) -> TableSett
 
 /// `table`, `mode`, `key` and `newer_than` of one output.
 fn one_table(section: &Section<'_>, default: Mode) -> TableSettings {
-    let table = section.value("table").and_then(|_| section.required("table", "table = \"readings\""));
+    let table =
+        section.value("table").and_then(|_| section.required("table", "table = \"readings\""));
     if let Some(table) = &table {
         check_table(section, table);
     }
@@ -226,12 +248,20 @@ fn one_table(section: &Section<'_>, default: Mode) -> TableSettings {
         table: table.map(|table| table.value).unwrap_or_default(),
         mode,
         key: section.texts("key"),
-        newer_than: section.value("newer_than").and_then(|_| section.required("newer_than", "name a column")).map(|column| column.value),
+        newer_than: section
+            .value("newer_than")
+            .and_then(|_| section.required("newer_than", "name a column"))
+            .map(|column| column.value),
     };
     let together = |key: &'static str, fits: bool, modes: &str| {
         let Some(value) = section.value(key).filter(|_| !fits) else { return };
         let message = format!("`{key}` has no meaning with mode `{}`", mode_name(mode));
-        section.report.note("SL-C012", &value.span(), message, Some(format!("it belongs to {modes}")));
+        section.report.note(
+            "SL-C012",
+            &value.span(),
+            message,
+            Some(format!("it belongs to {modes}")),
+        );
     };
     together("key", mode != Mode::Append, "`upsert` and `ignore`");
     together("newer_than", mode == Mode::Upsert, "`upsert`");
@@ -253,10 +283,18 @@ fn check_table(section: &Section<'_>, table: &Text<'_>) {
 }
 
 /// A name of letters, digits, `-`, `_` and `.`.
-fn checked_name(section: &Section<'_>, key: &str, name: Option<Text<'_>>, length_max: usize) -> String {
+fn checked_name(
+    section: &Section<'_>,
+    key: &str,
+    name: Option<Text<'_>>,
+    length_max: usize,
+) -> String {
     let Some(name) = name else { return String::new() };
     let fits = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
-    if !name.value.bytes().all(fits) || name.value.len() > length_max || matches!(name.value.as_str(), "." | "..") {
+    if !name.value.bytes().all(fits)
+        || name.value.len() > length_max
+        || matches!(name.value.as_str(), "." | "..")
+    {
         let message = format!("`{key}` cannot be {}", quote(name.raw));
         let hint = format!("letters, digits, `-`, `_` and `.`, at most {length_max}");
         section.report.note("SL-C009", &name.at, message, Some(hint));
@@ -264,12 +302,11 @@ fn checked_name(section: &Section<'_>, key: &str, name: Option<Text<'_>>, length
     name.value
 }
 
-/// The rest is said by the driver when it connects; what it would say about a wrong address may hold the password.
+/// What the driver's own parser says may hold the password; ours does not.
 fn check_url(section: &Section<'_>, url: &Text<'_>) {
-    let value = url.value.trim_start();
-    let fits = value.starts_with("postgres://") || value.starts_with("postgresql://") || value.contains('=');
-    if !fits || (value.contains("://") && !value.starts_with("postgres")) {
-        let message = "`url` is not the address of a Postgres database".to_owned();
+    if let Err(fault) = Options::parse(&url.value) {
+        let reason = fault.message.trim_start_matches("sink.url: ");
+        let message = format!("`url` is not the address of a Postgres database: {reason}");
         let hint = "postgres://user:password@host:5432/database".to_owned();
         section.report.note("SL-C014", &url.at, message, Some(hint));
     }

@@ -17,8 +17,11 @@ impl fmt::Debug for Hidden {
 impl fmt::Debug for SourceSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { brokers, topic, group, start, queue_bytes, properties } = self;
-        let shown = |name: &str, value: &str| if is_secret_key(name) { "***".to_owned() } else { value.to_owned() };
-        let properties: Vec<_> = properties.iter().map(|(name, value)| (name, shown(name, value))).collect();
+        let shown = |name: &str, value: &str| {
+            if is_secret_key(name) { "***".to_owned() } else { value.to_owned() }
+        };
+        let properties: Vec<_> =
+            properties.iter().map(|(name, value)| (name, shown(name, value))).collect();
         formatter
             .debug_struct("SourceSettings")
             .field("brokers", brokers)
@@ -49,6 +52,10 @@ impl fmt::Debug for PluginSettings {
 impl fmt::Debug for SinkSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url: _, tables } = self;
-        formatter.debug_struct("SinkSettings").field("url", &Hidden).field("tables", tables).finish()
+        formatter
+            .debug_struct("SinkSettings")
+            .field("url", &Hidden)
+            .field("tables", tables)
+            .finish()
     }
 }

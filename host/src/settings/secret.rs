@@ -73,8 +73,14 @@ fn is_reference(text: &str) -> bool {
 /// nothing is known about it: all but lines which begin like TOML and speak of nothing secret.
 pub(super) fn unparsed_span(text: &str, at: usize) -> Option<Range<usize>> {
     let at = at.min(text.len());
-    let start = text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let end = text.as_bytes()[at..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |length| at + length);
+    let start = text.as_bytes()[..at]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let end = text.as_bytes()[at..]
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(text.len(), |length| at + length);
     let open = |quotes: &str| text[..start].matches(quotes).count() % 2 == 1;
     let line = text[start..end].to_ascii_lowercase();
     let begins_like_toml = line.trim_start().starts_with(['[', '#']) || line.contains('=');
@@ -82,6 +88,8 @@ pub(super) fn unparsed_span(text: &str, at: usize) -> Option<Range<usize>> {
         return Some(start..end);
     }
     let key = line.split('=').next().unwrap_or_default().trim();
-    let speaks = is_secret_key(key) || is_secret_value(&line) || WORDS.iter().any(|word| line.contains(word));
+    let speaks = is_secret_key(key)
+        || is_secret_value(&line)
+        || WORDS.iter().any(|word| line.contains(word));
     speaks.then(|| start + line.find('=').map_or(0, |equals| equals + 1)..end)
 }

@@ -44,12 +44,23 @@ pub(super) struct Section<'f> {
 }
 
 impl<'f> Report<'f> {
-    pub(super) fn new(file: &'f str, text: &'f str, secrets: Vec<Range<usize>>, lookup: Lookup<'f>) -> Self {
+    pub(super) fn new(
+        file: &'f str,
+        text: &'f str,
+        secrets: Vec<Range<usize>>,
+        lookup: Lookup<'f>,
+    ) -> Self {
         Self { file, text, secrets, lookup, findings: RefCell::default() }
     }
 
     /// Notes something wrong at the bytes `at`.
-    pub(super) fn note(&self, code: &'static str, at: &Range<usize>, message: String, hint: Option<String>) {
+    pub(super) fn note(
+        &self,
+        code: &'static str,
+        at: &Range<usize>,
+        message: String,
+        hint: Option<String>,
+    ) {
         let place = (!at.is_empty()).then(|| Place::find(self.text, at, &self.secrets));
         let finding = Finding { code, message, hint, file: self.file.to_owned(), place };
         self.findings.borrow_mut().push((at.start, finding));
@@ -68,7 +79,8 @@ impl<'f> Report<'f> {
             Ok(value) => Some(Text { value, raw, at }),
             Err(unfilled) => {
                 let reference = &raw[unfilled.at];
-                let offset = self.text[at.clone()].find(reference).filter(|_| !reference.is_empty());
+                let offset =
+                    self.text[at.clone()].find(reference).filter(|_| !reference.is_empty());
                 let at = offset.map_or(at.clone(), |offset| {
                     let start = at.start + offset;
                     start..start + reference.len()
@@ -87,7 +99,12 @@ impl<'f> Report<'f> {
         }
     }
 
-    pub(super) fn wrong_type<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Option<T> {
+    pub(super) fn wrong_type<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        wanted: &str,
+    ) -> Option<T> {
         let found = value.get_ref().type_str();
         let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
         let message = format!("`{key}` takes {wanted}, this is {article} {found}");
@@ -110,7 +127,13 @@ impl<'f> Section<'f> {
             DeValue::Table(table) => Some(table),
             _ => self.report.wrong_type(key, value, "a table"),
         });
-        Section { report: self.report, title: self.title_of(key), at, table, asked: RefCell::default() }
+        Section {
+            report: self.report,
+            title: self.title_of(key),
+            at,
+            table,
+            asked: RefCell::default(),
+        }
     }
 
     /// A table that is the value of a key chosen by the user.
@@ -163,7 +186,9 @@ impl<'f> Section<'f> {
     /// True when an unknown key stands there that may be a misspelt `key`.
     pub(super) fn has_near(&self, key: &str) -> bool {
         let asked = self.asked.borrow();
-        self.entries().iter().any(|(there, ..)| !asked.contains(there) && near(there, &[key]).is_some())
+        self.entries()
+            .iter()
+            .any(|(there, ..)| !asked.contains(there) && near(there, &[key]).is_some())
     }
 
     pub(super) fn text(&self, key: &'static str) -> Option<Text<'f>> {
@@ -188,7 +213,12 @@ impl<'f> Section<'f> {
         Some(text)
     }
 
-    pub(super) fn integer(&self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub(super) fn integer(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
         let Some(value) = self.value(key) else { return default };
         let number = match value.get_ref() {
             DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -199,7 +229,9 @@ impl<'f> Section<'f> {
             }
             _ => self.report.wrong_type(key, value, "a whole number"),
         };
-        let within = number.and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number));
+        let within = number
+            .and_then(|number| u64::try_from(number).ok())
+            .filter(|number| range.contains(number));
         if within.is_none() && !matches!(value.get_ref(), DeValue::Float(_) | DeValue::Boolean(_)) {
             self.out_of_range(key, value, format!("{} to {}", range.start(), range.end()));
         }
@@ -207,7 +239,12 @@ impl<'f> Section<'f> {
     }
 
     /// A size, `"32MiB"` or a number of bytes.
-    pub(super) fn bytes(&self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> usize {
+    pub(super) fn bytes(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> usize {
         let Some(value) = self.value(key) else { return default as usize };
         let number = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -216,13 +253,21 @@ impl<'f> Section<'f> {
                 let number = units::bytes(&text.value);
                 if number.is_none() {
                     let message = format!("`{key}` is not a size: {}", quote(text.raw));
-                    self.report.note("SL-C006", &text.at, message, Some("write it as `\"32MiB\"`".to_owned()));
+                    self.report.note(
+                        "SL-C006",
+                        &text.at,
+                        message,
+                        Some("write it as `\"32MiB\"`".to_owned()),
+                    );
                     return default as usize;
                 }
                 number
             }
             _ => {
-                return self.report.wrong_type(key, value, "a size such as `\"32MiB\"`").unwrap_or(default as usize);
+                return self
+                    .report
+                    .wrong_type(key, value, "a size such as `\"32MiB\"`")
+                    .unwrap_or(default as usize);
             }
         };
         let within = number.filter(|number| range.contains(number));
@@ -234,15 +279,28 @@ impl<'f> Section<'f> {
     }
 
     /// A time, `"10s"`.
-    pub(super) fn duration(&self, key: &'static str, range: RangeInclusive<Duration>, default: Duration) -> Duration {
+    pub(super) fn duration(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
         let Some(value) = self.value(key) else { return default };
         let DeValue::String(_) = value.get_ref() else {
-            return self.report.wrong_type(key, value, "a time with its unit, such as `\"10s\"`").unwrap_or(default);
+            return self
+                .report
+                .wrong_type(key, value, "a time with its unit, such as `\"10s\"`")
+                .unwrap_or(default);
         };
         let Some(text) = self.report.text(key, value) else { return default };
         let Some(duration) = units::duration(&text.value) else {
             let message = format!("`{key}` is not a time: {}", quote(text.raw));
-            self.report.note("SL-C006", &text.at, message, Some("write it as `\"10s\"` or `\"500ms\"`".to_owned()));
+            self.report.note(
+                "SL-C006",
+                &text.at,
+                message,
+                Some("write it as `\"10s\"` or `\"500ms\"`".to_owned()),
+            );
             return default;
         };
         if !range.contains(&duration) {
@@ -265,7 +323,12 @@ impl<'f> Section<'f> {
         }
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let message = format!("`{key}` cannot be {}", quote(text.raw));
-        self.report.note("SL-C007", &text.at, message, Some(suggest(&text.value, &names, "one of")));
+        self.report.note(
+            "SL-C007",
+            &text.at,
+            message,
+            Some(suggest(&text.value, &names, "one of")),
+        );
         default
     }
 
@@ -273,9 +336,16 @@ impl<'f> Section<'f> {
     pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
-            return self.report.wrong_type(key, value, "a list of strings, `[\"id\"]`").unwrap_or_default();
+            return self
+                .report
+                .wrong_type(key, value, "a list of strings, `[\"id\"]`")
+                .unwrap_or_default();
         };
-        let texts = items.iter().filter_map(|item| self.report.text(key, item)).map(|text| text.value).collect();
+        let texts = items
+            .iter()
+            .filter_map(|item| self.report.text(key, item))
+            .map(|text| text.value)
+            .collect();
         if items.is_empty() {
             self.report.note("SL-C006", &value.span(), format!("`{key}` is empty"), None);
         }
@@ -289,9 +359,11 @@ impl<'f> Section<'f> {
             if asked.contains(&key) {
                 continue;
             }
-            let what = if value.get_ref().is_table() && self.at.is_empty() { "section" } else { "key" };
+            let what =
+                if value.get_ref().is_table() && self.at.is_empty() { "section" } else { "key" };
             let shown = if secret::is_secret_value(key) { "***" } else { key };
-            let place = if self.at.is_empty() { String::new() } else { format!(" in {}", self.title) };
+            let place =
+                if self.at.is_empty() { String::new() } else { format!(" in {}", self.title) };
             let message = format!("unknown {what} `{}`{place}", shown.escape_debug());
             self.report.note("SL-C003", &at, message, Some(suggest(key, &asked, "known here:")));
         }
@@ -309,5 +381,8 @@ pub(super) fn suggest(word: &str, words: &[&str], lead: &str) -> String {
 fn near<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     let word = word.to_lowercase();
     let distances = words.iter().map(|known| (strsim::damerau_levenshtein(&word, known), *known));
-    distances.filter(|(distance, known)| *distance <= known.len().div_ceil(3)).min().map(|(_, known)| known)
+    distances
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
+        .min()
+        .map(|(_, known)| known)
 }

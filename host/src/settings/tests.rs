@@ -71,7 +71,12 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert_eq!(settings.plugin.timeout, Duration::from_secs(10));
     assert_eq!(settings.plugin.isolation, Isolation::Lane);
     assert_eq!(settings.sink.url, format!("postgres://sluice:{CANARY}@db/energy"));
-    let table = TableSettings { table: "readings".into(), mode: Mode::Append, key: vec![], newer_than: None };
+    let table = TableSettings {
+        table: "readings".into(),
+        mode: Mode::Append,
+        key: vec![],
+        newer_than: None,
+    };
     assert_eq!(settings.sink.tables, BTreeMap::from([(String::new(), table)]));
 }
 
@@ -127,7 +132,9 @@ fn every_key_is_read() {
 
 #[test]
 fn a_secret_is_never_told() {
-    let secret = |key: &str| with("topic =", &format!("properties = {{ \"{key}\" = \"{CANARY}\" }}\ntopic ="));
+    let secret = |key: &str| {
+        with("topic =", &format!("properties = {{ \"{key}\" = \"{CANARY}\" }}\ntopic ="))
+    };
     for text in [
         RIGHT.to_owned(),
         secret("sasl.password"),
@@ -154,7 +161,12 @@ fn a_secret_is_never_told() {
         with("url = \"${DATABASE_URL}\"", &format!("password: {CANARY}")),
         with("table = \"readings\"", &format!("table = \"r\"\nmode = \"postgres://a:{CANARY}@b\"")),
         with("localhost:9092", &format!("SASL://me:{CANARY}@k:9092")),
-        with("topic =", &format!("properties = {{ \"sasl.password\" = \"{CANARY}\", \"check.crcs\" = \"no\" }}\ntopic =")),
+        with(
+            "topic =",
+            &format!(
+                "properties = {{ \"sasl.password\" = \"{CANARY}\", \"check.crcs\" = \"no\" }}\ntopic ="
+            ),
+        ),
     ] {
         errors(&text);
     }

@@ -25,7 +25,8 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 
 /// `bytes` as a person writes them: the largest binary unit that divides them.
 pub(super) fn show_bytes(bytes: u64) -> String {
-    let unit = UNITS[..3].iter().rev().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
+    let unit =
+        UNITS[..3].iter().rev().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     match unit {
         Some(("kib", size)) => format!("{}KiB", bytes / size),
         Some(("mib", size)) => format!("{}MiB", bytes / size),

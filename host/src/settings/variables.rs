@@ -31,7 +31,11 @@ pub(super) fn fill(text: &str, lookup: Lookup<'_>) -> Result<String, Unfilled> {
         filled.push_str(&text[done..found]);
         let Some(length) = text[found..].find('}') else {
             let hint = "close it with `}`, or write `$${` for the characters themselves".to_owned();
-            return Err(Unfilled { at: found..text.len(), message: "`${` is not closed".to_owned(), hint });
+            return Err(Unfilled {
+                at: found..text.len(),
+                message: "`${` is not closed".to_owned(),
+                hint,
+            });
         };
         done = found + length + 1;
         filled.push_str(&value(&text[found + 2..done - 1], found..done, lookup)?);
@@ -46,8 +50,14 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
         None => (inside, None),
     };
     if !is_name(name) {
-        let message = "a variable's name is letters, digits and `_`, and does not begin with a digit".to_owned();
-        return Err(Unfilled { at, message, hint: "write `${NAME}` or `${NAME:-default}`".to_owned() });
+        let message =
+            "a variable's name is letters, digits and `_`, and does not begin with a digit"
+                .to_owned();
+        return Err(Unfilled {
+            at,
+            message,
+            hint: "write `${NAME}` or `${NAME:-default}`".to_owned(),
+        });
     }
     // As in a shell: `:-` also steps in for a variable that is set and empty.
     match (lookup(name), default) {
@@ -56,7 +66,11 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
         (_, Some(default)) => Ok(default.to_owned()),
         (None, None) => {
             let hint = format!("set it, or give a default: `${{{name}:-...}}`");
-            Err(Unfilled { at, message: format!("the environment variable `{name}` is not set"), hint })
+            Err(Unfilled {
+                at,
+                message: format!("the environment variable `{name}` is not set"),
+                hint,
+            })
         }
     }
 }
@@ -93,8 +107,14 @@ mod tests {
         check("$HOST $5", Ok("$HOST $5"));
         check("$${HOST}", Ok("${HOST}"));
         check("${GONE}", Err("the environment variable `GONE` is not set"));
-        check("${}", Err("a variable's name is letters, digits and `_`, and does not begin with a digit"));
-        check("${A B}", Err("a variable's name is letters, digits and `_`, and does not begin with a digit"));
+        check(
+            "${}",
+            Err("a variable's name is letters, digits and `_`, and does not begin with a digit"),
+        );
+        check(
+            "${A B}",
+            Err("a variable's name is letters, digits and `_`, and does not begin with a digit"),
+        );
         check("${HOSTILE}", Ok("\"\nmode = \"upsert\" ${HOST}"));
     }
 }

@@ -17,8 +17,7 @@ use super::{Letterhead, Range, Version};
 use crate::fault::Fault;
 
 /// Prepared once per session.
-pub(super) const ADVANCE: &str =
-    "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// FOR UPDATE: the server may still be at work on the COMMIT whose answer we miss; wait for it.
 const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions \
@@ -78,7 +77,11 @@ pub(super) enum Outcome {
 }
 
 /// Reads from the positions what became of the batch. `session` must be a new one.
-pub(super) async fn outcome(session: &Session, head: &Letterhead, ranges: &[Range]) -> Result<Outcome, Fault> {
+pub(super) async fn outcome(
+    session: &Session,
+    head: &Letterhead,
+    ranges: &[Range],
+) -> Result<Outcome, Fault> {
     let partitions: Vec<i32> = ranges.iter().map(|range| range.partition).collect();
     let rows = session
         .query(STAND, &[&head.pipeline, &head.topic, &head.topic_id.to_string(), &partitions])
@@ -93,7 +96,8 @@ pub(super) async fn outcome(session: &Session, head: &Letterhead, ranges: &[Rang
 
 /// Partitions of one batch move together, so one that moved under our claim proves the COMMIT.
 fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outcome {
-    let moved = |range: &&Range| range.to != range.from && stand(range) == Some((range.epoch, range.to));
+    let moved =
+        |range: &&Range| range.to != range.from && stand(range) == Some((range.epoch, range.to));
     if ranges.iter().any(|range| moved(&range)) {
         return Outcome::Committed;
     }
@@ -129,7 +133,6 @@ impl Backoff {
         self.attempts
     }
 }
-
 
 #[cfg(test)]
 mod tests {

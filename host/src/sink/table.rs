@@ -48,7 +48,9 @@ impl Table {
         let doing = format!("read the columns of table {name:?}");
         let translate = |error: tokio_postgres::Error| fault(&doing, &error);
         let quoted = name.split('.').map(quote).collect::<Vec<_>>().join(".");
-        let Some(table) = client.query_opt(TABLE, &[&quoted]).await.map_err(translate)? else { return Ok(None) };
+        let Some(table) = client.query_opt(TABLE, &[&quoted]).await.map_err(translate)? else {
+            return Ok(None);
+        };
         let oid: u32 = table.get("oid");
         let columns = client.query(COLUMNS, &[&oid]).await.map_err(translate)?;
         let indexes = client.query(UNIQUE, &[&oid]).await.map_err(translate)?;

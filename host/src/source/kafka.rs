@@ -49,7 +49,7 @@ impl KafkaSource {
         list
     }
 
-    fn fault(&self, error: FetchError) -> Option<PartitionFault> {
+    fn fault(&self, error: &FetchError) -> Option<PartitionFault> {
         let place = match error.partition {
             Some(partition) => format!("topic {} partition {partition}", self.topic),
             None => format!("topic {}", self.topic),
@@ -138,7 +138,7 @@ impl Source for KafkaSource {
             let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
             let accept = |partition, offset| positions.accept(partition, offset);
             let (count, errors) = self.fetched.take(batch, messages_max, wait, accept);
-            let faults: Vec<_> = errors.into_iter().filter_map(|error| self.fault(error)).collect();
+            let faults: Vec<_> = errors.iter().filter_map(|error| self.fault(error)).collect();
             // A call that came back with less than asked for has emptied the queue.
             if count < messages_max || !faults.is_empty() {
                 return faults;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataPartition;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
@@ -19,9 +19,9 @@ use uuid::Uuid;
 use crate::fault::Fault;
 use crate::settings::{SourceSettings, Start};
 use crate::source::kafka::{log_line, refused};
+use crate::source::native;
 use crate::source::properties::{self, ANSWER_WAIT};
 use crate::source::rebalance::Ownership;
-use crate::source::native;
 
 /// The client of the group's member.
 pub struct Member {
@@ -41,13 +41,17 @@ impl Member {
 
     /// Joins the group and polls on a thread of its own until `stop`.
     /// A fatal error of the client is handed to `failed`.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
     pub fn join(
         self: &Arc<Self>,
         stop: Arc<AtomicBool>,
         failed: impl Fn(Fault) + Send + 'static,
     ) -> Result<JoinHandle<()>, Fault> {
         self.consumer.subscribe(&[&self.topic]).map_err(|error| {
-            Fault::stop("SL-K001", format!("cannot subscribe to topic {}", self.topic)).because(error)
+            Fault::stop("SL-K001", format!("cannot subscribe to topic {}", self.topic))
+                .because(error)
         })?;
         let member = self.clone();
         let poll = move || {
@@ -83,7 +87,9 @@ impl Member {
                 RDKafkaErrorCode::TopicAuthorizationFailed => {
                     Fault::stop("SL-K013", format!("not allowed to describe topic {topic}"))
                 }
-                _ => Fault::retry("SL-K002", format!("no broker answers for topic {topic}: {text}")),
+                _ => {
+                    Fault::retry("SL-K002", format!("no broker answers for topic {topic}: {text}"))
+                }
             }
         })
     }
@@ -95,7 +101,9 @@ impl Member {
             .fetch_metadata(Some(&self.topic), ANSWER_WAIT)
             .map_err(|error| self.away(&error))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-        Ok(topic.map(|it| it.partitions().iter().map(|it| it.id()).collect()).unwrap_or_default())
+        Ok(topic
+            .map(|it| it.partitions().iter().map(MetadataPartition::id).collect())
+            .unwrap_or_default())
     }
 
     /// Offsets of the oldest message of `partition` and behind the newest one.
@@ -114,7 +122,10 @@ impl Member {
         })
     }
 
-    /// Tells the group where its partitions stand, for lag tools. Only advice: a failure is a warning.
+    /// Tells the group where its partitions stand, for lag tools. Only advice: a failure is a debug line.
+    ///
+    /// # Panics
+    /// When an offset is negative.
     pub fn advise(&self, next_offsets: impl Iterator<Item = (i32, i64)>, mode: CommitMode) {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in next_offsets {
@@ -124,7 +135,9 @@ impl Member {
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, mode)
         {
-            tracing::debug!("the group did not take our offsets, lag tools may show old ones: {error}");
+            tracing::debug!(
+                "the group did not take our offsets, lag tools may show old ones: {error}"
+            );
         }
     }
 
@@ -161,7 +174,8 @@ impl ConsumerContext for Rebalances {
         code: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(|it| it.partition()).collect();
+        let numbers: Vec<i32> =
+            partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         self.brokers_down.store(false, Ordering::Relaxed);
         let answered = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {

@@ -218,7 +218,10 @@ pub fn topic_id<C: ConsumerContext>(
     let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|error| {
         (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string())
     })?;
-    let Some(broker) = metadata.brokers().first().map(rdkafka::metadata::MetadataBroker::id) else {
+    // The one that has just answered; its number is not known on a connection to a bootstrap address.
+    let known = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
+    let answered = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
+    let Some(broker) = answered.or(known.last()) else {
         return Err((RDKafkaErrorCode::AllBrokersDown, "no broker is known".into()));
     };
     // SAFETY: all objects are made, used and destroyed here, in pairs; the client outlives the call.
@@ -239,12 +242,7 @@ pub fn topic_id<C: ConsumerContext>(
             problem.len(),
         );
         // Every broker answers, and not every cluster names a controller that can be asked.
-        sys::rd_kafka_AdminOptions_set_broker(
-            options,
-            broker,
-            problem.as_mut_ptr(),
-            problem.len(),
-        );
+        sys::rd_kafka_AdminOptions_set_broker(options, broker, problem.as_mut_ptr(), problem.len());
         sys::rd_kafka_DescribeTopics(client, topics, options, queue);
         let event = sys::rd_kafka_queue_poll(queue, wait.as_millis() as i32 + 500);
         let answer = if event.is_null() {

@@ -58,7 +58,11 @@ impl Positions {
 
     /// Partitions held, ascending.
     pub fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
-        self.held.iter().enumerate().filter(|(_, held)| held.is_some()).map(|(index, _)| index as i32)
+        self.held
+            .iter()
+            .enumerate()
+            .filter(|(_, held)| held.is_some())
+            .map(|(index, _)| index as i32)
     }
 
     /// Whether the message at (partition, offset) is the next to be put into a batch. Messages of

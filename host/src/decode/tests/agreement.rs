@@ -30,6 +30,7 @@ fn number() -> impl Strategy<Value = String> {
         any::<f64>()
             .prop_filter("JSON has no others", |value| value.is_finite())
             .prop_map(|value| format!("{value:e}")),
+        "[1-9][0-9]{0,8}\\.[0-9]{1,7}",
         "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?",
     ]
 }

@@ -1,0 +1,102 @@
+//! Each hostile guest under `sluice run`: what the operator reads, and that nobody else suffers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use sluice_tests::checker::{Check, Readings};
+use sluice_tests::host::{Host, Pipeline};
+use sluice_tests::load::{Load, Mix};
+use sluice_tests::plugins::plugin;
+use sluice_tests::scene::Scene;
+use sluice_tests::wait::{SOON, until_true};
+
+const TABLE: &str = "CREATE TABLE hostile (device_id text NOT NULL, seq bigint NOT NULL, length bigint NOT NULL, \
+    note text, detail jsonb, long boolean NOT NULL)";
+
+/// Memory that the host may have with two dozen pipelines, of which some ask for all they can get.
+const RESIDENT_BYTES_MAX: u64 = 1 << 30;
+
+const CRIMES: [&str; 14] = [
+    "deep-recursion",
+    "endless-loop",
+    "ends-descend",
+    "ends-pass-the-data",
+    "error-result",
+    "giant-output",
+    "invalid-utf8",
+    "lengths-differ",
+    "log-flood",
+    "memory-hog",
+    "message-out-of-range",
+    "panic",
+    "trap",
+    "wrong-kind",
+];
+
+#[test]
+fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
+    let scene = Scene::alone("hostile", 1, &format!("{TABLE}; {}", Readings::TABLE))?;
+    let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?;
+    load.send(100)?;
+    let mut files = vec![honest(&scene)?.write(&scene.folder)?];
+    files
+        .extend(CRIMES.iter().map(|crime| write(&scene, crime)).collect::<Result<Vec<PathBuf>>>()?);
+    let host = Host::start("host", &scene.folder, &files)?;
+    let mut resident = 0;
+    until_true("all criminals are caught", SOON * 2, || {
+        resident = resident.max(host.resident_bytes()?);
+        Ok(host.events("pipeline stopped").len() >= CRIMES.len() - 1)
+    })
+    .with_context(|| host.tail())?;
+    assert!(resident < RESIDENT_BYTES_MAX, "{} MiB", resident >> 20);
+
+    load.send(100)?;
+    scene.wait_until_drained_as("honest")?;
+    let (code, events) = host.terminate()?;
+    assert_eq!(code, 1);
+    let mut texts = BTreeMap::new();
+    for event in events.iter().filter(|event| event.is("pipeline stopped")) {
+        texts.insert(
+            event.text("pipeline"),
+            format!("{} {}", event.text("code").unwrap_or_default(), event.message),
+        );
+    }
+    for crime in CRIMES.iter().filter(|crime| **crime != "log-flood") {
+        assert_eq!(scene.positions(crime)?[0].unwrap_or(0), 0, "{crime}");
+    }
+    Check::new("honest", &Readings::all()).passes(&scene.topic, &scene.database)?;
+    let read: Vec<String> = texts.into_values().map(|text| without_digest(&text)).collect();
+    insta::assert_snapshot!(read.join("\n"), @"");
+    Ok(())
+}
+
+fn honest(scene: &Scene) -> Result<Pipeline> {
+    Pipeline::new("honest", &scene.topic.name, scene.database.url(), &plugin("readings")?)
+}
+
+fn write(scene: &Scene, crime: &str) -> Result<PathBuf> {
+    let mut pipeline =
+        Pipeline::new(crime, &scene.topic.name, scene.database.url(), &plugin("hostile")?)?;
+    pipeline.lanes = 1;
+    pipeline.sink_lines = "table = \"hostile\"\n".to_owned();
+    pipeline.plugin_lines = format!(
+        "timeout = \"1s\"\nmemory_bytes = \"64MiB\"\nsettings = {{ crime = \"{crime}\" }}\n"
+    );
+    pipeline.write(&scene.folder)
+}
+
+/// Twelve hexadecimal digits in a row are a digest, which changes with every build.
+fn without_digest(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_inclusive(' ') {
+        let digits = word.chars().filter(char::is_ascii_hexdigit).count();
+        let short = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        if digits >= 8 && short.chars().all(|c| c.is_ascii_hexdigit()) {
+            out.push_str(&word.replace(short, "DIGEST"));
+        } else {
+            out.push_str(word);
+        }
+    }
+    out
+}

@@ -1,0 +1,37 @@
+//! Hosts that are killed at random.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sluice_tests::checker::Readings;
+use sluice_tests::counts::scaled;
+use sluice_tests::load::{Load, Mix};
+use sluice_tests::scene::Scene;
+use sluice_tests::wait::SOON;
+
+#[test]
+fn hosts_killed_at_random_lose_and_repeat_nothing() -> Result<()> {
+    let scene = Scene::readings("kill")?;
+    let pipeline = scene.pipeline()?;
+    let stream = Load::new(&scene.topic, Mix::default())?.stream(3000);
+    let mut hosts = vec![scene.start("host-0", &pipeline)?, scene.start("host-1", &pipeline)?];
+    let kills = scaled(200);
+    let mut progress = 0;
+    for kill in 0..kills {
+        let host = hosts.swap_remove(fastrand::usize(0..hosts.len()));
+        // Half of the kills hit a host that has work, the others one that may still be starting.
+        let before = scene.positions(&scene.name)?;
+        if kill % 2 == 0 {
+            host.wait_for("partitions claimed", SOON)?;
+        }
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..700)));
+        progress += usize::from(scene.positions(&scene.name)? != before);
+        host.kill()?;
+        hosts.push(scene.start(&format!("host-{}", kill + 2), &pipeline)?);
+    }
+    assert!(progress * 2 > kills, "hosts did something before {progress} of {kills} kills only");
+    stream.stop()?;
+    scene.wait_until_drained()?;
+    hosts.into_iter().try_for_each(|host| host.drain().map(drop))?;
+    scene.check(&Readings::all())
+}

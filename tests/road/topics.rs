@@ -1,0 +1,117 @@
+//! Topics that change under a pipeline: deleted and created again, cut off at the front, grown.
+
+use anyhow::Result;
+use sluice_tests::checker::{Check, Log, Readings};
+use sluice_tests::kafka::Topic;
+use sluice_tests::load::{Load, Mix};
+use sluice_tests::scene::Scene;
+use sluice_tests::wait::{SOON, until_true};
+
+/// A scene of `partitions` in which `count` messages a partition were moved and the host has ended.
+fn moved(name: &str, partitions: i32, count: usize) -> Result<(Scene, Load)> {
+    let scene = Scene::new(name, partitions, Readings::TABLE)?;
+    let mut load = Load::new(&scene.topic, Mix::default())?;
+    load.send(count * usize::try_from(partitions)?)?;
+    let host = scene.start("first", &scene.pipeline()?)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    Ok((scene, load))
+}
+
+#[test]
+fn a_partition_whose_next_message_retention_deleted_is_held_and_the_others_go_on() -> Result<()> {
+    let (scene, mut load) = moved("retention", 3, 100)?;
+    load.send(600)?;
+    scene.topic.delete_records(1, 150)?;
+    let host = scene.start("second", &scene.pipeline()?)?;
+    let held = host.wait_for("partition held", SOON)?;
+    assert_eq!(held.number("partition"), Some(1), "{}", held.line);
+    assert!(held.message.contains("retention") && held.message.contains("100"), "{}", held.message);
+    assert_eq!(held.text("code").as_deref(), Some("SL-K011"), "{}", held.line);
+    until_true("the other partitions have drained", SOON, || {
+        Ok(scene.positions("retention")? == [Some(300), Some(100), Some(300)])
+    })?;
+    host.drain()?;
+    assert_eq!(scene.positions("retention")?[1], Some(100), "the held partition has not moved");
+    Ok(())
+}
+
+#[test]
+fn a_topic_created_again_is_held_although_the_old_position_exists_in_it() -> Result<()> {
+    let (scene, _) = moved("recreated", 2, 100)?;
+    scene.topic.delete()?;
+    let topic = Topic::create("recreated", 2)?;
+    Load::new(&topic, Mix::default())?.counting_from(1000).send(1000)?;
+    let rows = scene.database.number("SELECT count(*) FROM readings")?;
+    let host = scene.start("second", &scene.pipeline()?)?;
+    for count in 1..=2 {
+        let held = host.wait_for_nth("partition held", count, SOON)?;
+        assert!(held.message.contains("recreated"), "{}", held.message);
+        assert_eq!(held.text("code").as_deref(), Some("SL-K010"), "{}", held.line);
+    }
+    host.drain()?;
+    assert_eq!(scene.positions("recreated")?, [Some(100), Some(100)]);
+    assert_eq!(scene.database.number("SELECT count(*) FROM readings")?, rows);
+    Ok(())
+}
+
+#[test]
+fn a_topic_created_again_under_a_running_host_is_noticed() -> Result<()> {
+    let scene = Scene::new("recreated_live", 2, Readings::TABLE)?;
+    Load::new(&scene.topic, Mix::default())?.send(200)?;
+    let host = scene.start("host", &scene.pipeline()?)?;
+    scene.wait_until_drained()?;
+    scene.topic.delete()?;
+    let topic = Topic::create("recreated_live", 2)?;
+    Load::new(&topic, Mix::default())?.counting_from(1000).send(1000)?;
+    host.wait_for("partition held", SOON)?;
+    host.drain()?;
+    assert_eq!(scene.positions("recreated_live")?, [Some(100), Some(100)]);
+    let new_rows = "SELECT count(*) FROM readings WHERE seq >= 1000";
+    assert_eq!(
+        scene.database.number(new_rows)?,
+        0,
+        "rows of the new topic under positions of the old"
+    );
+    Ok(())
+}
+
+#[test]
+fn partitions_that_were_added_are_read_from_their_first_message() -> Result<()> {
+    let mut scene = Scene::new("grown", 2, Readings::TABLE)?;
+    let mut load = Load::new(&scene.topic, Mix::default())?;
+    load.send(100)?;
+    let mut pipeline = scene.pipeline()?;
+    pipeline.source_lines = "start = \"latest\"\n".to_owned();
+    let host = scene.start("host", &pipeline)?;
+    until_true("positions are stored before the first message", SOON, || {
+        Ok(scene.positions("grown")? == [Some(50), Some(50)])
+    })?;
+    load.send(100)?;
+    let mut topic = scene.topic.clone();
+    topic.grow(5)?;
+    load.follow(&topic)?;
+    load.send(500)?;
+    scene.topic = topic;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    let log = Log::read(&scene.topic)?.starting_at(&[50, 50, 0, 0, 0]);
+    Check::new("grown", &Readings::all()).passes_with(&log, "grown", &scene.database)
+}
+
+#[test]
+fn deleted_messages_that_were_moved_before_are_no_gap() -> Result<()> {
+    let (scene, mut load) = moved("retention_behind", 2, 100)?;
+    let before = Log::read(&scene.topic)?;
+    scene.topic.delete_records(0, 100)?;
+    load.send(200)?;
+    let host = scene.start("second", &scene.pipeline()?)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    let log = before.extended_by(Log::read(&scene.topic)?);
+    Check::new("retention_behind", &Readings::all()).passes_with(
+        &log,
+        "retention_behind",
+        &scene.database,
+    )
+}

@@ -1,0 +1,267 @@
+//! The comparison itself: pure, so that planted differences can prove that it sees them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::difference::Difference;
+use super::shape::{Expected, Fate, Keep, Shape};
+use super::tables::{Letter, Lineage, StoredRow, Tables};
+use super::topic::{Log, Message};
+
+type Place = (i32, i64);
+
+/// All differences between what `log` says must be and what `tables` have.
+pub(super) fn compare(
+    log: &Log,
+    tables: &Tables,
+    shape: &dyn Shape,
+    markers: &BTreeMap<String, String>,
+) -> Vec<Difference> {
+    let fates = fates(log, shape);
+    let mut found = Vec::new();
+    compare_rows(&fates, tables, shape, markers, &mut found);
+    compare_letters(&fates, log, tables, &mut found);
+    compare_positions(log, tables, &mut found);
+    compare_lineage(&fates, log, tables, &mut found);
+    found
+}
+
+fn fates(log: &Log, shape: &dyn Shape) -> BTreeMap<Place, Fate> {
+    let messages = log.partitions.values().flat_map(|partition| &partition.messages);
+    messages.map(|message| ((message.partition, message.offset), shape.fate(message))).collect()
+}
+
+fn compare_rows(
+    fates: &BTreeMap<Place, Fate>,
+    tables: &Tables,
+    shape: &dyn Shape,
+    markers: &BTreeMap<String, String>,
+    found: &mut Vec<Difference>,
+) {
+    let mut stored: HashMap<(&str, &str), Vec<&StoredRow>> = HashMap::new();
+    for row in &tables.rows {
+        stored.entry((row.table, &row.text)).or_default().push(row);
+    }
+    let ranges: BTreeMap<Place, &Lineage> =
+        tables.lineage.iter().map(|range| ((range.partition, range.from), range)).collect();
+    for table in shape.tables() {
+        let mut last_arrival: HashMap<i32, (i64, i64)> = HashMap::new();
+        for ((partition, offset), expected) in expected_rows(fates, table.name, table.keep) {
+            let (table_name, text) = (table.name, expected.text.clone());
+            let Some(rows) = stored.remove(&(table.name, expected.text.as_str())) else {
+                found.push(Difference::MissingRow { partition, offset, table: table_name, text });
+                continue;
+            };
+            if rows.len() > 1 {
+                let count = rows.len();
+                found.push(Difference::DuplicateRow {
+                    partition,
+                    offset,
+                    table: table_name,
+                    text,
+                    count,
+                });
+            }
+            let row = rows[0];
+            let before = last_arrival.insert(partition, (row.arrival, offset));
+            if let Some((arrival, before)) = before
+                && table.arrival.is_some()
+                && row.arrival <= arrival
+            {
+                found.push(Difference::OutOfOrder { partition, table: table_name, offset, before });
+            }
+            compare_version(&ranges, markers, (partition, offset), row, found);
+        }
+    }
+    let extra = stored.into_values().flatten();
+    found
+        .extend(extra.map(|row| Difference::ExtraRow { table: row.table, text: row.text.clone() }));
+}
+
+/// Rows that must be in `table`, in the order of partitions and offsets.
+fn expected_rows<'a>(
+    fates: &'a BTreeMap<Place, Fate>,
+    table: &str,
+    keep: Keep,
+) -> Vec<(Place, &'a Expected)> {
+    let all = fates.iter().flat_map(|(place, fate)| match fate {
+        Fate::Rows(rows) => rows.iter().map(|row| (*place, row)).collect(),
+        Fate::Letter(_) => Vec::new(),
+    });
+    let all = all.filter(|(_, row)| row.table == table);
+    if keep == Keep::All {
+        return all.collect();
+    }
+    let mut by_key: BTreeMap<&str, (Place, &Expected)> = BTreeMap::new();
+    for (place, row) in all {
+        let replaces = by_key
+            .get(row.key.as_str())
+            .is_none_or(|(_, old)| keep == Keep::Last && row.rank >= old.rank);
+        if replaces {
+            by_key.insert(&row.key, (place, row));
+        }
+    }
+    by_key.into_values().collect()
+}
+
+fn compare_version(
+    ranges: &BTreeMap<Place, &Lineage>,
+    markers: &BTreeMap<String, String>,
+    (partition, offset): Place,
+    row: &StoredRow,
+    found: &mut Vec<Difference>,
+) {
+    if markers.is_empty() {
+        return;
+    }
+    let range = ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
+    let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
+    let digest = range.map(|(_, range)| range.digest.as_str()).unwrap_or_default();
+    let expected =
+        markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
+    if row.marker != expected {
+        found.push(Difference::OtherVersion {
+            partition,
+            offset,
+            marker: row.marker.clone(),
+            expected,
+        });
+    }
+}
+
+fn compare_letters(
+    fates: &BTreeMap<Place, Fate>,
+    log: &Log,
+    tables: &Tables,
+    found: &mut Vec<Difference>,
+) {
+    let mut stored: BTreeMap<Place, Vec<&Letter>> = BTreeMap::new();
+    for letter in &tables.letters {
+        stored.entry((letter.partition, letter.offset)).or_default().push(letter);
+    }
+    for message in log.partitions.values().flat_map(|partition| &partition.messages) {
+        let (partition, offset) = (message.partition, message.offset);
+        let Some(Fate::Letter(stage)) = fates.get(&(partition, offset)) else { continue };
+        let Some(letters) = stored.remove(&(partition, offset)) else {
+            found.push(Difference::MissingLetter { partition, offset, stage: stage.clone() });
+            continue;
+        };
+        if letters.len() > 1 {
+            found.push(Difference::DuplicateLetter { partition, offset, count: letters.len() });
+        }
+        compare_letter(letters[0], message, stage, found);
+    }
+    let extra = stored.into_values().flatten();
+    found.extend(extra.map(|letter| Difference::ExtraLetter {
+        partition: letter.partition,
+        offset: letter.offset,
+        reason: format!("{} {}: {}", letter.stage, letter.code, letter.reason),
+    }));
+}
+
+fn compare_letter(letter: &Letter, message: &Message, stage: &str, found: &mut Vec<Difference>) {
+    let stated = !letter.code.is_empty() && !letter.reason.is_empty() && letter.digest.len() == 64;
+    let aspects = [
+        ("key", bytes_text(letter.key.as_ref()), bytes_text(message.key.as_ref())),
+        ("payload", bytes_text(letter.payload.as_ref()), bytes_text(message.payload.as_ref())),
+        ("headers", format!("{:?}", letter.headers), format!("{:?}", message.headers)),
+        (
+            "timestamp",
+            format!("{:?}", letter.timestamp_ms),
+            format!("{:?}", Some(message.timestamp_ms)),
+        ),
+        ("stage", letter.stage.clone(), stage.to_owned()),
+        ("code, reason and digest are stated", stated.to_string(), "true".to_owned()),
+    ];
+    let (partition, offset) = (message.partition, message.offset);
+    let different = aspects.into_iter().filter(|(_, found, expected)| found != expected);
+    found.extend(different.map(|(what, found, expected)| Difference::LetterDiffers {
+        partition,
+        offset,
+        what,
+        found,
+        expected,
+    }));
+}
+
+fn bytes_text(bytes: Option<&Vec<u8>>) -> String {
+    bytes.map_or_else(|| "none".to_owned(), |bytes| format!("`{}`", bytes.escape_ascii()))
+}
+
+fn compare_positions(log: &Log, tables: &Tables, found: &mut Vec<Difference>) {
+    for (&partition, expected) in &log.partitions {
+        match tables.positions.iter().find(|position| position.partition == partition) {
+            None => found.push(Difference::MissingPosition { partition }),
+            Some(position) if position.next_offset != expected.end => {
+                let (position, log_end) = (position.next_offset, expected.end);
+                found.push(Difference::PositionDiffers { partition, found: position, log_end });
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = tables
+        .positions
+        .iter()
+        .filter(|position| !log.partitions.contains_key(&position.partition));
+    found.extend(extra.map(|position| Difference::ExtraPosition { partition: position.partition }));
+}
+
+fn compare_lineage(
+    fates: &BTreeMap<Place, Fate>,
+    log: &Log,
+    tables: &Tables,
+    found: &mut Vec<Difference>,
+) {
+    for (&partition, expected) in &log.partitions {
+        let topic_id = tables.positions.iter().find(|position| position.partition == partition);
+        let topic_id = topic_id.map(|position| position.topic_id.as_str()).unwrap_or_default();
+        let mut next = expected.start;
+        for range in tables.lineage.iter().filter(|range| range.partition == partition) {
+            if range.from > next {
+                found.push(Difference::LineageGap { partition, from: next, to: range.from });
+            }
+            if range.from < next || range.to <= range.from {
+                found.push(Difference::LineageOverlap {
+                    partition,
+                    from: range.from,
+                    to: range.to,
+                });
+            }
+            if range.topic_id != topic_id {
+                found.push(Difference::LineageOfOtherTopic { partition, from: range.from });
+            }
+            compare_counts(fates, range, found);
+            next = next.max(range.to);
+        }
+        if next < expected.end {
+            found.push(Difference::LineageGap { partition, from: next, to: expected.end });
+        }
+        if next > expected.end {
+            found.push(Difference::LineageOverlap { partition, from: expected.end, to: next });
+        }
+    }
+}
+
+fn compare_counts(fates: &BTreeMap<Place, Fate>, range: &Lineage, found: &mut Vec<Difference>) {
+    let mut expected = [0_i64; 5];
+    for fate in fates
+        .range((range.partition, range.from)..(range.partition, range.to.max(range.from)))
+        .map(|(_, fate)| fate)
+    {
+        expected[0] += 1;
+        match fate {
+            Fate::Rows(rows) if rows.is_empty() => expected[3] += 1,
+            Fate::Rows(rows) => {
+                expected[1] += 1;
+                expected[2] += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+            }
+            Fate::Letter(_) => expected[4] += 1,
+        }
+    }
+    if range.counts != expected {
+        let (partition, from, to, counts) = (range.partition, range.from, range.to, range.counts);
+        found.push(Difference::CountsDiffer { partition, from, to, found: counts, expected });
+    }
+}
+
+#[cfg(test)]
+mod tests;

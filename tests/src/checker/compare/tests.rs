@@ -1,0 +1,243 @@
+//! Planted differences: each must be found, and nothing else.
+
+use super::super::shape::Table;
+use super::super::tables::Position;
+use super::super::topic::PartitionLog;
+use super::*;
+
+const DIGEST: &str = "0123456789012345678901234567890123456789012345678901234567890123";
+
+/// Rows of a table whose text is the message's payload.
+#[derive(Debug)]
+struct Plain(Keep);
+
+impl Shape for Plain {
+    fn tables(&self) -> Vec<Table> {
+        let arrival = (self.0 == Keep::All).then_some("arrival");
+        vec![Table { name: "plain", text: "", arrival, marker: "", keep: self.0 }]
+    }
+
+    fn fate(&self, message: &Message) -> Fate {
+        let text =
+            String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned();
+        match message.truth() {
+            "row" => Fate::Rows(vec![Expected {
+                table: "plain",
+                key: text[..1].to_owned(),
+                text,
+                rank: 0,
+            }]),
+            "filtered" => Fate::Rows(vec![]),
+            stage => Fate::Letter(stage.to_owned()),
+        }
+    }
+}
+
+fn message(partition: i32, offset: i64, truth: &str) -> Message {
+    Message {
+        partition,
+        offset,
+        key: None,
+        payload: Some(
+            format!("{} {partition}:{offset}", if offset % 2 == 0 { 'e' } else { 'o' })
+                .into_bytes(),
+        ),
+        headers: vec![(b"truth".to_vec(), Some(truth.as_bytes().to_vec())), (b"x".to_vec(), None)],
+        timestamp_ms: 7,
+    }
+}
+
+/// Two partitions from offset 10 to 20; every fifth message is bad, one is filtered.
+fn log() -> Log {
+    let truth = |offset| match offset {
+        10 | 15 => "decode",
+        12 => "filtered",
+        _ => "row",
+    };
+    let partition = |partition| PartitionLog {
+        start: 10,
+        end: 20,
+        messages: (10..20).map(|offset| message(partition, offset, truth(offset))).collect(),
+    };
+    Log { partitions: (0..2).map(|number| (number, partition(number))).collect() }
+}
+
+/// What a host without fault would have written for [`log`].
+fn tables(log: &Log) -> Tables {
+    let mut tables = Tables::default();
+    for (&partition, entry) in &log.partitions {
+        let topic_id = "t".to_owned();
+        tables.positions.push(Position {
+            partition,
+            next_offset: entry.end,
+            topic_id: topic_id.clone(),
+        });
+        for (from, to, counts) in [(10, 15, [5, 3, 3, 1, 1]), (15, 20, [5, 4, 4, 0, 1])] {
+            let digest = DIGEST.to_owned();
+            tables.lineage.push(Lineage {
+                partition,
+                from,
+                to,
+                topic_id: topic_id.clone(),
+                digest,
+                counts,
+            });
+        }
+        for message in &entry.messages {
+            match Plain(Keep::All).fate(message) {
+                Fate::Rows(rows) => tables.rows.extend(rows.into_iter().map(|row| StoredRow {
+                    table: "plain",
+                    text: row.text,
+                    arrival: message.offset,
+                    marker: "a".to_owned(),
+                })),
+                Fate::Letter(stage) => tables.letters.push(letter(message, stage)),
+            }
+        }
+    }
+    tables
+}
+
+fn letter(message: &Message, stage: String) -> Letter {
+    Letter {
+        partition: message.partition,
+        offset: message.offset,
+        key: message.key.clone(),
+        payload: message.payload.clone(),
+        headers: message.headers.clone(),
+        timestamp_ms: Some(message.timestamp_ms),
+        stage,
+        code: "malformed".to_owned(),
+        reason: "not JSON".to_owned(),
+        digest: DIGEST.to_owned(),
+    }
+}
+
+fn check(plant: impl FnOnce(&mut Log, &mut Tables), expected: &[&str]) {
+    let mut log = log();
+    let mut tables = tables(&log);
+    plant(&mut log, &mut tables);
+    let markers = BTreeMap::from([(DIGEST.to_owned(), "a".to_owned())]);
+    let found = compare(&log, &tables, &Plain(Keep::All), &markers);
+    let kinds: Vec<&str> = found.iter().map(Difference::kind).collect();
+    assert_eq!(kinds, expected, "{}", super::super::differences_text(&found));
+}
+
+#[test]
+fn what_a_faultless_host_writes_has_no_difference() {
+    check(|_, _| {}, &[]);
+}
+
+#[test]
+fn planted_differences_in_rows_are_found() {
+    check(|_, tables| drop(tables.rows.remove(3)), &["missing row"]);
+    check(|_, tables| tables.rows.push(tables.rows[3].clone()), &["duplicate row"]);
+    check(|_, tables| tables.rows[3].text.push('!'), &["missing row", "row of no message"]);
+    check(|_, tables| tables.rows[3].arrival = 1, &["order of rows"]);
+    check(
+        |_, tables| tables.rows[3].marker = "b".to_owned(),
+        &["row of another version than lineage says"],
+    );
+}
+
+#[test]
+fn planted_differences_in_dead_letters_are_found() {
+    check(|_, tables| drop(tables.letters.remove(1)), &["missing dead letter"]);
+    check(|_, tables| tables.letters.push(tables.letters[1].clone()), &["duplicate dead letter"]);
+    check(
+        |_, tables| tables.letters[1].offset = 13,
+        &["missing dead letter", "dead letter of a good message"],
+    );
+    let differs = ["dead letter differs from its message"];
+    check(|_, tables| tables.letters[1].payload = None, &differs);
+    check(|_, tables| tables.letters[1].key = Some(vec![]), &differs);
+    check(|_, tables| tables.letters[1].headers.swap(0, 1), &differs);
+    check(|_, tables| tables.letters[1].headers[1].1 = Some(vec![]), &differs);
+    check(|_, tables| tables.letters[1].timestamp_ms = None, &differs);
+    check(|_, tables| tables.letters[1].stage = "plugin".to_owned(), &differs);
+    check(|_, tables| tables.letters[1].code.clear(), &differs);
+}
+
+#[test]
+fn planted_differences_in_positions_are_found() {
+    check(
+        |_, tables| tables.positions[1].next_offset = 19,
+        &["position is not the end of the log"],
+    );
+    check(
+        |_, tables| drop(tables.positions.remove(1)),
+        &["missing position", "lineage of another topic", "lineage of another topic"],
+    );
+    check(
+        |_, tables| tables.positions[1].partition = 2,
+        &[
+            "missing position",
+            "position of no partition",
+            "lineage of another topic",
+            "lineage of another topic",
+        ],
+    );
+}
+
+#[test]
+fn planted_differences_in_lineage_are_found() {
+    let unknown = "row of another version than lineage says";
+    check(
+        |_, tables| drop(tables.lineage.remove(0)),
+        &[unknown, unknown, unknown, "gap in lineage"],
+    );
+    check(|_, tables| tables.lineage[1].from = 14, &["overlap in lineage", "counts in lineage"]);
+    check(|_, tables| tables.lineage[1].to = 19, &[unknown, "counts in lineage", "gap in lineage"]);
+    check(|_, tables| tables.lineage[1].to = 21, &["overlap in lineage"]);
+    check(|_, tables| tables.lineage[0].topic_id.push('!'), &["lineage of another topic"]);
+    check(|_, tables| tables.lineage[0].counts[2] += 1, &["counts in lineage"]);
+}
+
+#[test]
+fn a_message_in_the_log_that_nothing_accounts_for_is_found() {
+    check(
+        |log, _| {
+            let partition = log.partitions.entry(1).or_default();
+            partition.messages.push(message(1, 20, "row"));
+            partition.end = 21;
+        },
+        &["missing row", "position is not the end of the log", "gap in lineage"],
+    );
+}
+
+#[test]
+fn of_rows_with_a_key_the_last_or_the_first_must_stay() {
+    let log = log();
+    for (keep, offsets) in [(Keep::Last, [18, 19]), (Keep::First, [14, 11])] {
+        let mut tables = tables(&log);
+        let kept = |row: &StoredRow, partition: i32| {
+            offsets.iter().any(|offset| row.text.ends_with(&format!("{partition}:{offset}")))
+        };
+        // Keys are shared by the partitions: the first of partition 0, the last of partition 1.
+        let partition = i32::from(keep == Keep::Last);
+        tables.rows.retain(|row| kept(row, partition));
+        let found = compare(&log, &tables, &Plain(keep), &BTreeMap::new());
+        assert_eq!(found, [], "{keep:?}");
+        tables.rows.pop();
+        assert_eq!(compare(&log, &tables, &Plain(keep), &BTreeMap::new()).len(), 1, "{keep:?}");
+    }
+}
+
+#[test]
+fn a_person_can_read_the_differences() {
+    let mut tables = tables(&log());
+    tables.rows.retain(|row| !row.text.starts_with('e'));
+    tables.letters[0].payload = None;
+    let found = compare(&log(), &tables, &Plain(Keep::All), &BTreeMap::new());
+    insta::assert_snapshot!(super::super::differences_text(&found), @r"
+    dead letter differs from its message: 1
+      0:10 payload: found none, expected `e 0:10`
+    missing row: 6
+      0:14 plain: e 0:14
+      0:16 plain: e 0:16
+      0:18 plain: e 0:18
+      1:14 plain: e 1:14
+      1:16 plain: e 1:16
+      1:18 plain: e 1:18
+    ");
+}

@@ -1,0 +1,189 @@
+//! The tables as they are, read in one snapshot.
+
+use anyhow::Result;
+
+use super::shape::Table;
+use crate::postgres::Database;
+
+/// A row of one of the pipeline's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRow {
+    /// Name of the table.
+    pub table: &'static str,
+    /// The row as text.
+    pub text: String,
+    /// When it arrived, counted.
+    pub arrival: i64,
+    /// Mark of the version that made it.
+    pub marker: String,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Key.
+    pub key: Option<Vec<u8>>,
+    /// Payload.
+    pub payload: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Time of the message.
+    pub timestamp_ms: Option<i64>,
+    /// Who rejected it.
+    pub stage: String,
+    /// Short reason.
+    pub code: String,
+    /// Reason for a person.
+    pub reason: String,
+    /// Version that was asked.
+    pub digest: String,
+}
+
+/// A row of `sluice.positions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Partition.
+    pub partition: i32,
+    /// Next offset.
+    pub next_offset: i64,
+    /// Id of the topic.
+    pub topic_id: String,
+}
+
+/// A row of `sluice.lineage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// Partition.
+    pub partition: i32,
+    /// First offset.
+    pub from: i64,
+    /// The offset behind the last.
+    pub to: i64,
+    /// Id of the topic.
+    pub topic_id: String,
+    /// Version.
+    pub digest: String,
+    /// `messages`, `rows_from`, `rows`, `filtered`, `rejected`.
+    pub counts: [i64; 5],
+}
+
+/// All that the pipeline has written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Rows of its tables.
+    pub rows: Vec<StoredRow>,
+    /// Its dead letters, by position.
+    pub letters: Vec<Letter>,
+    /// Where it stands.
+    pub positions: Vec<Position>,
+    /// Its ranges, by partition and offset.
+    pub lineage: Vec<Lineage>,
+}
+
+impl Tables {
+    /// Reads all that `pipeline` wrote for `topic` (its last incarnation), in one snapshot.
+    pub fn read(
+        database: &Database,
+        pipeline: &str,
+        topic: &str,
+        tables: &[Table],
+    ) -> Result<Self> {
+        let database = database.again()?;
+        database.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        let mut rows = Vec::new();
+        for table in tables {
+            rows.extend(read_rows(&database, table)?);
+        }
+        let positions = read_positions(&database, pipeline, topic)?;
+        let all = Self {
+            rows,
+            letters: read_letters(&database, pipeline, topic)?,
+            lineage: read_lineage(&database, pipeline, topic)?,
+            positions,
+        };
+        database.execute("COMMIT")?;
+        Ok(all)
+    }
+}
+
+fn read_rows(database: &Database, table: &Table) -> Result<Vec<StoredRow>> {
+    let arrival = table.arrival.unwrap_or("0::bigint");
+    let marker = if table.marker.is_empty() { "''" } else { table.marker };
+    let sql = format!(
+        "SELECT {text}, {arrival}, {marker} FROM {name}",
+        text = table.text,
+        name = table.name
+    );
+    let rows = database.query(&sql, &[])?;
+    let stored = |row: &tokio_postgres::Row| StoredRow {
+        table: table.name,
+        text: row.get(0),
+        arrival: row.get(1),
+        marker: row.get(2),
+    };
+    Ok(rows.iter().map(stored).collect())
+}
+
+/// Restricts to the incarnation of the topic in which the pipeline stands.
+const INCARNATION: &str =
+    "topic_id IN (SELECT topic_id FROM sluice.positions WHERE pipeline = $1 AND topic = $2)";
+
+fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Letter>> {
+    let sql = format!(
+        "SELECT partition, \"offset\", key, payload, header_names, header_values, \
+         (extract(epoch FROM \"timestamp\") * 1000)::bigint, stage, code, reason, digest \
+         FROM sluice.dead_letters WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, \"offset\", id"
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let letter = |row: &tokio_postgres::Row| {
+        let names: Vec<Vec<u8>> = row.get(4);
+        let values: Vec<Option<Vec<u8>>> = row.get(5);
+        Letter {
+            partition: row.get(0),
+            offset: row.get(1),
+            key: row.get(2),
+            payload: row.get(3),
+            headers: names.into_iter().zip(values).collect(),
+            timestamp_ms: row.get(6),
+            stage: row.get(7),
+            code: row.get(8),
+            reason: row.get(9),
+            digest: row.get(10),
+        }
+    };
+    Ok(rows.iter().map(letter).collect())
+}
+
+fn read_positions(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Position>> {
+    let sql = "SELECT partition, next_offset, topic_id::text FROM sluice.positions \
+               WHERE pipeline = $1 AND topic = $2 ORDER BY partition";
+    let rows = database.query(sql, &[&pipeline, &topic])?;
+    let position = |row: &tokio_postgres::Row| Position {
+        partition: row.get(0),
+        next_offset: row.get(1),
+        topic_id: row.get(2),
+    };
+    Ok(rows.iter().map(position).collect())
+}
+
+fn read_lineage(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Lineage>> {
+    let sql = format!(
+        "SELECT partition, from_offset, to_offset, topic_id::text, digest, \
+         messages, rows_from, rows, filtered, rejected \
+         FROM sluice.lineage WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, from_offset"
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let lineage = |row: &tokio_postgres::Row| Lineage {
+        partition: row.get(0),
+        from: row.get(1),
+        to: row.get(2),
+        topic_id: row.get(3),
+        digest: row.get(4),
+        counts: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9)],
+    };
+    Ok(rows.iter().map(lineage).collect())
+}

@@ -1,0 +1,151 @@
+//! Hosts as an operator has them: the real binary, a settings file, signals, and a log to wait for.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+pub use events::Event;
+pub use pipeline::Pipeline;
+
+use crate::child::{self, Signal};
+use crate::wait::{SOON, until};
+use events::Events;
+
+mod events;
+mod pipeline;
+
+/// A running `sluice run`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    child: Child,
+    events: Arc<Events>,
+    log: PathBuf,
+}
+
+impl Host {
+    /// Starts `sluice run` on `files`; its log goes to `name.log` in `folder`.
+    pub fn start(name: &str, folder: &Path, files: &[PathBuf]) -> Result<Self> {
+        let mut command = child::command(crate::plugins::sluice()?);
+        command.arg("run").args(files).args(["--log-format", "json"]);
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = child::spawn(command)?;
+        let log = folder.join(format!("{name}.log"));
+        let stderr = child.stderr.take().context("the host has no stderr")?;
+        let events = Events::collect(stderr, File::create(&log)?);
+        Ok(Self { name: name.to_owned(), child, events, log })
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the first event `message` that there ever was.
+    pub fn wait_for(&self, message: &str, limit: Duration) -> Result<Event> {
+        self.wait_for_nth(message, 1, limit)
+    }
+
+    /// Waits until `message` was logged `count` times, and returns the last of them.
+    pub fn wait_for_nth(&self, message: &str, count: usize, limit: Duration) -> Result<Event> {
+        let what =
+            format!("{} logs `{message}` {count} times, see {}", self.name, self.log.display());
+        self.events
+            .wait(limit, |events| {
+                events.iter().filter(|event| event.is(message)).nth(count - 1).cloned()
+            })
+            .with_context(|| format!("waited {limit:?} in vain until {what}\n{}", self.tail()))
+    }
+
+    /// Waits until all pipelines of the host have started.
+    pub fn wait_until_started(&self) -> Result<()> {
+        self.wait_for("pipeline started", SOON).map(drop)
+    }
+
+    /// All events `message` so far.
+    pub fn events(&self, message: &str) -> Vec<Event> {
+        self.events.all().into_iter().filter(|event| event.is(message)).collect()
+    }
+
+    /// All events so far.
+    pub fn all_events(&self) -> Vec<Event> {
+        self.events.all()
+    }
+
+    /// The end of the log, for a person.
+    pub fn tail(&self) -> String {
+        let events = self.events.all();
+        let last = &events[events.len().saturating_sub(15)..];
+        last.iter().map(|event| format!("  {}\n", event.line)).collect()
+    }
+
+    /// Memory that is resident now, in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        child::resident_bytes(self.pid())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        child::signal(self.pid(), signal)
+    }
+
+    /// Ends the host at once, as a crash would.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop).context("wait for the killed host")
+    }
+
+    /// Asks the host to end and returns its exit code and its events.
+    pub fn terminate(self) -> Result<(i32, Vec<Event>)> {
+        self.signal(Signal::Terminate)?;
+        self.wait(SOON)
+    }
+
+    /// Terminates the host, which must end with 0, and returns its events.
+    pub fn drain(self) -> Result<Vec<Event>> {
+        let name = self.name.clone();
+        let (code, events) = self.terminate()?;
+        if code != 0 {
+            let lines: String = events
+                .iter()
+                .rev()
+                .take(10)
+                .rev()
+                .map(|event| format!("  {}\n", event.line))
+                .collect();
+            bail!("{name} ended with {code}\n{lines}");
+        }
+        Ok(events)
+    }
+
+    /// Waits until the host has ended by itself; returns its exit code and its events.
+    pub fn wait(mut self, limit: Duration) -> Result<(i32, Vec<Event>)> {
+        let what = format!("{} has ended", self.name);
+        let status =
+            until(&what, limit, || Ok(self.child.try_wait()?)).with_context(|| self.tail())?;
+        self.events.wait_until_closed(SOON)?;
+        let code = status.code().with_context(|| format!("{} ended with {status}", self.name))?;
+        Ok((code, self.events.all()))
+    }
+
+    /// True while the process is there.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,121 @@
+//! What the tests do to topics: create, delete, grow, cut off at the front.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Broker, broker};
+use crate::postgres::block_on;
+use crate::wait::{SOON, until, until_true};
+
+const REQUEST_MAX: Duration = Duration::from_secs(15);
+
+/// A topic of one test.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+}
+
+impl Topic {
+    /// Creates the topic; ready for use when this returns.
+    pub fn create(name: &str, partitions: i32) -> Result<Self> {
+        let topic = Self { name: name.to_owned(), partitions };
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let answers = block_on(admin()?.create_topics([&new], &options()))?;
+        each_done(answers)?;
+        topic.wait_for_leaders()?;
+        Ok(topic)
+    }
+
+    /// Deletes the topic; gone when this returns.
+    pub fn delete(&self) -> Result<()> {
+        each_done(block_on(admin()?.delete_topics(&[&self.name], &options()))?)?;
+        let consumer = consumer(broker()?)?;
+        until_true("the topic is gone", SOON, || Ok(self.leaders(&consumer)? == 0))
+    }
+
+    /// Adds partitions, up to `partitions`.
+    pub fn grow(&mut self, partitions: i32) -> Result<()> {
+        let new = NewPartitions::new(&self.name, usize::try_from(partitions)?);
+        each_done(block_on(admin()?.create_partitions([&new], &options()))?)?;
+        self.partitions = partitions;
+        self.wait_for_leaders()
+    }
+
+    /// Deletes the messages of `partition` before `offset`, as retention would.
+    pub fn delete_records(&self, partition: i32, offset: i64) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.name, partition, Offset::Offset(offset))?;
+        block_on(admin()?.delete_records(&list, &options()))?;
+        until_true("the log starts later", SOON, || Ok(self.ends(partition)?.0 >= offset))
+    }
+
+    /// First offset that is there, and the one behind the last.
+    pub fn ends(&self, partition: i32) -> Result<(i64, i64)> {
+        Ok(consumer(broker()?)?.fetch_watermarks(&self.name, partition, REQUEST_MAX)?)
+    }
+
+    /// The offset behind the last message, by partition.
+    pub fn log_ends(&self) -> Result<Vec<i64>> {
+        let consumer = consumer(broker()?)?;
+        (0..self.partitions)
+            .map(|partition| Ok(consumer.fetch_watermarks(&self.name, partition, REQUEST_MAX)?.1))
+            .collect()
+    }
+
+    /// Offsets that `group` has committed to the broker, by partition.
+    pub fn committed(&self, group: &str) -> Result<Vec<Option<i64>>> {
+        let consumer: BaseConsumer = broker()?.client().set("group.id", group).create()?;
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_range(&self.name, 0, self.partitions - 1);
+        let committed = consumer.committed_offsets(wanted, REQUEST_MAX)?;
+        Ok(committed
+            .elements()
+            .iter()
+            .map(|element| element.offset().to_raw().filter(|offset| *offset >= 0))
+            .collect())
+    }
+
+    fn wait_for_leaders(&self) -> Result<()> {
+        let consumer = consumer(broker()?)?;
+        until("all partitions have a leader", SOON, || {
+            Ok((self.leaders(&consumer)? == usize::try_from(self.partitions)?).then_some(()))
+        })
+    }
+
+    fn leaders(&self, consumer: &BaseConsumer) -> Result<usize> {
+        let metadata = consumer.fetch_metadata(Some(&self.name), REQUEST_MAX)?;
+        let topic =
+            metadata.topics().first().context("the broker does not answer for the topic")?;
+        Ok(topic.partitions().iter().filter(|partition| partition.leader() >= 0).count())
+    }
+}
+
+fn admin() -> Result<AdminClient<DefaultClientContext>> {
+    Ok(broker()?.client().create()?)
+}
+
+fn consumer(broker: &Broker) -> Result<BaseConsumer> {
+    Ok(broker.client().create()?)
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(REQUEST_MAX)).request_timeout(Some(REQUEST_MAX))
+}
+
+fn each_done<E: std::fmt::Debug>(answers: Vec<std::result::Result<String, E>>) -> Result<()> {
+    if answers.is_empty() {
+        bail!("the broker answered for no topic");
+    }
+    for answer in answers {
+        answer.map_err(|error| anyhow!("the broker refused: {error:?}"))?;
+    }
+    Ok(())
+}

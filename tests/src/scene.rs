@@ -1,0 +1,146 @@
+//! What nearly every test starts with: a topic, a database with tables, a pipeline between them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::checker::{Check, Readings, Shape};
+use crate::host::{Host, Pipeline};
+use crate::kafka::Topic;
+use crate::plugins::plugin;
+use crate::postgres::Database;
+use crate::wait::until_true;
+
+/// Long enough to work off what any test sends.
+pub const DRAIN_MAX: Duration = Duration::from_secs(120);
+
+/// Tests that measure time or memory run alone; the others side by side.
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// Held by a test for as long as it runs.
+#[derive(Debug)]
+#[allow(dead_code)]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// A topic and a database of one test.
+#[derive(Debug)]
+pub struct Scene {
+    /// Name of topic, database, pipeline and folder.
+    pub name: String,
+    /// The topic.
+    pub topic: Topic,
+    /// The database.
+    pub database: Database,
+    /// Folder of settings and logs.
+    pub folder: PathBuf,
+    _turn: Turn,
+}
+
+impl Scene {
+    /// A scene named `name` with the table that `table` creates.
+    pub fn new(name: &str, partitions: i32, table: &str) -> Result<Self> {
+        let turn = Turn::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
+        Self::with_turn(name, partitions, table, turn)
+    }
+
+    /// The same for a test that nothing else may disturb.
+    pub fn alone(name: &str, partitions: i32, table: &str) -> Result<Self> {
+        let turn = Turn::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        Self::with_turn(name, partitions, table, turn)
+    }
+
+    fn with_turn(name: &str, partitions: i32, table: &str, turn: Turn) -> Result<Self> {
+        let topic = Topic::create(name, partitions)?;
+        let database = Database::create(name)?;
+        database.execute(table)?;
+        Ok(Self {
+            name: name.to_owned(),
+            topic,
+            database,
+            folder: crate::folders::scratch_for(name)?,
+            _turn: turn,
+        })
+    }
+
+    /// A scene with twelve partitions and the table `readings` without a unique key.
+    pub fn readings(name: &str) -> Result<Self> {
+        Self::new(name, 12, Readings::TABLE)
+    }
+
+    /// The pipeline from the topic to the table `readings`.
+    pub fn pipeline(&self) -> Result<Pipeline> {
+        self.pipeline_of("readings")
+    }
+
+    /// The same with another plugin.
+    pub fn pipeline_of(&self, name: &str) -> Result<Pipeline> {
+        Pipeline::new(&self.name, &self.topic.name, self.database.url(), &plugin(name)?)
+    }
+
+    /// Starts a host with `pipeline`.
+    pub fn start(&self, host: &str, pipeline: &Pipeline) -> Result<Host> {
+        Host::start(host, &self.folder, &[pipeline.write(&self.folder)?])
+    }
+
+    /// A copy of a plugin that the test may replace.
+    pub fn own_plugin(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder.join("plugin.wasm");
+        self.replace_plugin(&path, &plugin(name)?)?;
+        Ok(path)
+    }
+
+    /// Puts `component` in the place of `path`, at once.
+    pub fn replace_plugin(&self, path: &Path, component: &Path) -> Result<()> {
+        let new = self.folder.join("plugin.wasm.new");
+        fs::copy(component, &new).with_context(|| format!("copy {}", component.display()))?;
+        fs::rename(&new, path).context("put the plugin in place")
+    }
+
+    /// Waits until the positions of the pipeline stand at the end of the log.
+    pub fn wait_until_drained(&self) -> Result<()> {
+        self.wait_until_drained_as(&self.name)
+    }
+
+    /// The same for a pipeline with another name.
+    pub fn wait_until_drained_as(&self, pipeline: &str) -> Result<()> {
+        let ends = self.topic.log_ends()?;
+        let behind = || -> Result<Vec<(usize, i64)>> {
+            let positions = self.positions(pipeline)?;
+            let at = |partition: usize| positions.get(partition).copied().flatten().unwrap_or(-1);
+            let behind =
+                ends.iter().enumerate().map(|(partition, end)| (partition, end - at(partition)));
+            Ok(behind.filter(|(_, lag)| *lag != 0).collect())
+        };
+        until_true("the pipeline has drained", DRAIN_MAX, || Ok(behind()?.is_empty())).with_context(
+            || format!("partitions behind, and by how much: {:?}", behind().unwrap_or_default()),
+        )
+    }
+
+    /// Next offsets by partition; none where the pipeline was never.
+    pub fn positions(&self, pipeline: &str) -> Result<Vec<Option<i64>>> {
+        let partitions = usize::try_from(self.topic.partitions)?;
+        let mut positions = vec![None; partitions];
+        if !self.database.holds("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
+            return Ok(positions);
+        }
+        let sql = "SELECT partition, next_offset FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
+        for row in self.database.query(sql, &[&pipeline, &self.topic.name])? {
+            let partition = usize::try_from(row.get::<_, i32>(0))?;
+            if let Some(position) = positions.get_mut(partition) {
+                *position = Some(row.get(1));
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Accounts for every offset.
+    pub fn check(&self, shape: &dyn Shape) -> Result<()> {
+        Check::new(&self.name, shape).passes(&self.topic, &self.database)
+    }
+}
