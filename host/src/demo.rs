@@ -154,6 +154,7 @@ impl Stage {
         let around = Around { seen, stop, alive: &alive, progress };
         let mut traffic = Traffic::new(producer, self.brokers.unread_bytes_max(), around);
 
+        traffic.wait_for_claims()?;
         let at_once = traffic.timed(|traffic| traffic.at_once(options.messages))?;
         let live = self.play_live(&mut traffic, seen, options.live)?;
         let (messages, good) = traffic.sent();
@@ -196,7 +197,7 @@ impl Stage {
             time,
             p50_ms: quantile(&mut latencies, 0.5),
             p99_ms: quantile(&mut latencies, 0.99),
-            swap: swapped_ms.and_then(|at_ms| swap(seen, at_ms)),
+            swap: swapped_ms.and_then(|at_ms| swap(seen, at_ms, from_ms)),
         })
     }
 
@@ -220,10 +221,10 @@ fn program() -> String {
     file.strip_prefix(&here).unwrap_or(&file).display().to_string()
 }
 
-/// How the swap at `at_ms` went; `None` when not all partitions have gone on with the new version.
-fn swap(seen: &Seen, at_ms: u64) -> Option<Swap> {
+/// How the swap at `at_ms` went, among messages sent from `from_ms` on; `None` when not all partitions have gone on with the new version.
+fn swap(seen: &Seen, at_ms: u64, from_ms: u64) -> Option<Swap> {
     let arrived_ms = seen.arrived_ms()?;
-    let around = at_ms.saturating_sub(AROUND_SWAP_MS)..arrived_ms + AROUND_SWAP_MS;
+    let around = at_ms.saturating_sub(AROUND_SWAP_MS).max(from_ms)..arrived_ms + AROUND_SWAP_MS;
     Some(Swap {
         took: Duration::from_millis(arrived_ms.saturating_sub(at_ms)),
         slowest_ms: seen.samples(around).into_iter().max().unwrap_or(0),

@@ -7,7 +7,7 @@ use sluice::cli::{self, CommandLine};
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    cli::log::start(&line.log);
+    cli::log::start(&line.log, line.command.log_level());
     match cli::run(&line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::report::print(&error, line.format),

@@ -11,9 +11,10 @@ pub struct Arguments {
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SLUICE_LOG_FORMAT", hide_env = true)]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn`
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", hide_env_values = true, value_parser = filter)]
-    pub log_level: String,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn` [default: info, for
+    /// demo: warn]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true, value_parser = filter)]
+    pub log_level: Option<String>,
 }
 
 /// How log lines are written.
@@ -32,9 +33,9 @@ fn filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Logs from here on. A second call changes nothing.
-pub fn start(arguments: &Arguments) {
-    let filter = EnvFilter::new(&arguments.log_level);
+/// Logs from here on, at `level` unless another one was asked for. A second call changes nothing.
+pub fn start(arguments: &Arguments, level: &str) {
+    let filter = EnvFilter::new(arguments.log_level.as_deref().unwrap_or(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
