@@ -134,7 +134,8 @@ impl Attempts {
         };
         match found.await {
             Ok(found) => {
-                tracing::warn!(topic = self.head.topic, ?found, "resolved a COMMIT without an answer: {fault}");
+                let (topic, committed) = (&self.head.topic, found == Outcome::Committed);
+                tracing::warn!(topic, committed, ?found, "commit outcome resolved: {fault}");
                 match (found, fault.remedy) {
                     (Outcome::Committed, _) => Fate::Committed,
                     (Outcome::Fenced(partitions), _) => Fate::Fenced(partitions),
