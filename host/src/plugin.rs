@@ -12,6 +12,7 @@ mod describe;
 pub mod engine;
 mod exchange;
 pub mod fault;
+mod frames;
 mod guest_log;
 pub mod instance;
 pub mod limits;

@@ -1,30 +1,38 @@
-//! Postgres as the commands that only look at it see it.
+//! Postgres for the commands that only look at the `sluice` schema.
 
 use jiff::Timestamp;
 use postgres_types::ToSql;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
-/// A connection.
-pub struct Session(tokio_postgres::Client);
+use crate::fault::{Fault, sqlstate};
+use crate::settings::Settings;
+use crate::sink::postgres::{Options, Session, fault};
 
-/// Connects.
-pub async fn connect(url: &str) -> anyhow::Result<Session> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    Ok(Session(client))
+/// Connects to the pipeline's database.
+pub async fn connect(settings: &Settings) -> Result<Session, Fault> {
+    let command = format!("look-{}", std::process::id());
+    Options::parse(&settings.sink.url)?.named(&settings.pipeline.name, &command).connect().await
 }
 
-impl Session {
-    /// All rows of `query`; `doing` says in an error what it was for.
-    pub async fn query(
-        &self,
-        doing: &'static str,
-        query: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> anyhow::Result<Vec<Row>> {
-        use anyhow::Context as _;
-        self.0.query(query, parameters).await.context(doing)
-    }
+/// All rows of `query`, which is `doing` something.
+pub async fn query(
+    session: &Session,
+    doing: &str,
+    query: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Fault> {
+    session.query(query, parameters).await.map_err(|error| match error.code() {
+        Some(
+            &SqlState::UNDEFINED_TABLE
+            | &SqlState::INVALID_SCHEMA_NAME
+            | &SqlState::UNDEFINED_COLUMN,
+        ) => Fault::stop(
+            sqlstate::SCHEMA,
+            format!("{doing}: the sluice schema is missing or of another version"),
+        ),
+        _ => fault(doing, &error),
+    })
 }
 
 /// A time to the second, in UTC.

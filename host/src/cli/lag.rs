@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::Serialize;
 
@@ -16,8 +14,8 @@ use super::table::Table;
 use super::{Format, block_on};
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings, Start};
-
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+use crate::source::kafka::{Logged, refused};
+use crate::source::properties::{self, ANSWER_WAIT};
 
 /// Which pipeline.
 #[derive(Debug, Args)]
@@ -70,16 +68,12 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 
 /// Asks Kafka, with a client that joins no group.
 fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
-    let mut config = ClientConfig::new();
-    config.extend(source.properties.clone());
-    config.set("bootstrap.servers", &source.brokers);
     let topic = &source.topic;
     let away = |error| {
         Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
     };
-    let client: BaseConsumer = config.create().map_err(|error| {
-        Fault::stop("SL-K001", "librdkafka refuses the settings").because(error)
-    })?;
+    let client: BaseConsumer<Logged> =
+        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
     let partitions =
         metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
@@ -96,11 +90,11 @@ fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
 }
 
 async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position>> {
-    let session = database::connect(&settings.sink.url).await?;
+    let session = database::connect(settings).await?;
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-    let rows = session.query("read positions", query, &[pipeline, topic]).await?;
+    let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
     rows.iter()
         .map(|row| {
             let updated_at = Timestamp::from_microsecond(row.get(3))?;

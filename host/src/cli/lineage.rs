@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 }
 
 async fn read(settings: &Settings, partition: Option<i32>) -> anyhow::Result<Vec<Range>> {
-    let session = database::connect(&settings.sink.url).await?;
+    let session = database::connect(settings).await?;
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
     // A topic that was deleted and created again starts over with another id: its ranges follow the old one's.
     let query = "SELECT topic_id::text, partition, from_offset, to_offset, plugin, version, digest, messages, rows, \
@@ -58,7 +58,8 @@ async fn read(settings: &Settings, partition: Option<i32>) -> anyhow::Result<Vec
         min(first_at) OVER (PARTITION BY topic_id) AS created_at \
         FROM sluice.lineage WHERE pipeline = $1 AND topic = $2 AND partition = coalesce($3, partition) \
         ORDER BY created_at, topic_id, partition, from_offset";
-    let rows = session.query("read lineage", query, &[pipeline, topic, &partition]).await?;
+    let rows =
+        database::query(&session, "read lineage", query, &[pipeline, topic, &partition]).await?;
     rows.iter().map(|row| Ok(range(row)?)).collect()
 }
 

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::Format;
+use super::{Format, block_on, output};
 use crate::settings::Settings;
+use crate::sink::migrate;
+use crate::sink::postgres::Options;
 
 /// Which databases.
 #[derive(Debug, Args)]
@@ -18,10 +21,27 @@ pub struct Arguments {
     pub url: Option<String>,
 }
 
+/// What was done to one database.
+#[derive(Debug, Serialize)]
+struct Migrated {
+    database: String,
+    applied: Vec<String>,
+    version: i32,
+}
+
 /// Migrates each database once.
-pub fn run(arguments: &Arguments, _format: Format) -> anyhow::Result<()> {
-    let _urls = urls(arguments)?;
-    Ok(())
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
+    let options =
+        urls(arguments)?.iter().map(|url| Options::parse(url)).collect::<Result<Vec<_>, _>>()?;
+    let mut all = Vec::new();
+    for options in options {
+        let report = block_on(async { Ok(migrate::migrate(&options).await?) })?;
+        let migrate::Report { applied, version } = report;
+        all.push(Migrated { database: options.to_string(), applied, version });
+    }
+    output::print(format, &all, || {
+        all.iter().map(Migrated::sentence).collect::<Vec<_>>().join("\n")
+    })
 }
 
 fn urls(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
@@ -35,4 +55,33 @@ fn urls(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     urls.sort_unstable();
     urls.dedup();
     Ok(urls)
+}
+
+impl Migrated {
+    fn sentence(&self) -> String {
+        let Self { database, applied, version } = self;
+        match applied.as_slice() {
+            [] => format!("{database}: schema sluice is up to date (version {version})"),
+            applied => format!(
+                "{database}: schema sluice is at version {version} now, applied {}",
+                applied.join(", ")
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_one_sentence() {
+        let migrated = |applied: &[&str]| Migrated {
+            database: "db:5432/energy".into(),
+            applied: applied.iter().map(|&name| name.to_owned()).collect(),
+            version: 2,
+        };
+        insta::assert_snapshot!(migrated(&[]).sentence(), @"db:5432/energy: schema sluice is up to date (version 2)");
+        insta::assert_snapshot!(migrated(&["V1__sluice", "V2__more"]).sentence(), @"db:5432/energy: schema sluice is at version 2 now, applied V1__sluice, V2__more");
+    }
 }

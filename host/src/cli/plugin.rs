@@ -1,8 +1,8 @@
 //! `sluice plugin`: build plugins, and look into one.
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
+
+use super::Format;
 
 pub mod build;
 pub mod inspect;
@@ -23,10 +23,10 @@ enum PluginCommand {
 }
 
 /// Runs `sluice plugin`.
-pub fn run(args: &PluginArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &PluginArgs, format: Format) -> anyhow::Result<()> {
     match &args.command {
         PluginCommand::Build(args) => build::run(args),
-        PluginCommand::Inspect(args) => inspect::run(args),
+        PluginCommand::Inspect(args) => inspect::run(args, format),
     }
 }
 

@@ -1,11 +1,18 @@
 //! `sluice validate`: settings, plugin and tables are checked; nothing moves.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::Format;
-use crate::settings::Settings;
+use super::{Format, block_on, output, report};
+use crate::description::{FieldSource, Output};
+use crate::fault::Fault;
+use crate::plugin::{Generation, Loader};
+use crate::settings::{Mode, Settings, TableSettings};
+use crate::sink::postgres::Options;
+use crate::sink::table::{self, Table};
 
 /// Which pipelines.
 #[derive(Debug, Args)]
@@ -15,8 +22,235 @@ pub struct Arguments {
     pub files: Vec<PathBuf>,
 }
 
-/// Checks everything; says all that is wrong.
-pub fn run(arguments: &Arguments, _format: Format) -> anyhow::Result<()> {
-    let _settings = Settings::load_all(&arguments.files)?;
-    Ok(())
+/// A pipeline in which nothing is wrong, and what it would do.
+#[derive(Debug, Serialize)]
+struct Valid {
+    pipeline: String,
+    lanes: usize,
+    brokers: String,
+    topic: String,
+    group: String,
+    plugin: String,
+    version: String,
+    digest: String,
+    database: String,
+    outputs: Vec<ValidOutput>,
+}
+
+#[derive(Debug, Serialize)]
+struct ValidOutput {
+    output: String,
+    table: String,
+    mode: &'static str,
+    key: Vec<String>,
+    newer_than: Option<String>,
+    fields: Vec<ValidField>,
+}
+
+#[derive(Debug, Serialize)]
+struct ValidField {
+    name: String,
+    kind: &'static str,
+    column_type: String,
+    /// The input field that is passed through; `null` for what the plugin computes.
+    from: Option<String>,
+}
+
+/// Checks everything and says all that is wrong; what is right is shown all the same.
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
+    let (mut valid, mut wrong) = (Vec::new(), Vec::new());
+    for settings in Settings::load_all(&arguments.files)? {
+        match check(&settings) {
+            Ok(pipeline) => valid.push(pipeline),
+            Err(faults) => {
+                let context = format!("pipeline {}", settings.pipeline.name);
+                wrong.extend(faults.into_iter().map(|fault| fault.context(context.clone())));
+            }
+        }
+    }
+    output::print(format, &valid, || valid.iter().map(Valid::text).collect::<Vec<_>>().join("\n"))?;
+    let Some(last) = wrong.pop() else { return Ok(()) };
+    for error in &wrong {
+        report::print(error, format);
+    }
+    Err(last)
+}
+
+/// Plugin and database are looked at both, also when one of them is wrong.
+fn check(settings: &Settings) -> Result<Valid, Vec<anyhow::Error>> {
+    let loader = Loader::new(&settings.pipeline.name, &settings.plugin);
+    let generation = loader.load_file(&settings.plugin.path).map_err(Fault::from);
+    let options = Options::parse(&settings.sink.url).map_err(|fault| vec![fault.into()])?;
+    let outputs = block_on(outputs(settings, &options, generation.as_deref().ok()));
+    match (generation, outputs) {
+        (Ok(generation), Ok(outputs)) => Ok(Valid::new(settings, &generation, &options, outputs)),
+        (generation, outputs) => {
+            let plugin = generation.err().map(anyhow::Error::from);
+            Err(plugin.into_iter().chain(outputs.err()).collect())
+        }
+    }
+}
+
+/// How the plugin's outputs would be written; without a plugin only whether the database can be reached.
+async fn outputs(
+    settings: &Settings,
+    options: &Options,
+    generation: Option<&Generation>,
+) -> anyhow::Result<Vec<ValidOutput>> {
+    let session = options.connect().await?;
+    let Some(generation) = generation else { return Ok(Vec::new()) };
+    let description = &generation.description;
+    table::plan(&session, &description.outputs, &settings.sink).await?;
+    let mut outputs = Vec::new();
+    for output in &description.outputs {
+        let tables = &settings.sink.tables;
+        let Some(target) = tables.get(&output.name).or(tables.get("")) else { continue };
+        let Some(table) = Table::read(&session, &target.table).await? else { continue };
+        let pointer = |index: usize| {
+            description.payload.fields().get(index).map(|field| field.pointer.clone())
+        };
+        outputs.push(ValidOutput::new(output, target, &table, &pointer));
+    }
+    Ok(outputs)
+}
+
+impl Valid {
+    fn new(
+        settings: &Settings,
+        generation: &Generation,
+        options: &Options,
+        outputs: Vec<ValidOutput>,
+    ) -> Self {
+        Self {
+            pipeline: settings.pipeline.name.clone(),
+            lanes: settings.pipeline.lanes,
+            brokers: settings.source.brokers.clone(),
+            topic: settings.source.topic.clone(),
+            group: settings.source.group.clone(),
+            plugin: generation.description.name.clone(),
+            version: generation.description.version.clone(),
+            digest: generation.digest.clone(),
+            database: options.to_string(),
+            outputs,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            pipeline,
+            lanes,
+            brokers,
+            topic,
+            group,
+            plugin,
+            version,
+            digest,
+            database,
+            outputs,
+        } = self;
+        let digest: String = digest.chars().take(12).collect();
+        let mut text = format!(
+            "{pipeline}: ok\n  source    {topic} at {brokers}, group {group}\n  plugin    {plugin} {version}, \
+            sha256:{digest}\n  database  {database}\n  lanes     {lanes}\n"
+        );
+        for output in outputs {
+            output.write(&mut text);
+        }
+        text
+    }
+}
+
+impl ValidOutput {
+    fn new(
+        output: &Output,
+        target: &TableSettings,
+        table: &Table,
+        pointer: &dyn Fn(usize) -> Option<String>,
+    ) -> Self {
+        let fields = output.fields.iter().map(|field| ValidField {
+            name: field.name.clone(),
+            kind: field.kind.name(),
+            column_type: table
+                .column(&field.name)
+                .map(|column| column.type_name.clone())
+                .unwrap_or_default(),
+            from: match field.source {
+                FieldSource::Computed => None,
+                FieldSource::Field(index) => pointer(index),
+            },
+        });
+        Self {
+            output: output.name.clone(),
+            table: table.name.clone(),
+            mode: match target.mode {
+                Mode::Append => "append",
+                Mode::Upsert => "upsert",
+                Mode::Ignore => "ignore",
+            },
+            key: target.key.clone(),
+            newer_than: target.newer_than.clone(),
+            fields: fields.collect(),
+        }
+    }
+
+    fn write(&self, text: &mut String) {
+        let Self { output, table, mode, key, newer_than, fields } = self;
+        let key = if key.is_empty() { String::new() } else { format!(" by {}", key.join(", ")) };
+        let newer =
+            newer_than.iter().map(|column| format!(", newer {column} wins")).collect::<String>();
+        let _ = writeln!(text, "  output    {output} -> {table}, {mode}{key}{newer}");
+        let width = fields.iter().map(|field| field.name.chars().count()).max().unwrap_or(0);
+        for ValidField { name, kind, column_type, from } in fields {
+            let from = from.iter().map(|pointer| format!(", from {pointer}")).collect::<String>();
+            let _ = writeln!(text, "    {name:<width$}  {kind} -> {column_type}{from}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_pipeline_shows_what_it_would_do() {
+        let field = |name: &str, kind, column_type: &str, from: Option<&str>| ValidField {
+            name: name.into(),
+            kind,
+            column_type: column_type.into(),
+            from: from.map(str::to_owned),
+        };
+        let valid = Valid {
+            pipeline: "readings".into(),
+            lanes: 4,
+            brokers: "localhost:9092".into(),
+            topic: "hems.readings".into(),
+            group: "readings".into(),
+            plugin: "readings".into(),
+            version: "1.0.0".into(),
+            digest: "0123456789abcdef".repeat(4),
+            database: "db:5432/energy".into(),
+            outputs: vec![ValidOutput {
+                output: "readings".into(),
+                table: "public.readings".into(),
+                mode: "upsert",
+                key: vec!["device_id".into()],
+                newer_than: Some("seq".into()),
+                fields: vec![
+                    field("device_id", "text", "text", Some("/device_id")),
+                    field("seq", "int64", "bigint", None),
+                ],
+            }],
+        };
+        insta::assert_snapshot!(valid.text(), @r"
+    readings: ok
+      source    hems.readings at localhost:9092, group readings
+      plugin    readings 1.0.0, sha256:0123456789ab
+      database  db:5432/energy
+      lanes     4
+      output    readings -> public.readings, upsert by device_id, newer seq wins
+        device_id  text -> text, from /device_id
+        seq        int64 -> bigint
+    ");
+        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
+    }
 }

@@ -27,10 +27,13 @@ fn field(pointer: &str, kind: Kind, required: bool) -> InputField {
 }
 
 fn decode(fields: &[InputField], payloads: &[Option<&[u8]>]) -> (Decoded, Vec<Rejection>) {
-    let mut decoder = Decoder::new(fields).expect("pointers are well-formed");
-    let (mut decoded, mut rejected) = (Decoded::default(), Vec::new());
-    decoder.decode(&batch(payloads), &mut decoded, &mut rejected);
-    (decoded, rejected)
+    let (mut into, mut rejected) = (Decoded::default(), Vec::new());
+    Decoder::new(fields).expect("pointers are well-formed").decode(
+        &batch(payloads),
+        &mut into,
+        &mut rejected,
+    );
+    (into, rejected)
 }
 
 /// One cell as text, so that all kinds compare alike.
@@ -80,6 +83,7 @@ fn every_kind_takes_its_values() {
     check(Kind::Float64, "5e-324", "5e-324");
     check(Kind::Float64, "0.1e1", "1.0");
     check(Kind::Float64, "9007199254740993", "9007199254740992.0");
+    check(Kind::Float64, "96.48064786969077", "96.48064786969077");
     check(Kind::Float64, "123456789012345678901234567890", "1.2345678901234568e29");
     check(Kind::Text, r#""""#, "");
     check(Kind::Text, r#""hems-00004711""#, "hems-00004711");
@@ -159,11 +163,14 @@ fn payloads_that_are_not_json_are_rejected_with_the_place() {
     broken(b"{\"a\":\"x", "malformed-json: expected the end of the string at byte 7");
     broken(br#"{"a":"\x"}"#, "malformed-json: expected an escape that JSON knows at byte 7");
     broken(br#"{"a":"\ud83d"}"#, "malformed-json: expected a trailing surrogate at byte 12");
+    broken(br#"{"a":"\ud83d\u0041"}"#, "malformed-json: expected a trailing surrogate at byte 18");
     broken(br#"{"a":"\ude00"}"#, "malformed-json: expected a leading surrogate first at byte 12");
     broken(b"{\"a\":\"\xff\"}", "invalid-utf8: the payload is not UTF-8 at byte 6");
     broken(b"\xef\xbb\xbf{}", "malformed-json: expected a value at byte 0");
     let nested = |levels: usize| [b"[".repeat(levels), b"]".repeat(levels)].concat();
     broken(&nested(127), "missing");
+    broken(format!("[{}[]]", "[],".repeat(200)).as_bytes(), "missing");
+    broken(format!("{{{}\"b\":{{}}}}", "\"a\":{\"c\":1},".repeat(200)).as_bytes(), "missing");
     broken(&nested(128), "malformed-json: expected no more than 127 levels of nesting at byte 127");
 }
 
@@ -275,15 +282,15 @@ fn a_rejected_message_leaves_no_trace_in_the_columns() {
 #[test]
 fn columns_are_reused_for_the_next_batch() {
     let mut decoder = Decoder::new(&[field("/v", Kind::Text, true)]).unwrap();
-    let mut decoded = Decoded { messages: vec![9], columns: vec![Column::new(Kind::Int64)] };
+    let mut into = Decoded { messages: vec![9], columns: vec![Column::new(Kind::Int64)] };
     let mut rejected = Vec::new();
-    decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut decoded, &mut rejected);
-    let Values::Text(spans) = &decoded.columns[0].values else { panic!("a text column") };
+    decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut into, &mut rejected);
+    let Values::Text(spans) = &into.columns[0].values else { panic!("a text column") };
     let place = spans.data.as_ptr();
-    decoder.decode(&batch(&[Some(br#"{"v":"next"}"#)]), &mut decoded, &mut rejected);
-    let Values::Text(spans) = &decoded.columns[0].values else { panic!("a text column") };
-    assert_eq!((spans.data.as_ptr(), cell(&decoded.columns[0], 0).as_str()), (place, "next"));
-    assert_eq!((decoded.messages.as_slice(), rejected.len()), (&[0][..], 0));
+    decoder.decode(&batch(&[Some(br#"{"v":"next"}"#)]), &mut into, &mut rejected);
+    let Values::Text(spans) = &into.columns[0].values else { panic!("a text column") };
+    assert_eq!((spans.data.as_ptr(), cell(&into.columns[0], 0).as_str()), (place, "next"));
+    assert_eq!((into.messages.as_slice(), rejected.len()), (&[0][..], 0));
 }
 
 #[test]

@@ -52,10 +52,9 @@ pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
         STALE_CLAIM => (FENCED, Stop),
         "25006" => (READ_ONLY, Retry),
         "42501" => (RIGHTS, Stop),
-        "55P03" | "57014" | "25P02" | "25P03" | "25P04" => (CONTENTION, Retry),
-        // A prepared statement outlived a change of its table: gone with the connection.
+        "55P03" | "57014" | "25P02" | "25P03" | "25P04" | "26000" => (CONTENTION, Retry),
+        // A prepared statement outlived a change of its table: gone with the connection, as 26000 is.
         "0A000" if message.contains("cached plan") => (CONTENTION, Retry),
-        "26000" => (CONTENTION, Retry),
         // What a user's trigger raises, and a row too large for an index or a page.
         "P0001" | "54000" | "54001" => (ROW, Bury),
         _ => match sqlstate.get(..2).unwrap_or_default() {
@@ -85,8 +84,16 @@ mod tests {
     fn outages_are_retried_for_ever() {
         check(&["08000", "08001", "08003", "08006", "08P01"], CONNECTION, Remedy::Retry);
         check(&["57P01", "57P02", "57P03", "57P05"], SHUTDOWN, Remedy::Retry);
-        check(&["53000", "53100", "53200", "53300", "53400", "58000", "58030"], RESOURCES, Remedy::Retry);
-        check(&["40001", "40P01", "55P03", "55006", "55000", "57014", "25P03"], CONTENTION, Remedy::Retry);
+        check(
+            &["53000", "53100", "53200", "53300", "53400", "58000", "58030"],
+            RESOURCES,
+            Remedy::Retry,
+        );
+        check(
+            &["40001", "40P01", "55P03", "55006", "55000", "57014", "25P03"],
+            CONTENTION,
+            Remedy::Retry,
+        );
         check(&["25006"], READ_ONLY, Remedy::Retry);
     }
 

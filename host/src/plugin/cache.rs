@@ -94,7 +94,8 @@ impl Cache {
 fn ensure_private(folder: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(folder)?;
     let own = File::open("/proc/self/stat")?.metadata()?.uid();
-    if metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o077 == 0 {
+    let others_may = metadata.mode() & 0o077;
+    if metadata.is_dir() && metadata.uid() == own && others_may == 0 {
         Ok(())
     } else {
         Err(io::Error::other(format!("{} is not private to this user", folder.display())))

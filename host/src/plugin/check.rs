@@ -93,8 +93,8 @@ pub fn nothing(description: &Description) -> Checked<Outcome> {
 fn check_size(returned: &Returned, limits: &Limits) -> Result<(), PluginFault> {
     let rows: usize = returned.outputs.iter().map(|rows| rows.messages.len()).sum();
     if rows > limits.rows_max {
-        let what = format!("{rows} rows");
-        return Err(PluginFault::OutputTooLarge { what, max: limits.rows_max });
+        let (found, allowed) = (format!("{rows} rows"), format!("{} rows", limits.rows_max));
+        return Err(PluginFault::OutputTooLarge { found, allowed });
     }
     let of_rows = |rows: &ReturnedRows| {
         let columns: usize = rows.columns.iter().map(column::bytes).sum();
@@ -111,7 +111,8 @@ fn check_passed(bytes: usize, limits: &Limits) -> Result<(), PluginFault> {
     if bytes <= max {
         return Ok(());
     }
-    Err(PluginFault::OutputTooLarge { what: format!("{bytes} bytes"), max })
+    let (found, allowed) = (format!("{bytes} bytes"), format!("{max} bytes"));
+    Err(PluginFault::OutputTooLarge { found, allowed })
 }
 
 fn check_rows(
@@ -145,7 +146,7 @@ fn check_messages(rows: &[u32], messages: usize) -> Result<(), String> {
     match rows.last() {
         Some(&last) if last as usize >= messages => {
             let row = rows.partition_point(|&message| (message as usize) < messages);
-            Err(format!("row {row}: message {} of {messages}", rows[row]))
+            Err(format!("row {row}: message {}, of a batch of {messages}", rows[row]))
         }
         _ => Ok(()),
     }
@@ -162,7 +163,7 @@ impl Rejected {
         for (index, rejection) in rejections.iter().enumerate() {
             let message = rejection.message;
             let breach = match flags.get_mut(message as usize) {
-                None => format!("rejection {index}: message {message} of {messages}"),
+                None => format!("rejection {index}: message {message}, of a batch of {messages}"),
                 Some(true) => format!("rejection {index}: message {message} rejected twice"),
                 Some(flag) => {
                     *flag = true;
@@ -195,7 +196,9 @@ fn bytes_passed_through(output: &Output, rows: &[u32], decoded: &Decoded) -> usi
         FieldSource::Field(index) => decoded.columns.get(index),
         FieldSource::Computed => None,
     });
-    passed.map(|passed| rows.iter().map(|&row| column::bytes_at(passed, row as usize)).sum::<usize>()).sum()
+    passed
+        .map(|passed| rows.iter().map(|&row| column::bytes_at(passed, row as usize)).sum::<usize>())
+        .sum()
 }
 
 fn believed(output: &Output, rows: ReturnedRows) -> TableRows {

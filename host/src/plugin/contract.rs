@@ -37,10 +37,7 @@ fn check_exports(exports: &[String]) -> Result<(), PluginFault> {
         });
     };
     if !split(found).1.starts_with(COMPATIBLE) {
-        return Err(PluginFault::WrongVersion {
-            found: found.clone(),
-            offered: TRANSFORM_OFFERED,
-        });
+        return Err(PluginFault::WrongVersion { found: found.clone(), offered: TRANSFORM_OFFERED });
     }
     Ok(())
 }

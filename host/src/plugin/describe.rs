@@ -73,9 +73,8 @@ fn check_identity(description: &Description, wrong: &mut Findings<'_>) {
         format!("version `{}` is not a semantic version such as 1.2.3", printable(version, 64))
     });
     let schema = &description.settings_schema;
-    let is_object = || {
-        serde_json::from_str::<serde_json::Value>(schema).is_ok_and(|schema| schema.is_object())
-    };
+    let is_object =
+        || serde_json::from_str::<serde_json::Value>(schema).is_ok_and(|schema| schema.is_object());
     wrong.say_if(!schema.is_empty() && !is_object(), || {
         "the schema of the settings is not a JSON object".into()
     });
@@ -100,9 +99,7 @@ fn is_semantic_version(version: &str) -> bool {
 
 fn check_inputs(fields: &[InputField], wrong: &mut Findings<'_>) {
     let max = wrong.limits.fields_max;
-    wrong.say_if(fields.len() > max, || {
-        format!("{} input fields, more than {max}", fields.len())
-    });
+    wrong.say_if(fields.len() > max, || format!("{} input fields, more than {max}", fields.len()));
     let mut seen = HashSet::new();
     for (index, InputField { pointer, .. }) in fields.iter().enumerate() {
         let shown = printable(pointer, wrong.limits.name_bytes_max);
@@ -118,8 +115,7 @@ fn check_inputs(fields: &[InputField], wrong: &mut Findings<'_>) {
 
 /// RFC 6901; the empty pointer, which means the whole document, is what raw payloads are for.
 fn is_pointer(pointer: &str) -> bool {
-    let escapes_are_right =
-        || pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    let escapes_are_right = || pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     pointer.starts_with('/') && escapes_are_right()
 }
 

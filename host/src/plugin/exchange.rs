@@ -56,12 +56,7 @@ impl Loan {
     }
 
     /// Gives back what was lent, and is empty again. To be called after every [`Loan::lend`].
-    pub fn restore(
-        &mut self,
-        batch: &mut Batch,
-        decoded: &mut Decoded,
-        description: &Description,
-    ) {
+    pub fn restore(&mut self, batch: &mut Batch, decoded: &mut Decoded, description: &Description) {
         if self.whole {
             self.swap_attributes(batch, description.reads);
         } else {

@@ -58,9 +58,7 @@ pub enum PluginFault {
         found: Vec<String>,
     },
     /// The component was built for another version of the contract.
-    #[error(
-        "plugin was built for {found}, this sluice offers {offered}"
-    )]
+    #[error("plugin was built for {found}, this sluice offers {offered}")]
     WrongVersion {
         /// The interface with the component's version.
         found: String,
@@ -108,16 +106,12 @@ pub enum PluginFault {
         frames: Vec<String>,
     },
     /// The guest wanted more memory or tables than allowed.
-    #[error("plugin wants {wanted} {what} {phase}, more than the {max} allowed{}", frame_list(.frames))]
+    #[error("plugin wants more than the {allowed} it may have {phase}{}", frame_list(.frames))]
     Resource {
         /// Where.
         phase: Phase,
-        /// `bytes of memory` or `table elements`.
-        what: &'static str,
-        /// How many there would be.
-        wanted: usize,
-        /// What is allowed.
-        max: usize,
+        /// Such as `256 MiB of memory` or `100000 table elements`.
+        allowed: String,
         /// Functions of the guest, the innermost first.
         frames: Vec<String>,
     },
@@ -130,12 +124,12 @@ pub enum PluginFault {
         frames: Vec<String>,
     },
     /// The guest returned more than allowed.
-    #[error("plugin returned {what}, more than the {max} allowed")]
+    #[error("plugin returned {found}, allowed are {allowed}")]
     OutputTooLarge {
         /// How much, with its unit.
-        what: String,
-        /// What is allowed.
-        max: usize,
+        found: String,
+        /// What is allowed, with its unit.
+        allowed: String,
     },
     /// What the guest returned is not what it said it would return.
     #[error("plugin broke the contract: {0}")]
@@ -182,10 +176,14 @@ fn frame_list(frames: &[String]) -> String {
 }
 
 fn found_exports(found: &[String]) -> String {
-    if found.is_empty() { ", nor anything else".into() } else { format!(", but {}", found.join(", ")) }
+    if found.is_empty() {
+        ", nor anything else".into()
+    } else {
+        format!(", but {}", found.join(", "))
+    }
 }
 
-/// Text from a guest as it may be printed: control characters escaped, cut to `bytes_max`.
+/// Text from a guest as it may be printed: on one line, control characters escaped, cut to `bytes_max`.
 pub(super) fn printable(text: &str, bytes_max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(bytes_max));
     for character in text.chars() {
@@ -193,7 +191,9 @@ pub(super) fn printable(text: &str, bytes_max: usize) -> String {
             clean.push('…');
             break;
         }
-        if character.is_control() || is_direction(character) {
+        if matches!(character, '\n' | '\t') {
+            clean.push(' ');
+        } else if character.is_control() || is_direction(character) {
             let _ = write!(clean, "{}", character.escape_default());
         } else {
             clean.push(character);
@@ -217,7 +217,7 @@ mod tests {
             assert_eq!(printable(text, bytes_max), expected, "{text:?}");
         };
         check("Grüße", 100, "Grüße");
-        check("a\nb\u{1b}[2J\0", 100, r"a\nb\u{1b}[2J\u{0}");
+        check("a\nb\u{1b}[2J\0", 100, r"a b\u{1b}[2J\u{0}");
         check("a\u{202e}b", 100, r"a\u{202e}b");
         check("abcdef", 3, "abc…");
         check("aüb", 2, "a…");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{Store, Trap};
 
 use super::bindings::exports::sluice::plugin::transform::Guest;
 use super::bindings::{Plugin, PluginPre};
@@ -10,6 +10,7 @@ use super::check;
 use super::engine::engine;
 use super::exchange::{Loan, returned};
 use super::fault::{Phase, PluginFault, printable};
+use super::frames::frames_of;
 use super::guest_log::{Origin, offset_ranges};
 use super::limits::Limits;
 use super::load::{Generation, on_one_line};
@@ -69,8 +70,7 @@ impl Instance {
         };
         self.loan.lend(batch, decoded, description);
         let loan = &self.loan.batch;
-        let result =
-            live.call(Phase::Process, |guest, store| guest.call_process(store, loan));
+        let result = live.call(Phase::Process, |guest, store| guest.call_process(store, loan));
         self.loan.restore(batch, decoded, description);
         self.flush_log(&mut live, batch);
         let outcome = match result? {
@@ -143,10 +143,7 @@ pub(super) struct Live {
 
 impl Live {
     /// Runs the component's start functions under the limits of a call.
-    pub fn instantiate(
-        pre: &PluginPre<State>,
-        limits: &Arc<Limits>,
-    ) -> Result<Self, PluginFault> {
+    pub fn instantiate(pre: &PluginPre<State>, limits: &Arc<Limits>) -> Result<Self, PluginFault> {
         let mut store = Store::new(engine(), State::new(Arc::clone(limits)));
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
@@ -192,8 +189,8 @@ impl std::fmt::Debug for Live {
 /// Wasmtime's error as the operator should read it.
 fn fault_of(error: &wasmtime::Error, phase: Phase, state: &mut State) -> PluginFault {
     let frames = frames_of(error);
-    if let Some(&Denied { what, wanted, max }) = error.downcast_ref() {
-        return PluginFault::Resource { phase, what, wanted, max, frames };
+    if let Some(Denied { allowed }) = error.downcast_ref() {
+        return PluginFault::Resource { phase, allowed: allowed.clone(), frames };
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
@@ -202,13 +199,13 @@ fn fault_of(error: &wasmtime::Error, phase: Phase, state: &mut State) -> PluginF
         Some(Trap::StackOverflow) => PluginFault::StackOverflow { phase, frames },
         // A panic or an abort; what the guest's panic hook logged just before says more.
         Some(trap @ Trap::UnreachableCodeReached) => {
-            let text = state.log.take_last_error().unwrap_or_else(|| trap.to_string());
+            let text = state.log.take_last_error().unwrap_or_else(|| text_of(*trap));
             PluginFault::Trap { phase, text, frames }
         }
-        Some(trap) => PluginFault::Trap { phase, text: trap.to_string(), frames },
+        Some(trap) => PluginFault::Trap { phase, text: text_of(*trap), frames },
         None if is_output_too_large(error) => PluginFault::OutputTooLarge {
-            what: "more than can be copied out of it".into(),
-            max: state.limits.output_bytes_max,
+            found: format!("more than {} bytes", state.limits.hostcall_bytes_max),
+            allowed: format!("{} bytes", state.limits.output_bytes_max),
         },
         None if phase == Phase::Instantiate => {
             PluginFault::Trap { phase, text: on_one_line(error), frames }
@@ -219,58 +216,12 @@ fn fault_of(error: &wasmtime::Error, phase: Phase, state: &mut State) -> PluginF
     }
 }
 
+/// Wasmtime puts "wasm trap" before each, which our own text says already.
+fn text_of(trap: Trap) -> String {
+    trap.to_string().trim_start_matches("wasm trap: ").to_owned()
+}
+
 /// Wasmtime keeps the type of this error to itself.
 fn is_output_too_large(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
-}
-
-/// Frames that an operator is shown.
-const FRAMES_MAX: usize = 4;
-
-/// Names of the innermost functions of the guest, without those every panic goes through.
-fn frames_of(error: &wasmtime::Error) -> Vec<String> {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return Vec::new();
-    };
-    // Only its text has the names as the guest's author wrote them.
-    let text = backtrace.to_string();
-    let names = text.lines().filter_map(|line| line.split_once('!')).map(|(_, name)| name);
-    let names = names.map(|name| strip_hash(name.trim())).filter(|name| !is_machinery(name));
-    names.take(FRAMES_MAX).map(|name| printable(name, 200)).collect()
-}
-
-/// `a::b::h0123456789abcdef` as `a::b`.
-fn strip_hash(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((head, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => head,
-        _ => name,
-    }
-}
-
-fn is_machinery(name: &str) -> bool {
-    const PREFIXES: [&str; 10] = [
-        "core::panicking",
-        "std::panicking",
-        "rust_begin_unwind",
-        "__rustc::rust_",
-        "__rustc[",
-        "rust_panic",
-        "__rust",
-        "std::sys::",
-        "std::process::abort",
-        "abort",
-    ];
-    PREFIXES.iter().any(|prefix| name.trim_start_matches('<').starts_with(prefix))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_functions_lose_the_compilers_hash() {
-        assert_eq!(strip_hash("orders::total::h0123456789abcdef"), "orders::total");
-        assert_eq!(strip_hash("orders::hash"), "orders::hash");
-        assert_eq!(strip_hash("process"), "process");
-    }
 }

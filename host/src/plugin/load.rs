@@ -148,8 +148,7 @@ impl Loader {
 
     fn introduce(&self, live: &mut Live) -> Result<Description, PluginFault> {
         live.configure(&self.settings)?;
-        let description =
-            live.call(Phase::Describe, |guest, store| guest.call_describe(store))?;
+        let description = live.call(Phase::Describe, |guest, store| guest.call_describe(store))?;
         describe::checked(description, &self.limits)
     }
 
@@ -191,7 +190,9 @@ fn check_header(bytes: &[u8]) -> Result<(), PluginFault> {
     let what = match bytes.split_at_checked(8) {
         Some((head, _)) if head.starts_with(MAGIC) => match head[6] {
             1 => return Ok(()),
-            _ => "it is a core module; build it with `sluice plugin build`, or wrap it as a component",
+            _ => {
+                "it is a core module; build it with `sluice plugin build`, or wrap it as a component"
+            }
         },
         _ if bytes.is_empty() => "the file is empty",
         _ => "it does not start like a WebAssembly file",

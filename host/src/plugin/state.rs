@@ -21,12 +21,11 @@ pub(super) struct State {
 
 /// A growth that was denied. It ends the guest at once: an allocator told "no" would abort with a
 /// bare `unreachable`, and nobody could say why.
-#[derive(Debug, Clone, Copy, Error)]
-#[error("{wanted} {what} wanted, {max} allowed")]
+#[derive(Debug, Clone, Error)]
+#[error("no more than {allowed} allowed")]
 pub(super) struct Denied {
-    pub what: &'static str,
-    pub wanted: usize,
-    pub max: usize,
+    /// Such as `256 MiB of memory`.
+    pub allowed: String,
 }
 
 impl State {
@@ -41,11 +40,11 @@ fn grow(
     account: &mut usize,
     (current, desired): (usize, usize),
     max: usize,
-    what: &'static str,
+    allowed: impl FnOnce() -> String,
 ) -> wasmtime::Result<bool> {
     let wanted = account.saturating_add(desired.saturating_sub(current));
     if wanted > max {
-        return Err(Denied { what, wanted, max }.into());
+        return Err(Denied { allowed: allowed() }.into());
     }
     *account = wanted;
     Ok(true)
@@ -59,7 +58,8 @@ impl ResourceLimiter for State {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let max = self.limits.memory_bytes_max;
-        grow(&mut self.memory_bytes, (current, desired), max, "bytes of memory")
+        let allowed = || format!("{} MiB of memory", max >> 20);
+        grow(&mut self.memory_bytes, (current, desired), max, allowed)
     }
 
     fn table_growing(
@@ -69,7 +69,8 @@ impl ResourceLimiter for State {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let max = self.limits.table_elements_max;
-        grow(&mut self.table_elements, (current, desired), max, "table elements")
+        let allowed = || format!("{max} table elements");
+        grow(&mut self.table_elements, (current, desired), max, allowed)
     }
 
     fn instances(&self) -> usize {

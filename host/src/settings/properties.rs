@@ -12,20 +12,13 @@ use super::secret::{is_secret_key, is_secret_value};
 use super::section::{Section, Text};
 
 /// (property, value that is allowed all the same, why it is not the user's).
-const OWNED: [(&str, Option<&str>, &str); 9] = [
+const REFUSED: [(&str, Option<&str>, &str); 10] = [
     ("bootstrap.servers", None, "write it as `brokers` in [source]"),
     ("metadata.broker.list", None, "write it as `brokers` in [source]"),
     ("group.id", None, "write it as `group` in [source]"),
-    (
-        "enable.auto.commit",
-        Some("false"),
-        "positions live in Postgres; offsets are committed after each write, as advice",
-    ),
-    (
-        "enable.auto.offset.store",
-        Some("false"),
-        "positions live in Postgres; offsets are committed after each write, as advice",
-    ),
+    ("group.protocol", Some("classic"), "claims need the classic protocol's rebalance callback"),
+    ("enable.auto.commit", Some("false"), POSITIONS),
+    ("enable.auto.offset.store", Some("false"), POSITIONS),
     (
         "auto.offset.reset",
         Some("error"),
@@ -37,8 +30,11 @@ const OWNED: [(&str, Option<&str>, &str); 9] = [
         "messages of aborted transactions would become rows",
     ),
     ("check.crcs", Some("true"), "damaged messages would become rows"),
-    ("group.protocol", Some("classic"), "claims need the classic protocol's rebalance callback"),
+    ("allow.auto.create.topics", Some("false"), "a mistyped topic would be created, and be empty"),
 ];
+
+const POSITIONS: &str =
+    "positions live in Postgres; offsets are committed after each write, as advice";
 
 /// `[source.properties]`
 pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
@@ -52,8 +48,9 @@ pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
             _ => section.report.wrong_type(key, value, "a string, a number or a boolean"),
         };
         let Some(text) = text else { continue };
-        let owned =
-            OWNED.iter().find(|(name, allowed, _)| *name == key && *allowed != Some(text.as_str()));
+        let owned = REFUSED
+            .iter()
+            .find(|(name, allowed, _)| *name == key && *allowed != Some(text.as_str()));
         if let Some((name, _, reason)) = owned {
             let message = format!("`{name}` is not yours to set");
             section.report.note("SL-C010", &at, message, Some((*reason).to_owned()));
@@ -102,4 +99,20 @@ fn is_broker(broker: &str) -> bool {
     port_fits
         && !host.is_empty()
         && !host.contains(|letter: char| letter.is_whitespace() || "/@".contains(letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::properties::OWNED;
+
+    #[test]
+    fn what_exactly_once_needs_is_refused_with_a_reason_and_not_just_overwritten() {
+        for (key, value) in OWNED {
+            assert!(
+                REFUSED.iter().any(|(name, allowed, _)| name == key && *allowed == Some(value)),
+                "{key}"
+            );
+        }
+    }
 }

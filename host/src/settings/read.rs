@@ -14,6 +14,7 @@ use super::{
     BatchSettings, Isolation, Mode, PipelineSettings, PluginSettings, Settings, SinkSettings,
     SourceSettings, Start, TableSettings,
 };
+use crate::sink::postgres::Options;
 
 const MIB: u64 = 1 << 20;
 const MODES: [(&str, Mode); 3] =
@@ -301,14 +302,11 @@ fn checked_name(
     name.value
 }
 
-/// The rest is said by the driver when it connects; what it would say about a wrong address may hold the password.
+/// What the driver's own parser says may hold the password; ours does not.
 fn check_url(section: &Section<'_>, url: &Text<'_>) {
-    let value = url.value.trim_start();
-    let fits = value.starts_with("postgres://")
-        || value.starts_with("postgresql://")
-        || value.contains('=');
-    if !fits || (value.contains("://") && !value.starts_with("postgres")) {
-        let message = "`url` is not the address of a Postgres database".to_owned();
+    if let Err(fault) = Options::parse(&url.value) {
+        let reason = fault.message.trim_start_matches("sink.url: ");
+        let message = format!("`url` is not the address of a Postgres database: {reason}");
         let hint = "postgres://user:password@host:5432/database".to_owned();
         section.report.note("SL-C014", &url.at, message, Some(hint));
     }

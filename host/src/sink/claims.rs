@@ -5,8 +5,8 @@ mod upkeep;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::postgres::connection::{Options, Session, fault};
 use super::postgres::blockers::end_abandoned;
+use super::postgres::connection::{Options, Session, fault};
 use crate::fault::{Fault, sqlstate};
 
 /// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.
@@ -103,7 +103,11 @@ impl Claims {
     ///
     /// Waits for an owner that is in the middle of a COMMIT. One that was paused or cut off inside a
     /// transaction does not keep us waiting: its session is ended.
-    pub async fn claim(&self, topic_id: Uuid, wanted: &[(i32, i64)]) -> Result<Vec<ClaimAnswer>, Fault> {
+    pub async fn claim(
+        &self,
+        topic_id: Uuid,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<ClaimAnswer>, Fault> {
         for _ in 0..ATTEMPTS_MAX {
             match self.try_claim(topic_id, wanted).await {
                 Err(fault) if fault.code == sqlstate::CONTENTION => {
@@ -112,11 +116,16 @@ impl Claims {
                 answer => return answer,
             }
         }
-        let message = format!("claim partitions of topic {:?}: the old owner does not let go", self.topic);
+        let message =
+            format!("claim partitions of topic {:?}: the old owner does not let go", self.topic);
         Err(Fault::retry(sqlstate::CLAIM_BLOCKED, message))
     }
 
-    async fn try_claim(&self, topic_id: Uuid, wanted: &[(i32, i64)]) -> Result<Vec<ClaimAnswer>, Fault> {
+    async fn try_claim(
+        &self,
+        topic_id: Uuid,
+        wanted: &[(i32, i64)],
+    ) -> Result<Vec<ClaimAnswer>, Fault> {
         let session = self.options.connect().await?;
         tokio::select! {
             answer = self.claim_on(&session, topic_id, wanted) => answer,
@@ -135,15 +144,32 @@ impl Claims {
         session.batch_execute("SET lock_timeout = '2s'").await.map_err(translate)?;
         let (partitions, starts): (Vec<i32>, Vec<i64>) = wanted.iter().copied().unzip();
         let claimed = session
-            .query(CLAIM, &[&self.pipeline, &self.topic, &topic_id.to_string(), &self.owner, &partitions, &starts])
+            .query(
+                CLAIM,
+                &[
+                    &self.pipeline,
+                    &self.topic,
+                    &topic_id.to_string(),
+                    &self.owner,
+                    &partitions,
+                    &starts,
+                ],
+            )
             .await
             .map_err(translate)?;
         let mut answers: Vec<ClaimAnswer> = claimed.iter().map(claimed_answer).collect();
         if answers.len() < wanted.len() {
             let others = self.read(session).await?;
-            answers.extend((others.iter()).filter(|other| other.topic_id != topic_id && partitions.contains(&other.partition)).map(
-                |other| ClaimAnswer::OtherTopic { partition: other.partition, stored_topic_id: other.topic_id },
-            ));
+            answers.extend(
+                (others.iter())
+                    .filter(|other| {
+                        other.topic_id != topic_id && partitions.contains(&other.partition)
+                    })
+                    .map(|other| ClaimAnswer::OtherTopic {
+                        partition: other.partition,
+                        stored_topic_id: other.topic_id,
+                    }),
+            );
         }
         answers.sort_by_key(ClaimAnswer::partition);
         Ok(answers)

@@ -17,8 +17,7 @@ use super::{Letterhead, Range, Version};
 use crate::fault::Fault;
 
 /// Prepared once per session.
-pub(super) const ADVANCE: &str =
-    "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// FOR UPDATE: the server may still be at work on the COMMIT whose answer we miss; wait for it.
 const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions \
@@ -78,7 +77,11 @@ pub(super) enum Outcome {
 }
 
 /// Reads from the positions what became of the batch. `session` must be a new one.
-pub(super) async fn outcome(session: &Session, head: &Letterhead, ranges: &[Range]) -> Result<Outcome, Fault> {
+pub(super) async fn outcome(
+    session: &Session,
+    head: &Letterhead,
+    ranges: &[Range],
+) -> Result<Outcome, Fault> {
     let partitions: Vec<i32> = ranges.iter().map(|range| range.partition).collect();
     let rows = session
         .query(STAND, &[&head.pipeline, &head.topic, &head.topic_id.to_string(), &partitions])
@@ -93,7 +96,8 @@ pub(super) async fn outcome(session: &Session, head: &Letterhead, ranges: &[Rang
 
 /// Partitions of one batch move together, so one that moved under our claim proves the COMMIT.
 fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outcome {
-    let moved = |range: &&Range| range.to != range.from && stand(range) == Some((range.epoch, range.to));
+    let moved =
+        |range: &&Range| range.to != range.from && stand(range) == Some((range.epoch, range.to));
     if ranges.iter().any(|range| moved(&range)) {
         return Outcome::Committed;
     }
@@ -130,7 +134,6 @@ impl Backoff {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,24 +142,24 @@ mod tests {
         Range { partition, from, to, epoch: 7, ..Range::default() }
     }
 
-    fn check(stands: &[Option<(i64, i64)>], expected: Outcome) {
+    fn check(stands: &[Option<(i64, i64)>], expected: &Outcome) {
         let ranges = [range(0, 10, 20), range(1, 100, 200)];
         let outcome = judge(&ranges, |range| stands[range.partition as usize]);
-        assert_eq!(outcome, expected, "{stands:?}");
+        assert_eq!(outcome, *expected, "{stands:?}");
     }
 
     #[test]
     fn the_positions_tell_what_became_of_a_commit() {
-        check(&[Some((7, 20)), Some((7, 200))], Outcome::Committed);
-        check(&[Some((7, 10)), Some((7, 100))], Outcome::NotCommitted);
+        check(&[Some((7, 20)), Some((7, 200))], &Outcome::Committed);
+        check(&[Some((7, 10)), Some((7, 100))], &Outcome::NotCommitted);
         // Committed, and one partition was claimed by another host a moment later.
-        check(&[Some((8, 20)), Some((7, 200))], Outcome::Committed);
-        check(&[Some((8, 10)), Some((7, 100))], Outcome::Fenced(vec![0]));
-        check(&[Some((8, 10)), Some((9, 100))], Outcome::Fenced(vec![0, 1]));
-        check(&[Some((8, 25)), Some((8, 200))], Outcome::Fenced(vec![0, 1]));
+        check(&[Some((8, 20)), Some((7, 200))], &Outcome::Committed);
+        check(&[Some((8, 10)), Some((7, 100))], &Outcome::Fenced(vec![0]));
+        check(&[Some((8, 10)), Some((9, 100))], &Outcome::Fenced(vec![0, 1]));
+        check(&[Some((8, 25)), Some((8, 200))], &Outcome::Fenced(vec![0, 1]));
         // Moved by hand, or gone.
-        check(&[Some((7, 15)), Some((7, 100))], Outcome::Fenced(vec![0]));
-        check(&[None, Some((7, 100))], Outcome::Fenced(vec![0]));
+        check(&[Some((7, 15)), Some((7, 100))], &Outcome::Fenced(vec![0]));
+        check(&[None, Some((7, 100))], &Outcome::Fenced(vec![0]));
     }
 
     #[test]

@@ -120,7 +120,9 @@ impl<'a> Cells<'a> {
             (Encoding::Int2, Values::Int64(values)) => Self::Int2(values),
             (Encoding::Int4, Values::Int64(values)) => Self::Int4(values),
             (Encoding::Int8, Values::Int64(values)) => Self::Int8(values),
-            (Encoding::IntegerAsNumeric(_), Values::Int64(values)) => Self::IntegerAsNumeric(values),
+            (Encoding::IntegerAsNumeric(_), Values::Int64(values)) => {
+                Self::IntegerAsNumeric(values)
+            }
             (Encoding::Float4, Values::Float64(values)) => Self::Float4(values),
             (Encoding::Float8, Values::Float64(values)) => Self::Float8(values),
             (Encoding::FloatAsNumeric(_), Values::Float64(values)) => Self::FloatAsNumeric(values),
@@ -128,7 +130,9 @@ impl<'a> Cells<'a> {
             (Encoding::Uuid, Values::Text(spans)) => Self::Uuid(spans),
             (Encoding::Date, Values::Text(spans)) => Self::Date(spans),
             (Encoding::Time, Values::Text(spans)) => Self::Time(spans),
-            (Encoding::Json { binary: true, .. }, Values::Text(spans) | Values::Json(spans)) => Self::Jsonb(spans),
+            (Encoding::Json { binary: true, .. }, Values::Text(spans) | Values::Json(spans)) => {
+                Self::Jsonb(spans)
+            }
             (Encoding::Timestamp, Values::Timestamp(values)) => Self::Timestamp(values),
             (Encoding::TimestampAsDate, Values::Timestamp(values)) => Self::TimestampAsDate(values),
             (Encoding::Int2List, Values::Int64List(lists)) => Self::Int2List(lists),
@@ -138,7 +142,10 @@ impl<'a> Cells<'a> {
             (Encoding::Float8List, Values::Float64List(lists)) => Self::Float8List(lists),
             // Enum labels and json travel as their text.
             (
-                Encoding::Text(_) | Encoding::Cast | Encoding::Enum(_) | Encoding::Json { binary: false, .. },
+                Encoding::Text(_)
+                | Encoding::Cast
+                | Encoding::Enum(_)
+                | Encoding::Json { binary: false, .. },
                 Values::Text(spans) | Values::Json(spans),
             )
             | (Encoding::Bytes, Values::Bytes(spans)) => Self::Bytes(spans),
@@ -156,35 +163,65 @@ impl<'a> Cells<'a> {
             Self::Float4(values) => four((values[index] as f32).to_be_bytes(), out),
             Self::Float8(values) => eight(values[index].to_be_bytes(), out),
             Self::Timestamp(values) => eight(datetime::timestamp(values[index]).to_be_bytes(), out),
-            Self::TimestampAsDate(values) => four(datetime::date_of(values[index]).to_be_bytes(), out),
+            Self::TimestampAsDate(values) => {
+                four(datetime::date_of(values[index]).to_be_bytes(), out);
+            }
             Self::Bytes(spans) => bytes(spans.get(index), out),
             Self::Uuid(spans) => bytes(&parse_uuid(spans.get(index)).unwrap_or_default(), out),
             Self::Date(spans) => {
                 four(datetime::parse_date(spans.get(index)).unwrap_or_default().to_be_bytes(), out);
             }
             Self::Time(spans) => {
-                eight(datetime::parse_time(spans.get(index)).unwrap_or_default().to_be_bytes(), out);
+                eight(
+                    datetime::parse_time(spans.get(index)).unwrap_or_default().to_be_bytes(),
+                    out,
+                );
             }
             Self::Jsonb(spans) => measured(out, |out| {
                 out.push(1);
                 out.extend_from_slice(spans.get(index));
             }),
-            Self::IntegerAsNumeric(values) => measured(out, |out| numeric::encode_integer(values[index], out)),
-            Self::FloatAsNumeric(values) => measured(out, |out| numeric::encode_float(values[index], out)),
+            Self::IntegerAsNumeric(values) => {
+                measured(out, |out| numeric::encode_integer(values[index], out));
+            }
+            Self::FloatAsNumeric(values) => {
+                measured(out, |out| numeric::encode_float(values[index], out));
+            }
             Self::TextAsNumeric(spans) => measured(out, |out| {
-                numeric::Decimal::parse(spans.get(index)).unwrap_or(numeric::Decimal::Nan).encode(out);
+                numeric::Decimal::parse(spans.get(index))
+                    .unwrap_or(numeric::Decimal::Nan)
+                    .encode(out);
             }),
             Self::Int2List(lists) => {
-                list(INT2, lists.get(index), |item, out| two((*item as i16).to_be_bytes(), out), out);
+                list(
+                    INT2,
+                    lists.get(index),
+                    |item, out| two((*item as i16).to_be_bytes(), out),
+                    out,
+                );
             }
             Self::Int4List(lists) => {
-                list(INT4, lists.get(index), |item, out| four((*item as i32).to_be_bytes(), out), out);
+                list(
+                    INT4,
+                    lists.get(index),
+                    |item, out| four((*item as i32).to_be_bytes(), out),
+                    out,
+                );
             }
-            Self::Int8List(lists) => list(INT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out),
+            Self::Int8List(lists) => {
+                list(INT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out);
+            }
             Self::Float4List(lists) => {
-                list(FLOAT4, lists.get(index), |item, out| four((*item as f32).to_be_bytes(), out), out);
+                list(
+                    FLOAT4,
+                    lists.get(index),
+                    |item, out| four((*item as f32).to_be_bytes(), out),
+                    out,
+                );
             }
-            Self::Float8List(lists) => list(FLOAT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out),
+            Self::Float8List(lists) => {
+                list(FLOAT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out);
+            }
         }
     }
 }

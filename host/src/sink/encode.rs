@@ -93,7 +93,8 @@ impl TablePlan {
         };
         if self.deletes_are_refused {
             for (row, _) in rows.deletes.iter().enumerate().filter(|(_, deleted)| **deleted != 0) {
-                let reason = format!("output {:?} deletes a row, which takes mode upsert", self.output);
+                let reason =
+                    format!("output {:?} deletes a row, which takes mode upsert", self.output);
                 refuse(row, "delete-without-key", reason);
             }
         }
@@ -107,10 +108,18 @@ impl TablePlan {
                 let index = through.map_or(row, |rows| rows[row] as usize);
                 if column.is_null(index) {
                     if field.not_null {
-                        refuse(row, "no-value", format!("column {:?} must have a value", field.column));
+                        refuse(
+                            row,
+                            "no-value",
+                            format!("column {:?} must have a value", field.column),
+                        );
                     }
                 } else if let Err(misfit) = field.encoding.check(&column.values, index) {
-                    refuse(row, misfit.code, format!("column {:?}: {}", field.column, misfit.reason));
+                    refuse(
+                        row,
+                        misfit.code,
+                        format!("column {:?}: {}", field.column, misfit.reason),
+                    );
                 }
             }
         }
@@ -128,11 +137,13 @@ impl TablePlan {
             }
         }
         if wanted_rows > 0 {
-            let resolved = rows.columns.iter().map(|column| resolve(column, decoded, &rows.messages));
+            let resolved =
+                rows.columns.iter().map(|column| resolve(column, decoded, &rows.messages));
             let fields: Vec<Field<'_>> = (self.fields.iter().zip(resolved))
                 .map(|(field, (column, through))| Field::new(&field.encoding, column, through))
                 .collect();
-            let behind = if self.is_staged() { Behind::Ordinal(&rows.deletes) } else { Behind::Nothing };
+            let behind =
+                if self.is_staged() { Behind::Ordinal(&rows.deletes) } else { Behind::Nothing };
             let all = wanted_rows == rows.messages.len();
             let wanted = |row: usize| {
                 all || !fates[decoded.messages[rows.messages[row] as usize] as usize].rejected
@@ -146,7 +157,11 @@ impl TablePlan {
 }
 
 /// The column behind an output field, and how its rows are found from the table's.
-fn resolve<'a>(column: &'a RowColumn, decoded: &'a Decoded, messages: &'a [u32]) -> (&'a Column, Option<&'a [u32]>) {
+fn resolve<'a>(
+    column: &'a RowColumn,
+    decoded: &'a Decoded,
+    messages: &'a [u32],
+) -> (&'a Column, Option<&'a [u32]>) {
     match column {
         RowColumn::Computed(column) => (column, None),
         RowColumn::Field(field) => (&decoded.columns[*field], Some(messages)),

@@ -32,18 +32,42 @@ pub async fn migrate(options: &Options) -> Result<Report, Fault> {
         .batch_execute(&format!("SET lock_timeout = '60s'; SELECT pg_advisory_lock({LOCK})"))
         .await
         .map_err(|error| fault(doing, &error))?;
-    create_schema(&session).await?;
     let mut runner = embedded::migrations::runner();
+    let newest = newest(&runner);
+    let stored = stored_version(&session).await?;
+    if stored > newest {
+        let message = format!(
+            "schema sluice has version {stored}, made by a newer sluice; this one knows {newest}"
+        );
+        return Err(Fault::stop(sqlstate::SCHEMA, message));
+    }
+    if stored == newest {
+        return Ok(Report { applied: Vec::new(), version: stored });
+    }
+    create_schema(&session).await?;
     runner.set_migration_table_name(HISTORY);
     let report = runner.run_async(&mut *session).await.map_err(|error| refused(&error))?;
     let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
     // The lock goes with the session.
-    Ok(Report { applied, version: newest(&runner) })
+    Ok(Report { applied, version: newest })
 }
 
 /// Version this program needs.
 fn newest(runner: &Runner) -> i32 {
     runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or_default()
+}
+
+/// Version the schema has; 0 when there is none. Asked first, because the library asks for the right to
+/// create tables even where there is nothing to create.
+async fn stored_version(session: &tokio_postgres::Client) -> Result<i32, Fault> {
+    let doing = "read the version of schema sluice";
+    let translate = |error: tokio_postgres::Error| fault(doing, &error);
+    let there = "SELECT 1 FROM pg_tables WHERE schemaname = 'sluice' AND tablename = 'migrations'";
+    if session.query(there, &[]).await.map_err(translate)?.is_empty() {
+        return Ok(0);
+    }
+    let version = format!("SELECT coalesce(max(version), 0) AS version FROM {HISTORY}");
+    Ok(session.query_one(&version, &[]).await.map_err(translate)?.get("version"))
 }
 
 /// IF NOT EXISTS asks for the right to create even where there is nothing to create.
@@ -54,14 +78,18 @@ async fn create_schema(session: &tokio_postgres::Client) -> Result<(), Fault> {
         .await
         .map_err(|error| fault(doing, &error))?;
     if found.is_empty() {
-        session.batch_execute("CREATE SCHEMA sluice").await.map_err(|error| explained(doing, &error))?;
+        session
+            .batch_execute("CREATE SCHEMA sluice")
+            .await
+            .map_err(|error| explained(doing, &error))?;
     }
     Ok(())
 }
 
 fn refused(error: &refinery::Error) -> Fault {
-    let sources = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    match sources.filter_map(|source| source.downcast_ref::<tokio_postgres::Error>()).next() {
+    let mut sources =
+        std::iter::successors(std::error::Error::source(error), |error| error.source());
+    match sources.find_map(|source| source.downcast_ref::<tokio_postgres::Error>()) {
         Some(cause) => explained(&format!("migrate schema sluice: {error}"), cause),
         None => Fault::stop(sqlstate::MIGRATION, format!("migrate schema sluice: {error}")),
     }

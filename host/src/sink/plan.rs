@@ -62,7 +62,11 @@ impl TablePlan {
 }
 
 /// Reads the tables and settles how `outputs` are written to them.
-pub async fn plan(client: &Client, outputs: &[Output], settings: &SinkSettings) -> Result<Plan, Fault> {
+pub async fn plan(
+    client: &Client,
+    outputs: &[Output],
+    settings: &SinkSettings,
+) -> Result<Plan, Fault> {
     let mut tables = BTreeMap::new();
     for table in settings.tables.values() {
         let read = Table::read(client, &table.table).await?;
@@ -88,7 +92,12 @@ impl Plan {
             .map(|(index, output)| {
                 let settings = differences.settings_of(output, outputs, settings)?;
                 let stage = format!("sluice_stage_{id}_{index}");
-                differences.table_plan(output, settings, tables.get(&settings.table)?.as_ref(), &stage)
+                differences.table_plan(
+                    output,
+                    settings,
+                    tables.get(&settings.table)?.as_ref(),
+                    &stage,
+                )
             })
             .collect();
         differences.none_or_fault()?;
@@ -107,8 +116,11 @@ impl Differences {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let lines = self.lines.iter().map(|line| format!("\n  - {line}")).collect::<String>();
-        Err(Fault::stop(sqlstate::DIFFERENCES, format!("the plugin's outputs do not fit the tables:{lines}")))
+        let lines = self.lines.join("\n  - ");
+        Err(Fault::stop(
+            sqlstate::DIFFERENCES,
+            format!("the plugin's outputs do not fit the tables:\n  - {lines}"),
+        ))
     }
 
     fn add(&mut self, output: &Output, table: &str, what: &str) {
@@ -123,7 +135,10 @@ impl Differences {
             };
             if !used {
                 let what = if name.is_empty() {
-                    format!("`table` is for plugins with one output; this one has {}", outputs.len())
+                    format!(
+                        "`table` is for plugins with one output; this one has {}",
+                        outputs.len()
+                    )
                 } else {
                     format!("the plugin has no output {name:?}")
                 };
@@ -214,20 +229,32 @@ impl Differences {
         for column in &table.columns {
             let given = output.fields.iter().any(|field| field.name == column.name);
             if column.not_null && !column.has_default && !column.generated && !given {
-                let what = format!("column {:?} is NOT NULL and has no default, but no field fills it", column.name);
+                let what = format!(
+                    "column {:?} is NOT NULL and has no default, but no field fills it",
+                    column.name
+                );
                 self.add(output, &settings.table, &what);
             }
         }
     }
 
     /// The conflict key; empty in mode append, `None` when there is a difference.
-    fn key(&mut self, output: &Output, settings: &TableSettings, table: &Table) -> Option<Vec<String>> {
+    fn key(
+        &mut self,
+        output: &Output,
+        settings: &TableSettings,
+        table: &Table,
+    ) -> Option<Vec<String>> {
         let before = self.lines.len();
         if let Some(column) = &settings.newer_than {
             if settings.mode != Mode::Upsert {
                 self.add(output, &settings.table, "`newer_than` is for mode upsert");
             } else if !output.fields.iter().any(|field| field.name == *column) {
-                self.add(output, &settings.table, &format!("no field fills the `newer_than` column {column:?}"));
+                self.add(
+                    output,
+                    &settings.table,
+                    &format!("no field fills the `newer_than` column {column:?}"),
+                );
             }
         }
         if settings.mode == Mode::Append {
@@ -236,7 +263,11 @@ impl Differences {
         let primary = table.unique.first().filter(|_| table.has_primary_key);
         let key = match (settings.key.as_slice(), primary) {
             ([], None) => {
-                self.add(output, &settings.table, "there is no primary key; name the conflict columns in `key`");
+                self.add(
+                    output,
+                    &settings.table,
+                    "there is no primary key; name the conflict columns in `key`",
+                );
                 return None;
             }
             ([], Some(primary)) => primary.clone(),
@@ -246,15 +277,30 @@ impl Differences {
         (self.lines.len() == before).then_some(key)
     }
 
-    fn check_key(&mut self, output: &Output, settings: &TableSettings, table: &Table, key: &[String]) {
-        let same = |unique: &Vec<String>| unique.len() == key.len() && key.iter().all(|name| unique.contains(name));
+    fn check_key(
+        &mut self,
+        output: &Output,
+        settings: &TableSettings,
+        table: &Table,
+        key: &[String],
+    ) {
+        let same = |unique: &Vec<String>| {
+            unique.len() == key.len() && key.iter().all(|name| unique.contains(name))
+        };
         if !table.unique.iter().any(same) {
-            let what = format!("there is no unique index on exactly {}, as ON CONFLICT needs", key.join(", "));
+            let what = format!(
+                "there is no unique index on exactly {}, as ON CONFLICT needs",
+                key.join(", ")
+            );
             self.add(output, &settings.table, &what);
         }
         for name in key {
             match output.fields.iter().find(|field| field.name == *name) {
-                None => self.add(output, &settings.table, &format!("no field fills the key column {name:?}")),
+                None => self.add(
+                    output,
+                    &settings.table,
+                    &format!("no field fills the key column {name:?}"),
+                ),
                 // A NULL never conflicts, so rows without a key would pile up.
                 Some(field) if field.nullable => {
                     let what = format!("the field of the key column {name:?} may have no value");
@@ -266,7 +312,13 @@ impl Differences {
     }
 }
 
-fn route(fields: &[FieldPlan], settings: &TableSettings, table: &Table, key: &[String], stage: &str) -> Route {
+fn route(
+    fields: &[FieldPlan],
+    settings: &TableSettings,
+    table: &Table,
+    key: &[String],
+    stage: &str,
+) -> Route {
     let conflict = match settings.mode {
         Mode::Append => Conflict::None,
         Mode::Ignore => Conflict::Ignore { key },
@@ -275,7 +327,9 @@ fn route(fields: &[FieldPlan], settings: &TableSettings, table: &Table, key: &[S
     let casts = fields.iter().any(|field| field.encoding == Encoding::Cast);
     if settings.mode == Mode::Append && !casts {
         let names: Vec<String> = fields.iter().map(|field| quote(&field.column)).collect();
-        return Route::Straight { copy: format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, names.join(", ")) };
+        return Route::Straight {
+            copy: format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, names.join(", ")),
+        };
     }
     let columns: Vec<StagedColumn> = (fields.iter())
         .filter_map(|field| Some(staged_column(field, table.column(&field.column)?)))

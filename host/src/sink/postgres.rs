@@ -135,7 +135,8 @@ impl Writer {
         if !std::mem::take(&mut self.busy) {
             return None;
         }
-        let fault = Fault::stop(sqlstate::UNEXPECTED, "the writer's task ended; its panic is in the log");
+        let fault =
+            Fault::stop(sqlstate::UNEXPECTED, "the writer's task ended; its panic is in the log");
         Some(Written::Stopped { fault, reuse: Prepared::default() })
     }
 }
@@ -146,7 +147,11 @@ impl Drop for Writer {
     }
 }
 
-async fn work(mut attempts: Attempts, mut jobs: UnboundedReceiver<Job>, answers: mpsc::Sender<Written>) {
+async fn work(
+    mut attempts: Attempts,
+    mut jobs: UnboundedReceiver<Job>,
+    answers: mpsc::Sender<Written>,
+) {
     while let Some(Job { plan, prepared, letters }) = jobs.recv().await {
         let written = attempts.write(&plan, prepared, letters).await;
         if answers.send(written).is_err() {

@@ -89,7 +89,9 @@ impl Prepared {
     }
 
     pub(super) fn count(&mut self, rejection: &Rejection) {
-        let same = |counted: &&mut Rejected| counted.stage == rejection.stage && counted.code == rejection.code;
+        let same = |counted: &&mut Rejected| {
+            counted.stage == rejection.stage && counted.code == rejection.code
+        };
         match self.rejected.iter_mut().find(same) {
             Some(counted) => counted.messages += 1,
             None => self.rejected.push(Rejected {

@@ -1,1 +1,13 @@
-//! Database tests of the sink.
+//! The sink against a real Postgres: one server per test process, one database per test.
+
+mod advance;
+mod cells;
+mod claims;
+mod commit;
+mod differential;
+mod lab;
+mod migrate;
+mod modes;
+mod outages;
+mod plan;
+mod proxy;

@@ -150,9 +150,13 @@ impl Encoding {
         match (self, values) {
             (Self::Int2, Values::Int64(values)) => integer::<i16>(values[index], "smallint"),
             (Self::Int4, Values::Int64(values)) => integer::<i32>(values[index], "integer"),
-            (Self::IntegerAsNumeric(limits), Values::Int64(values)) => numeric::check_integer(values[index], *limits),
+            (Self::IntegerAsNumeric(limits), Values::Int64(values)) => {
+                numeric::check_integer(values[index], *limits)
+            }
             (Self::Float4, Values::Float64(values)) => real(values[index]),
-            (Self::FloatAsNumeric(limits), Values::Float64(values)) => numeric::check_float(values[index], *limits),
+            (Self::FloatAsNumeric(limits), Values::Float64(values)) => {
+                numeric::check_float(values[index], *limits)
+            }
             (Self::Timestamp | Self::TimestampAsDate, Values::Timestamp(values)) => {
                 datetime::check_timestamp(values[index])
             }
@@ -162,7 +166,9 @@ impl Encoding {
             (Self::Int4List, Values::Int64List(lists)) => {
                 lists.get(index).iter().try_for_each(|item| integer::<i32>(*item, "integer"))
             }
-            (Self::Float4List, Values::Float64List(lists)) => lists.get(index).iter().try_for_each(|item| real(*item)),
+            (Self::Float4List, Values::Float64List(lists)) => {
+                lists.get(index).iter().try_for_each(|item| real(*item))
+            }
             (_, Values::Text(spans) | Values::Json(spans)) => self.check_text(spans.get(index)),
             _ => Ok(()),
         }
@@ -173,7 +179,9 @@ impl Encoding {
             Self::Text(characters_max) => plain_text(text, *characters_max),
             Self::Cast => plain_text(text, None),
             Self::TextAsNumeric(limits) => numeric::check_text(text, *limits),
-            Self::Uuid => uuid::parse(text).map(drop).ok_or_else(|| Misfit::of("bad-uuid", "is not a UUID", text)),
+            Self::Uuid => uuid::parse(text)
+                .map(drop)
+                .ok_or_else(|| Misfit::of("bad-uuid", "is not a UUID", text)),
             Self::Date => datetime::parse_date(text)
                 .map(drop)
                 .ok_or_else(|| Misfit::of("bad-date", "is not a date like 2026-11-22", text)),
@@ -181,9 +189,11 @@ impl Encoding {
                 .map(drop)
                 .ok_or_else(|| Misfit::of("bad-time", "is not a time like 23:59:59.5", text)),
             Self::Enum(labels) if labels.iter().any(|label| label.as_bytes() == text) => Ok(()),
-            Self::Enum(labels) => {
-                Err(Misfit::of("unknown-enum-value", &format!("is none of {}", labels.join(", ")), text))
-            }
+            Self::Enum(labels) => Err(Misfit::of(
+                "unknown-enum-value",
+                &format!("is none of {}", labels.join(", ")),
+                text,
+            )),
             Self::Json { binary, trusted } => json::check(text, *binary, *trusted),
             _ => Ok(()),
         }
@@ -193,14 +203,22 @@ impl Encoding {
     /// answer, no, costs a fraction of looking at each cell.
     pub fn suspects(&self, column: &Column) -> bool {
         match (self, &column.values) {
-            (Self::Int2, Values::Int64(values)) => values.iter().any(|value| i64::from(*value as i16) != *value),
-            (Self::Int4, Values::Int64(values)) => values.iter().any(|value| i64::from(*value as i32) != *value),
+            (Self::Int2, Values::Int64(values)) => {
+                values.iter().any(|value| i64::from(*value as i16) != *value)
+            }
+            (Self::Int4, Values::Int64(values)) => {
+                values.iter().any(|value| i64::from(*value as i32) != *value)
+            }
             (Self::IntegerAsNumeric(limits), _) => limits.is_some(),
-            (Self::Float4, Values::Float64(values)) => values.iter().any(|value| real(*value).is_err()),
+            (Self::Float4, Values::Float64(values)) => {
+                values.iter().any(|value| real(*value).is_err())
+            }
             (Self::Timestamp | Self::TimestampAsDate, Values::Timestamp(values)) => {
                 values.iter().any(|value| datetime::check_timestamp(*value).is_err())
             }
-            (Self::Text(None) | Self::Cast, Values::Text(spans) | Values::Json(spans)) => spans.data.contains(&0),
+            (Self::Text(None) | Self::Cast, Values::Text(spans) | Values::Json(spans)) => {
+                spans.data.contains(&0)
+            }
             (
                 Self::Boolean
                 | Self::Int8
@@ -255,7 +273,10 @@ fn real(value: f64) -> Result<(), Misfit> {
 /// Postgres cuts spaces beyond the length silently, and so does not refuse them.
 fn plain_text(text: &[u8], characters_max: Option<u32>) -> Result<(), Misfit> {
     if text.contains(&0) {
-        return Err(Misfit::new("nul-character", "holds the character U+0000, which Postgres cannot store in text"));
+        return Err(Misfit::new(
+            "nul-character",
+            "holds the character U+0000, which Postgres cannot store in text",
+        ));
     }
     let Some(characters_max) = characters_max else { return Ok(()) };
     if text.len() <= characters_max as usize {
@@ -266,7 +287,10 @@ fn plain_text(text: &[u8], characters_max: Option<u32>) -> Result<(), Misfit> {
     let spaces = text.iter().rev().take_while(|byte| **byte == b' ').count();
     let needed = characters(&text[..text.len() - spaces]);
     if needed > characters_max as usize {
-        return Err(Misfit::new("too-long", format!("has {} characters of {characters_max}", characters(text))));
+        return Err(Misfit::new(
+            "too-long",
+            format!("has {} characters of {characters_max}", characters(text)),
+        ));
     }
     Ok(())
 }
@@ -277,7 +301,8 @@ mod tests {
 
     #[test]
     fn text_is_measured_in_characters_and_spaces_may_hang_over() {
-        let fits = |text: &str, max| plain_text(text.as_bytes(), Some(max)).map_err(|misfit| misfit.code);
+        let fits =
+            |text: &str, max| plain_text(text.as_bytes(), Some(max)).map_err(|misfit| misfit.code);
         assert_eq!(fits("äöü", 3), Ok(()));
         assert_eq!(fits("äöüx", 3), Err("too-long"));
         assert_eq!(fits("abc    ", 3), Ok(()));

@@ -46,16 +46,15 @@ pub enum Conflict<'a> {
 }
 
 impl Staging<'_> {
-    /// Makes the staging table, once per session. Its own columns have names that no column list of the
-    /// user can contain twice: they are positions.
+    /// Makes the staging table, once per session. Columns are named by position, lest one of the user's
+    /// is called like one of ours.
     pub fn create(&self) -> String {
-        let columns: String = (self.columns.iter().enumerate())
-            .map(|(index, column)| format!("c{index} {}, ", column.type_name))
-            .collect();
-        format!(
-            "CREATE TEMPORARY TABLE {} ({columns}ordinal integer, removed boolean) ON COMMIT DELETE ROWS",
-            quote(self.stage)
-        )
+        let columns = (self.columns.iter().zip(self.values()))
+            .map(|(column, (position, _))| format!("{position} {}", column.type_name))
+            .chain(["ordinal integer".to_owned(), "removed boolean".to_owned()])
+            .collect::<Vec<_>>()
+            .join(", ");
+        format!("CREATE TEMPORARY TABLE {} ({columns}) ON COMMIT DELETE ROWS", quote(self.stage))
     }
 
     /// Fills the staging table.
@@ -72,84 +71,119 @@ impl Staging<'_> {
         match self.conflict {
             Conflict::None => self.insert_all(),
             Conflict::Ignore { key } => {
-                format!("{}{} ON CONFLICT ({}) DO NOTHING", self.latest(key, None), self.insert("latest", key), list(key))
+                let latest = self.latest(key, "ordinal");
+                format!(
+                    "WITH {latest}\n{} ON CONFLICT ({}) DO NOTHING",
+                    self.insert("latest", key),
+                    names(key)
+                )
             }
             Conflict::Replace { key, newer_than } => self.replace(key, newer_than),
         }
     }
 
     fn insert_all(&self) -> String {
-        let (names, values) = (self.names(), self.values().join(", "));
-        format!("INSERT INTO {} ({names}) SELECT {values} FROM {} ORDER BY ordinal", self.table, quote(self.stage))
+        let values: Vec<String> = self.values().map(|(_, value)| value).collect();
+        let (columns, values, stage) = (self.names(), values.join(", "), quote(self.stage));
+        format!(
+            "INSERT INTO {} ({columns})\nSELECT {values} FROM {stage} ORDER BY ordinal",
+            self.table
+        )
     }
 
     fn replace(&self, key: &[String], newer_than: Option<&str>) -> String {
-        let table = self.table;
-        let guard = |new: &str, column: &str| {
-            let column = quote(column);
-            format!("(t.{column} IS NULL OR {new}.{column} >= t.{column})")
-        };
-        let conditions: Vec<String> = std::iter::once("latest.removed".to_owned())
-            .chain(key.iter().map(|name| format!("t.{0} = latest.{0}", quote(name))))
-            .chain(newer_than.map(|column| guard("latest", column)))
+        let order = newer_than
+            .map_or(String::new(), |column| format!("{} DESC NULLS LAST, ", self.position(column)));
+        let conditions: Vec<String> = (key.iter())
+            .map(|name| format!("t.{} = latest.{}", quote(name), self.position(name)))
+            .chain(
+                newer_than
+                    .map(|column| not_older(column, &format!("latest.{}", self.position(column)))),
+            )
             .collect();
+        let removed = format!(
+            "removed_rows AS (\n    DELETE FROM {} AS t USING latest\n    WHERE latest.removed AND {}\n)",
+            self.table,
+            conditions.join(" AND ")
+        );
+        format!(
+            "WITH {latest}, {removed}\n{insert} ON CONFLICT ({key}) {action}",
+            latest = self.latest(key, &format!("{order}ordinal DESC")),
+            insert = self.insert("latest WHERE NOT removed", key),
+            action = self.action(key, newer_than),
+            key = names(key),
+        )
+    }
+
+    fn action(&self, key: &[String], newer_than: Option<&str>) -> String {
         let sets: Vec<String> = (self.columns.iter())
             .filter(|column| !key.contains(&column.name))
             .map(|column| format!("{0} = excluded.{0}", quote(&column.name)))
             .collect();
-        // A table of keys alone has nothing to replace.
-        let action = match (sets.is_empty(), newer_than) {
-            (true, _) => "DO NOTHING".to_owned(),
-            (false, None) => format!("DO UPDATE SET {}", sets.join(", ")),
-            (false, Some(column)) => format!("DO UPDATE SET {} WHERE {}", sets.join(", "), guard("excluded", column)),
-        };
-        format!(
-            "{latest}, removed AS (\n    DELETE FROM {table} AS t USING latest WHERE {conditions}\n)\n\
-             {insert} ON CONFLICT ({key}) {action}",
-            latest = self.latest(key, newer_than),
-            conditions = conditions.join(" AND "),
-            insert = self.insert("latest WHERE NOT removed", key),
-            key = list(key),
-        )
+        match newer_than {
+            // A table of keys alone has nothing to replace.
+            _ if sets.is_empty() => "DO NOTHING".to_owned(),
+            None => format!("DO UPDATE\nSET {}", sets.join(", ")),
+            Some(column) => {
+                let guard = not_older(column, &format!("excluded.{}", quote(column)));
+                format!("DO UPDATE\nSET {}\nWHERE {guard}", sets.join(", "))
+            }
+        }
     }
 
-    /// One row per key: the newest, else the last.
-    fn latest(&self, key: &[String], newer_than: Option<&str>) -> String {
-        let columns: Vec<String> = (self.columns.iter().zip(self.values()))
-            .map(|(column, value)| format!("{value} AS {}", quote(&column.name)))
-            .collect();
-        let newest = newer_than.map_or(String::new(), |column| format!("{} DESC NULLS LAST, ", quote(column)));
-        let key = list(key);
+    /// One row per key: the first in `order`.
+    fn latest(&self, key: &[String], order: &str) -> String {
+        let values = self.values().map(|(position, value)| {
+            if value == position { value } else { format!("{value} AS {position}") }
+        });
+        let values = values.collect::<Vec<_>>();
+        let (values, key, stage) = (values.join(", "), self.positions(key), quote(self.stage));
         format!(
-            "WITH given AS (\n    SELECT {columns}, ordinal, removed FROM {stage}\n), latest AS (\n    \
-             SELECT DISTINCT ON ({key}) * FROM given ORDER BY {key}, {newest}ordinal {direction}\n)",
-            columns = columns.join(", "),
-            stage = quote(self.stage),
-            // Without replacing, the first row of a key is the one that stays.
-            direction = if matches!(self.conflict, Conflict::Ignore { .. }) { "ASC" } else { "DESC" },
+            "given AS (\n    SELECT {values}, ordinal, removed FROM {stage}\n), latest AS (\n    \
+             SELECT DISTINCT ON ({key}) * FROM given ORDER BY {key}, {order}\n)"
         )
     }
 
     fn insert(&self, from: &str, key: &[String]) -> String {
-        let names = self.names();
-        format!("\nINSERT INTO {} AS t ({names})\nSELECT {names} FROM {from} ORDER BY {}", self.table, list(key))
+        let positions: Vec<String> = self.values().map(|(position, _)| position).collect();
+        let (columns, positions, key) = (self.names(), positions.join(", "), self.positions(key));
+        format!(
+            "INSERT INTO {} AS t ({columns})\nSELECT {positions} FROM {from} ORDER BY {key}",
+            self.table
+        )
     }
 
     fn names(&self) -> String {
-        let names: Vec<String> = self.columns.iter().map(|column| quote(&column.name)).collect();
-        names.join(", ")
+        self.columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ")
     }
 
-    fn values(&self) -> Vec<String> {
-        let value = |(index, column): (usize, &StagedColumn)| match &column.cast {
-            Some(cast) => format!("c{index}::{cast}"),
-            None => format!("c{index}"),
-        };
-        self.columns.iter().enumerate().map(value).collect()
+    /// The staging table's columns: name and value, cast where it must be.
+    fn values(&self) -> impl Iterator<Item = (String, String)> {
+        self.columns.iter().enumerate().map(|(index, column)| match &column.cast {
+            Some(cast) => (format!("c{index}"), format!("c{index}::{cast}")),
+            None => (format!("c{index}"), format!("c{index}")),
+        })
+    }
+
+    fn position(&self, name: &str) -> String {
+        let index = self.columns.iter().position(|column| column.name == name);
+        format!(
+            "c{}",
+            index.expect("keys and newer_than are among the columns: the plan checked it")
+        )
+    }
+
+    fn positions(&self, names: &[String]) -> String {
+        names.iter().map(|name| self.position(name)).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn list(names: &[String]) -> String {
+/// A row that has no value yet may be replaced by any; one without a value replaces none that has.
+fn not_older(column: &str, new: &str) -> String {
+    format!("(t.{0} IS NULL OR {new} >= t.{0})", quote(column))
+}
+
+fn names(names: &[String]) -> String {
     names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
 }
 
@@ -168,7 +202,8 @@ mod tests {
             column("at", "timestamp with time zone", None),
             column("ip", "text", Some("inet")),
         ];
-        let staging = Staging { stage: "stage", table: "public.\"Last\"", columns: &columns, conflict };
+        let staging =
+            Staging { stage: "stage", table: "public.\"Last\"", columns: &columns, conflict };
         format!("{};\n{};\n{};", staging.create(), staging.copy(), staging.apply())
     }
 
@@ -178,26 +213,83 @@ mod tests {
 
     #[test]
     fn rows_that_need_a_cast_are_staged() {
-        insta::assert_snapshot!(apply(Conflict::None), @"");
+        insta::assert_snapshot!(apply(Conflict::None), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        INSERT INTO public."Last" ("device", "at", "ip")
+        SELECT c0, c1, c2::inet FROM "stage" ORDER BY ordinal;
+        "#);
     }
 
     #[test]
     fn ignore_keeps_what_is_there() {
-        insta::assert_snapshot!(apply(Conflict::Ignore { key: &key(&["device", "at"]) }), @"");
+        insta::assert_snapshot!(apply(Conflict::Ignore { key: &key(&["device", "at"]) }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0, c1) * FROM given ORDER BY c0, c1, ordinal
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest ORDER BY c0, c1 ON CONFLICT ("device", "at") DO NOTHING;
+        "#);
     }
 
     #[test]
     fn upsert_replaces_and_deletes() {
-        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: None }), @"");
+        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: None }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, ordinal DESC
+        ), removed_rows AS (
+            DELETE FROM public."Last" AS t USING latest
+            WHERE latest.removed AND t."device" = latest.c0
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0 ON CONFLICT ("device") DO UPDATE
+        SET "at" = excluded."at", "ip" = excluded."ip";
+        "#);
     }
 
     #[test]
     fn upsert_with_newer_than_never_goes_back() {
-        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: Some("at") }), @"");
+        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: Some("at") }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, c1 DESC NULLS LAST, ordinal DESC
+        ), removed_rows AS (
+            DELETE FROM public."Last" AS t USING latest
+            WHERE latest.removed AND t."device" = latest.c0 AND (t."at" IS NULL OR latest.c1 >= t."at")
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0 ON CONFLICT ("device") DO UPDATE
+        SET "at" = excluded."at", "ip" = excluded."ip"
+        WHERE (t."at" IS NULL OR excluded."at" >= t."at");
+        "#);
     }
 
     #[test]
     fn a_table_of_keys_alone_has_nothing_to_replace() {
-        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device", "at", "ip"]), newer_than: None }), @"");
+        insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device", "at", "ip"]), newer_than: None }), @r#"
+        CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
+        COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0, c1, c2) * FROM given ORDER BY c0, c1, c2, ordinal DESC
+        ), removed_rows AS (
+            DELETE FROM public."Last" AS t USING latest
+            WHERE latest.removed AND t."device" = latest.c0 AND t."at" = latest.c1 AND t."ip" = latest.c2
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0, c1, c2 ON CONFLICT ("device", "at", "ip") DO NOTHING;
+        "#);
     }
 }

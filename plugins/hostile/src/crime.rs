@@ -27,6 +27,7 @@ pub enum Crime {
     DeepRecursion,
     EndlessLoop,
     GiantOutput,
+    LargeOutput,
     LogFlood,
     MemoryHog,
     OutOfBounds,
@@ -80,7 +81,9 @@ impl Crime {
         match self {
             Self::DeepRecursion => outcome.rejections.truncate(recurse(1) as usize),
             Self::EndlessLoop => endless_loop(),
-            Self::GiantOutput => giant_output(&mut outcome),
+            // More than is copied out at all, and more than is believed.
+            Self::GiantOutput => add_columns(&mut outcome, 11),
+            Self::LargeOutput => add_columns(&mut outcome, 5),
             Self::LogFlood => log_flood(),
             Self::MemoryHog => hog_memory(),
             Self::OutOfBounds => read_out_of_bounds(),
@@ -164,6 +167,7 @@ fn rows_of_none(outcome: &Outcome) -> crate::bindings::exports::sluice::plugin::
     rows
 }
 
+#[inline(never)]
 fn endless_loop() -> ! {
     let mut turns = 0_u64;
     loop {
@@ -177,6 +181,7 @@ fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth) + 1)) + depth
 }
 
+#[inline(never)]
 fn hog_memory() -> ! {
     let mut hoard = Vec::new();
     loop {
@@ -191,12 +196,14 @@ fn log_flood() {
     log::write(Level::Info, &"x".repeat(1 << 20));
 }
 
+#[inline(never)]
 fn read_out_of_bounds() {
     let far = black_box(usize::MAX - 64) as *const u8;
     // SAFETY: not safe at all, which is the point; in the sandbox it traps.
     black_box(unsafe { far.read_volatile() });
 }
 
+#[inline(never)]
 fn trap() -> ! {
     #[cfg(target_arch = "wasm32")]
     core::arch::wasm32::unreachable();
@@ -204,9 +211,9 @@ fn trap() -> ! {
     std::process::abort();
 }
 
-/// Many columns of which each is legal in size, though not together.
-fn giant_output(outcome: &mut Outcome) {
-    for _ in 0..60 {
+/// Columns of 4 MiB, each legal in size, though not together.
+fn add_columns(outcome: &mut Outcome, count: usize) {
+    for _ in 0..count {
         let values = Values::Int64(vec![1; 1 << 19]);
         outcome.outputs[0].columns.push(Column { values, nulls: Vec::new() });
     }

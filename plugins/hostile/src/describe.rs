@@ -37,8 +37,9 @@ fn honest() -> Description {
                 field("long", Kind::Boolean, false, Source::Computed),
             ],
         }],
-        settings: r#"{"type":"object","properties":{"crime":{"type":"string"},"on":{"type":"string"}}}"#
-            .into(),
+        settings:
+            r#"{"type":"object","properties":{"crime":{"type":"string"},"on":{"type":"string"}}}"#
+                .into(),
     }
 }
 

@@ -17,7 +17,8 @@ pub fn process(batch: &Batch) -> Outcome {
     let lengths = lengths_of_ids(batch);
     let is_long = |length: &i64| *length > 16;
     let notes: Vec<_> = lengths.iter().map(|length| is_long(length).then_some("long id")).collect();
-    let details: Vec<_> = lengths.iter().map(|length| Some(format!("{{\"length\":{length}}}"))).collect();
+    let details: Vec<_> =
+        lengths.iter().map(|length| Some(format!("{{\"length\":{length}}}"))).collect();
     let long = lengths.iter().map(|length| u8::from(is_long(length))).collect();
     Outcome {
         outputs: vec![Rows {

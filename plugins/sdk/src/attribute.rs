@@ -32,6 +32,11 @@ pub trait Part {
 }
 
 /// Parts that are byte strings.
+#[diagnostic::on_unimplemented(
+    message = "this part of a message is neither text nor bytes",
+    label = "`{Self}` cannot be read into this type",
+    note = "`timestamp`: `Timestamp` or `Option<Timestamp>`; `position`: `Position`; `headers`: `Headers`"
+)]
 pub trait BlobPart: Part {
     /// The word for it in a rejection.
     const NAME: &'static str;

@@ -111,3 +111,6 @@ pub use sluice_plugin_derive::Row;
 /// descriptions, `#[settings(default = 5)]` a default (`default` alone: the type's own),
 /// `#[settings(minimum = 0, maximum = 9)]` bounds. Unknown settings are refused.
 pub use sluice_plugin_derive::Settings;
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub trait Setting: Sized {
     /// Its JSON Schema.
     fn schema() -> Value;
 
-    /// Reads it, and says what is wrong as `: reason`, or `.field: reason` for a part of it.
+    /// Reads it, and says what is wrong, a line each: `: reason`, or `.field: reason` for a part.
     fn read(value: Value) -> Result<Self, String>;
 
     /// What to take when the settings lack it.
@@ -102,7 +102,8 @@ impl<T: Setting> Setting for Vec<T> {
 
     fn read(value: Value) -> Result<Self, String> {
         let Value::Array(items) = value else { return Err(unlike(&value, "a list")) };
-        let read = |(index, item)| T::read(item).map_err(|error| format!("[{index}]{error}"));
+        let read =
+            |(index, item)| T::read(item).map_err(|error| within(&format!("[{index}]"), &error));
         items.into_iter().enumerate().map(read).collect()
     }
 
@@ -120,7 +121,7 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
         let Value::Object(entries) = value else { return Err(unlike(&value, "a table")) };
         let read = |(key, item)| match T::read(item) {
             Ok(item) => Ok((key, item)),
-            Err(error) => Err(format!(".{key}{error}")),
+            Err(error) => Err(within(&format!(".{key}"), &error)),
         };
         entries.into_iter().map(read).collect()
     }
@@ -128,6 +129,11 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
     fn write(&self) -> Value {
         self.iter().map(|(key, item)| (key.clone(), item.write())).collect::<Map<_, _>>().into()
     }
+}
+
+/// Puts the place before each line.
+fn within(place: &str, errors: &str) -> String {
+    errors.lines().map(|line| format!("{place}{line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn unlike(value: &Value, wanted: &str) -> String {
@@ -150,7 +156,7 @@ pub fn from_json<T: Setting>(settings: &str) -> Result<T, String> {
         text => serde_json::from_str(text)
             .map_err(|error| format!("the settings are not JSON: {error}"))?,
     };
-    T::read(value).map_err(|error| format!("settings{error}"))
+    T::read(value).map_err(|error| within("settings", &error).replace('\n', "; "))
 }
 
 /// For a derived [`Settings::json_schema`].
@@ -191,7 +197,7 @@ impl Reader {
             None => default.or_else(T::absent).ok_or_else(|| " is missing".to_owned()),
         };
         let checked = read.and_then(|field| check(&field).map(|()| field));
-        checked.map_err(|error| self.errors.push(format!(".{name}{error}"))).ok()
+        checked.map_err(|error| self.errors.push(within(&format!(".{name}"), &error))).ok()
     }
 
     /// Refuses what is wrong and what nobody asked for.
@@ -202,7 +208,7 @@ impl Reader {
                 known => format!(".{name} is unknown; known: {}", known.join(", ")),
             });
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(self.errors.join("; settings")) }
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors.join("\n")) }
     }
 }
 
@@ -214,11 +220,10 @@ pub fn bound<T: PartialOrd + Display>(
     maximum: Option<T>,
 ) -> Result<(), String> {
     match (minimum, maximum) {
-        // A NaN is within no bounds.
-        (Some(minimum), _) if !(*value >= minimum) => {
+        (Some(minimum), _) if *value < minimum => {
             Err(format!(": {value} is below the minimum of {minimum}"))
         }
-        (_, Some(maximum)) if !(*value <= maximum) => {
+        (_, Some(maximum)) if *value > maximum => {
             Err(format!(": {value} is above the maximum of {maximum}"))
         }
         _ => Ok(()),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use serde::Deserialize;
@@ -30,7 +30,7 @@ pub struct BuildArgs {
 }
 
 /// Builds, copies to `<target>/plugins`, and prints a line for each.
-pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let metadata = Metadata::read(&args.path)?;
     let packages = select(&metadata.packages, &args.packages)?;
     ensure_target(&args.path)?;
@@ -39,7 +39,8 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&folder).map_err(|error| write_fault(&folder, error))?;
     let mut stdout = std::io::stdout().lock();
     for artifact in artifacts {
-        let component = std::fs::read(&artifact.file).map_err(|e| write_fault(&artifact.file, e))?;
+        let component =
+            std::fs::read(&artifact.file).map_err(|e| write_fault(&artifact.file, e))?;
         refuse_wasi(&artifact.name, &component)?;
         let file = folder.join(format!("{}.wasm", artifact.name));
         replace(&file, &component).map_err(|error| write_fault(&file, error))?;
@@ -47,7 +48,7 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         let (short, shown) = (&digest[..12], from_here(&file));
         writeln!(stdout, "{:<26} {size:>9}  sha256:{short}  {}", artifact.name, shown.display())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Builds the plugin `name` of the workspace at `path`; answers where its component is.
@@ -162,8 +163,7 @@ fn ensure_target(path: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     eprintln!("installing the Rust target {TARGET}");
-    let added =
-        Command::new("rustup").args(["target", "add", TARGET]).current_dir(path).status();
+    let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(path).status();
     match added {
         Ok(status) if status.success() => Ok(()),
         _ => Err(Fault::stop(
@@ -209,9 +209,9 @@ fn cargo_build(path: &Path, packages: &[&Package]) -> Result<Vec<Artifact>, Faul
 /// Settings by environment, so that a plugin's own workspace needs no configuration. The encoded
 /// flags win over `RUSTFLAGS`, which people set for their own machine's code.
 fn build_environment() -> [(&'static str, OsString); 6] {
-    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"))
-    });
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     let mut flags = OsString::from("-Ctarget-feature=+simd128");
     if let Some(cargo_home) = cargo_home {
         // Panic texts name source files: the same on every machine, and so is the digest.

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::size;
+use crate::cli::{Format, output};
 use crate::description::{Attributes, Description, FieldSource, InputField, Output, OutputField};
 use crate::fault::Fault;
 use crate::plugin::{Generation, Limits, Loader};
@@ -23,15 +23,6 @@ pub struct InspectArgs {
     /// Settings for the plugin, as JSON
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
     settings: Value,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Without it clap would take any text as a JSON string.
@@ -40,7 +31,7 @@ fn json(text: &str) -> Result<Value, serde_json::Error> {
 }
 
 /// Loads and prints.
-pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &InspectArgs, format: Format) -> anyhow::Result<()> {
     let limits = Limits::default();
     let settings = PluginSettings {
         path: args.file.clone(),
@@ -51,11 +42,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     };
     let loader = Loader::new("inspect", &settings);
     let generation = loader.load_file(&args.file).map_err(Fault::from)?;
-    match args.format {
-        Format::Text => print!("{}", text(&generation)),
-        Format::Json => println!("{:#}", value(&generation)),
-    }
-    Ok(ExitCode::SUCCESS)
+    output::print(format, &value(&generation), || text(&generation))
 }
 
 fn text(generation: &Generation) -> String {

@@ -1,0 +1,70 @@
+//! The compile cache gives back what it was given, or nothing.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::plugin::engine::engine;
+
+/// The smallest component there is.
+const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+fn stored(folder: &Path) -> Cache {
+    let cache = Cache::at(folder.join("compiled"));
+    let component = Component::from_binary(engine(), EMPTY).expect("an empty component");
+    cache.store("digest", &component).expect("stored");
+    cache
+}
+
+#[test]
+fn a_component_is_found_again_by_its_digest() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = stored(folder.path());
+    assert!(cache.find(engine(), "digest").is_some());
+    assert!(cache.find(engine(), "another").is_none());
+    let mode = fs::metadata(folder.path().join("compiled")).expect("the folder").mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_folder_that_others_can_enter_is_not_trusted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = stored(folder.path());
+    let compiled = folder.path().join("compiled");
+    for (mode, trusted) in [(0o777, false), (0o750, false), (0o700, true)] {
+        fs::set_permissions(&compiled, fs::Permissions::from_mode(mode)).expect("chmod");
+        assert_eq!(cache.find(engine(), "digest").is_some(), trusted, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_damaged_file_is_not_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = stored(folder.path());
+    let file = cache.path(engine(), "digest");
+    let intact = fs::read(&file).expect("the file");
+    for at in (0..intact.len()).step_by(97).chain([0, intact.len() - 1]) {
+        let mut damaged = intact.clone();
+        damaged[at] ^= 0x10;
+        fs::write(&file, &damaged).expect("write");
+        assert!(cache.find(engine(), "digest").is_none(), "byte {at}");
+    }
+    for bytes in [0, 10, CHECKSUM_BYTES, intact.len() - 1] {
+        fs::write(&file, &intact[..bytes]).expect("write");
+        assert!(cache.find(engine(), "digest").is_none(), "{bytes} bytes");
+    }
+    fs::write(&file, &intact).expect("write");
+    assert!(cache.find(engine(), "digest").is_some());
+}
+
+#[test]
+fn the_folder_does_not_grow_for_ever() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = stored(folder.path());
+    for number in 0..FILES_MAX + 5 {
+        fs::write(cache.folder.join(number.to_string()), "").expect("write");
+    }
+    let component = Component::from_binary(engine(), EMPTY).expect("an empty component");
+    cache.store("newest", &component).expect("stored");
+    assert_eq!(fs::read_dir(&cache.folder).expect("the folder").count(), FILES_MAX);
+    assert!(cache.find(engine(), "newest").is_some());
+}

@@ -39,13 +39,17 @@ pub(super) fn check_flags(flags: &[u8], rows: usize) -> Result<(), String> {
 /// The first row whose number is smaller than the one before it.
 pub(super) fn first_descent(numbers: &[u32]) -> Option<usize> {
     let later = numbers.get(1..).unwrap_or_default();
-    let descends = numbers.iter().zip(later).fold(false, |any, (a, b)| any | (a > b));
-    if descends { numbers.windows(2).position(|pair| pair[0] > pair[1]).map(|at| at + 1) } else { None }
+    let descents = numbers.iter().zip(later).fold(0, |any, (a, b)| any | u8::from(a > b));
+    if descents != 0 {
+        numbers.windows(2).position(|pair| pair[0] > pair[1]).map(|at| at + 1)
+    } else {
+        None
+    }
 }
 
 pub(super) fn is_strictly_ascending(numbers: &[u32]) -> bool {
     let later = numbers.get(1..).unwrap_or_default();
-    numbers.iter().zip(later).fold(true, |all, (a, b)| all & (a < b))
+    numbers.iter().zip(later).fold(0, |any, (a, b)| any | u8::from(a >= b)) == 0
 }
 
 /// Bytes of a column, its gaps included.

@@ -444,7 +444,7 @@ fn outputs_are_checked_one_by_one() {
 #[test]
 fn an_address_of_another_database_is_refused() {
     assert_snapshot!(errors(&with("${DATABASE_URL}", "localhost:5432/energy")), @r"
-    error SL-C014: `url` is not the address of a Postgres database
+    error SL-C014: `url` is not the address of a Postgres database: not a valid connection string
       --> pipeline.toml:13:7
        |
     13 | url = ***

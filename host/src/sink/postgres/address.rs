@@ -17,7 +17,11 @@ impl Address {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let (front, query) = url.split_once('?').unwrap_or((url, ""));
             let rest: Vec<&str> = query.split('&').filter(|pair| !address.takes(pair)).collect();
-            address.url = if rest.concat().is_empty() { front.to_owned() } else { format!("{front}?{}", rest.join("&")) };
+            address.url = if rest.concat().is_empty() {
+                front.to_owned()
+            } else {
+                format!("{front}?{}", rest.join("&"))
+            };
         } else {
             let rest: Vec<&str> = url.split(' ').filter(|pair| !address.takes(pair)).collect();
             address.url = rest.join(" ");
@@ -34,7 +38,8 @@ impl Address {
         match pair.split_once('=') {
             Some(("sslmode", value)) => self.sslmode = Some(value.trim_matches('\'').to_owned()),
             Some(("sslrootcert", value)) => {
-                self.root_certificates = Some(value.trim_matches('\'').replace("%2F", "/").replace("%20", " "));
+                self.root_certificates =
+                    Some(value.trim_matches('\'').replace("%2F", "/").replace("%20", " "));
             }
             _ => return false,
         }
@@ -58,7 +63,12 @@ mod tests {
     #[test]
     fn tls_settings_are_taken_out_of_both_forms() {
         check("postgres://a@b/c", "postgres://a@b/c", None, None);
-        check("postgres://a@b/c?sslmode=verify-full", "postgres://a@b/c", Some("verify-full"), None);
+        check(
+            "postgres://a@b/c?sslmode=verify-full",
+            "postgres://a@b/c",
+            Some("verify-full"),
+            None,
+        );
         check(
             "postgresql://a@b/c?x=1&sslrootcert=%2Fca.pem&sslmode=require&y=2",
             "postgresql://a@b/c?x=1&y=2",

@@ -14,7 +14,7 @@ use crate::sink::plan::Plan;
 use crate::sink::{Letterhead, Prepared, Receipt};
 
 /// How often an outage that goes on is mentioned.
-const MENTION_EVERY: Duration = Duration::from_secs(60);
+const MENTION_EVERY: Duration = Duration::from_mins(1);
 
 /// The connection of a writer, made again whenever it is lost.
 #[derive(Debug)]
@@ -25,14 +25,17 @@ pub(super) struct Attempts {
 }
 
 /// What is known of a batch after an attempt.
-enum Fate {
+enum Verdict {
     Committed,
     Fenced(Vec<i32>),
     Refused(Fault),
     /// Not written, and to be tried again.
     Later(Fault),
-    /// COMMIT was sent and not answered.
-    Unknown(Fault),
+    /// COMMIT was sent and failed with `fault` or went without an answer; `obstacle` keeps us from asking.
+    Unknown {
+        fault: Fault,
+        obstacle: Fault,
+    },
 }
 
 impl Attempts {
@@ -43,44 +46,55 @@ impl Attempts {
     /// Writes a batch. Returns only when its fate is certain.
     pub async fn write(&mut self, plan: &Plan, prepared: Prepared, letters: Bytes) -> Written {
         let mut outage = Outage::default();
-        let mut unknown: Option<Fault> = None;
+        let mut unanswered: Option<Fault> = None;
         loop {
-            let fate = match unknown.take() {
+            let verdict = match unanswered.take() {
                 Some(fault) => self.resolve(&prepared, fault).await,
                 None => self.attempt(plan, &prepared, &letters, outage.contended()).await,
             };
-            match fate {
-                Fate::Committed => {
+            match verdict {
+                Verdict::Committed => {
                     outage.over(&self.head);
                     let receipt = Receipt { ranges: prepared.ranges.clone() };
                     return Written::Done { receipt, reuse: prepared };
                 }
-                Fate::Fenced(partitions) => {
+                Verdict::Fenced(partitions) => {
                     let topic = &self.head.topic;
-                    tracing::warn!(code = sqlstate::FENCED, topic, ?partitions, "partitions changed hands; batch dropped");
+                    tracing::warn!(
+                        code = sqlstate::FENCED,
+                        topic,
+                        ?partitions,
+                        "partitions changed hands; batch dropped"
+                    );
                     return Written::Fenced { partitions, reuse: prepared };
                 }
-                Fate::Refused(fault) => return Written::Stopped { fault, reuse: prepared },
-                Fate::Later(fault) => outage.goes_on(&self.head, &fault),
-                Fate::Unknown(fault) => {
-                    outage.goes_on(&self.head, &fault);
-                    unknown = Some(fault);
+                Verdict::Refused(fault) => return Written::Stopped { fault, reuse: prepared },
+                Verdict::Later(fault) => outage.goes_on(&self.head, &fault),
+                Verdict::Unknown { fault, obstacle } => {
+                    outage.goes_on(&self.head, &obstacle);
+                    unanswered = Some(fault);
                 }
             }
             tokio::time::sleep(outage.backoff.next()).await;
         }
     }
 
-    async fn attempt(&mut self, plan: &Plan, prepared: &Prepared, letters: &Bytes, contended: bool) -> Fate {
+    async fn attempt(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        letters: &Bytes,
+        contended: bool,
+    ) -> Verdict {
         match self.transaction(plan, prepared, letters, contended).await {
-            Ok(()) => Fate::Committed,
+            Ok(()) => Verdict::Committed,
             Err(Failure { fault, commit_sent }) => {
                 // Whatever state it is in: the server rolls back what was open.
                 self.work = None;
                 match fault.remedy {
-                    _ if commit_sent => Fate::Unknown(fault),
-                    Remedy::Retry => Fate::Later(fault),
-                    Remedy::Bury | Remedy::Stop => Fate::Refused(fault),
+                    _ if commit_sent => self.resolve(prepared, fault).await,
+                    Remedy::Retry => Verdict::Later(fault),
+                    Remedy::Bury | Remedy::Stop => Verdict::Refused(fault),
                 }
             }
         }
@@ -120,34 +134,36 @@ impl Attempts {
             }
             Ok(Err(fault)) => Err(Failure { fault, commit_sent }),
             Err(_) => {
-                let fault = Fault::retry(sqlstate::TOO_SLOW, format!("write batch: not finished after {limit:?}"));
+                let fault = Fault::retry(
+                    sqlstate::TOO_SLOW,
+                    format!("write batch: not finished after {limit:?}"),
+                );
                 Err(Failure { fault, commit_sent })
             }
         }
     }
 
     /// Reads what became of a COMMIT, on a new connection.
-    async fn resolve(&mut self, prepared: &Prepared, fault: Fault) -> Fate {
+    async fn resolve(&mut self, prepared: &Prepared, fault: Fault) -> Verdict {
         let found = async {
             let session = self.options.connect().await?;
             outcome(&session, &self.head, prepared.ranges()).await
         };
         match found.await {
             Ok(found) => {
-                let (topic, committed) = (&self.head.topic, found == Outcome::Committed);
-                tracing::warn!(topic, committed, ?found, "commit outcome resolved: {fault}");
+                // A refusal by the positions themselves is no riddle.
+                if fault.code != sqlstate::FENCED {
+                    let (topic, committed) = (&self.head.topic, found == Outcome::Committed);
+                    tracing::warn!(topic, committed, ?found, "commit outcome resolved: {fault}");
+                }
                 match (found, fault.remedy) {
-                    (Outcome::Committed, _) => Fate::Committed,
-                    (Outcome::Fenced(partitions), _) => Fate::Fenced(partitions),
-                    (Outcome::NotCommitted, Remedy::Retry) => Fate::Later(fault),
-                    (Outcome::NotCommitted, _) => Fate::Refused(fault),
+                    (Outcome::Committed, _) => Verdict::Committed,
+                    (Outcome::Fenced(partitions), _) => Verdict::Fenced(partitions),
+                    (Outcome::NotCommitted, Remedy::Retry) => Verdict::Later(fault),
+                    (Outcome::NotCommitted, _) => Verdict::Refused(fault),
                 }
             }
-            // What was to be found out stays to be found out, whatever stands in the way now.
-            Err(obstacle) => {
-                tracing::debug!("cannot read the positions yet: {obstacle}");
-                Fate::Unknown(fault)
-            }
+            Err(obstacle) => Verdict::Unknown { fault, obstacle },
         }
     }
 }
@@ -165,19 +181,31 @@ impl Outage {
     fn goes_on(&mut self, head: &Letterhead, fault: &Fault) {
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
-        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY) || self.last_code != fault.code;
+        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY)
+            || self.last_code != fault.code;
         self.last_code = fault.code;
         if due {
             self.mentioned = Some(now);
             let (attempts, seconds) = (self.backoff.attempts() + 1, began.elapsed().as_secs());
-            tracing::warn!(topic = head.topic, code = fault.code, attempts, seconds, "cannot write, will try again: {fault}");
+            tracing::warn!(
+                topic = head.topic,
+                code = fault.code,
+                attempts,
+                seconds,
+                "cannot write, will try again: {fault}"
+            );
         }
     }
 
     fn over(&self, head: &Letterhead) {
         if let Some(began) = self.began {
             let (attempts, elapsed) = (self.backoff.attempts(), began.elapsed());
-            tracing::info!(topic = head.topic, attempts, "written after {:.1} s of trying", elapsed.as_secs_f64());
+            tracing::info!(
+                topic = head.topic,
+                attempts,
+                "written after {:.1} s of trying",
+                elapsed.as_secs_f64()
+            );
         }
     }
 

@@ -40,7 +40,11 @@ async fn watch(options: &Options, blocked: i32) -> Result<(), Fault> {
         for row in ended {
             let (pid, name): (i32, String) = (row.get("pid"), row.get("application_name"));
             if row.get("ended") {
-                tracing::warn!(pid, owner = name, "ended the session of an owner that kept a transaction open");
+                tracing::warn!(
+                    pid,
+                    owner = name,
+                    "ended the session of an owner that kept a transaction open"
+                );
             }
         }
         tokio::time::sleep(PATIENCE / 2).await;

@@ -1,6 +1,6 @@
 //! Connections to Postgres: how to make one, with which settings, and what its errors mean.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
@@ -57,7 +57,7 @@ impl Options {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let tls = tls_connector(&address)?;
-        Ok(Self { config, tls, write_max: Duration::from_secs(300) })
+        Ok(Self { config, tls, write_max: Duration::from_mins(5) })
     }
 
     /// The same under the name by which `pg_stat_activity` and a successor know us.
@@ -76,14 +76,23 @@ impl Options {
             .await
             .map_err(|error| fault(&format!("connect to {self}"), &error))?;
         let task = tokio::spawn(async move {
-            while let Some(message) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            while let Some(message) =
+                std::future::poll_fn(|context| connection.poll_message(context)).await
+            {
                 match message {
                     Ok(AsyncMessage::Notice(notice)) if notice.severity() == "WARNING" => {
-                        tracing::warn!(sqlstate = notice.code().code(), "postgres warns: {}", notice.message());
+                        tracing::warn!(
+                            sqlstate = notice.code().code(),
+                            "postgres warns: {}",
+                            notice.message()
+                        );
                     }
                     Ok(_) => {}
-                    // Whoever waits for an answer hears of it too.
-                    Err(error) => tracing::debug!("connection to postgres ended: {}", describe(&error)),
+                    Err(error) => {
+                        tracing::debug!("connection to postgres ended: {}", describe(&error));
+                        // Dropping it is what tells whoever waits for an answer.
+                        break;
+                    }
                 }
             }
         });
@@ -105,7 +114,11 @@ impl fmt::Display for Options {
                 Host::Unix(path) => write!(formatter, "{separator}{}:{port}", path.display())?,
             }
         }
-        write!(formatter, "/{}", self.config.get_dbname().or(self.config.get_user()).unwrap_or_default())
+        write!(
+            formatter,
+            "/{}",
+            self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
+        )
     }
 }
 
@@ -133,7 +146,8 @@ impl Session {
     async fn prepare_for_work(&self, options: &Options) -> Result<i32, Fault> {
         let doing = format!("prepare the session on {options}");
         let query = format!("{SESSION_SETTINGS}; SELECT pg_is_in_recovery(), pg_backend_pid()");
-        let answer = self.client.simple_query(&query).await.map_err(|error| fault(&doing, &error))?;
+        let answer =
+            self.client.simple_query(&query).await.map_err(|error| fault(&doing, &error))?;
         let row = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((row.get(0)? == "t", row.get(1)?.parse().ok()?)),
             _ => None,
@@ -169,7 +183,9 @@ impl Drop for Session {
 }
 
 fn tls_connector(address: &Address) -> Result<MakeTlsConnector, Fault> {
-    let failed = |error: openssl::error::ErrorStack| Fault::stop(sqlstate::TLS, format!("sink.url: {error}"));
+    let failed = |error: openssl::error::ErrorStack| {
+        Fault::stop(sqlstate::TLS, format!("sink.url: {error}"))
+    };
     let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
     if let Some(file) = &address.root_certificates {
         builder.set_ca_file(file).map_err(|error| {
@@ -200,13 +216,18 @@ pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
 fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
     let text = error.to_string();
     if text.contains("TLS") {
-        let broken = sources(error).any(|source| source.is::<std::io::Error>());
-        return if broken { (sqlstate::CONNECTION, Remedy::Retry) } else { (sqlstate::TLS, Remedy::Stop) };
+        let broken = sources(error).any(<dyn std::error::Error>::is::<std::io::Error>);
+        return if broken {
+            (sqlstate::CONNECTION, Remedy::Retry)
+        } else {
+            (sqlstate::TLS, Remedy::Stop)
+        };
     }
     if text.contains("authentication") || text.contains("configuration") {
         return (sqlstate::LOGIN, Remedy::Stop);
     }
-    if ["serializing", "encoding message", "invalid column"].iter().any(|part| text.contains(part)) {
+    if ["serializing", "encoding message", "invalid column"].iter().any(|part| text.contains(part))
+    {
         return (sqlstate::UNEXPECTED, Remedy::Stop);
     }
     (sqlstate::CONNECTION, Remedy::Retry)
@@ -229,13 +250,15 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
         ("constraint", refusal.constraint()),
     ] {
         if let Some(value) = value {
-            text.push_str(&format!("; {name}: {value}"));
+            let _ = write!(text, "; {name}: {value}");
         }
     }
     text
 }
 
-fn sources(error: &tokio_postgres::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+fn sources(
+    error: &tokio_postgres::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |error| error.source())
 }
 
@@ -254,7 +277,9 @@ impl Address {
             Some("require" | "verify-ca" | "verify-full") => Ok(SslMode::Require),
             Some(other) => Err(Fault::stop(
                 sqlstate::URL,
-                format!("sink.url: sslmode {other:?} is none of disable, prefer, require, verify-full"),
+                format!(
+                    "sink.url: sslmode {other:?} is none of disable, prefer, require, verify-full"
+                ),
             )),
         }
     }
@@ -270,10 +295,12 @@ mod tests {
 
     #[test]
     fn only_host_port_and_database_are_shown() {
-        let options = Options::parse("postgres://me:hunter2@db.example:6543/plant?sslmode=require").unwrap();
+        let options =
+            Options::parse("postgres://me:hunter2@db.example:6543/plant?sslmode=require").unwrap();
         assert_eq!(options.to_string(), "db.example:6543/plant");
         assert_eq!(format!("{options:?}"), "Options(db.example:6543/plant)");
-        let options = Options::parse("host=a,b port=1,2 user=me password='hunter 2' dbname=plant").unwrap();
+        let options =
+            Options::parse("host=a,b port=1,2 user=me password='hunter 2' dbname=plant").unwrap();
         assert_eq!(options.to_string(), "a:1,b:2/plant");
     }
 
@@ -291,7 +318,13 @@ mod tests {
                     .collect(),
             ]
             .join("\n"),
-            @""
+            @r#"
+        SL-P011: sink.url: not a valid connection string
+        SL-P011: sink.url: no host
+        SL-P011: sink.url: sslmode "maybe" is none of disable, prefer, require, verify-full
+        SL-P011: sink.url: unknown option `sslmoed`
+        SL-P017: sink.url: read sslrootcert /does/not/exist: error:8000
+        "#
         );
     }
 }

@@ -77,7 +77,8 @@ impl Work {
         self.take_up(plan).await?;
         let Some(planned) = &self.plan else { unreachable!("taken up above") };
         let mut begun = false;
-        for ((table, copy), bytes) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
+        for ((table, copy), bytes) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables)
+        {
             self.copy(copy, &table.table, bytes, &mut begun).await?;
             if !bytes.is_empty() {
                 self.apply(table).await?;
@@ -116,7 +117,13 @@ impl Work {
     }
 
     /// Sends one COPY; with the first of a transaction goes BEGIN.
-    async fn copy(&self, statement: &Statement, table: &str, bytes: &Bytes, begun: &mut bool) -> Result<(), Fault> {
+    async fn copy(
+        &self,
+        statement: &Statement,
+        table: &str,
+        bytes: &Bytes,
+        begun: &mut bool,
+    ) -> Result<(), Fault> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -128,8 +135,8 @@ impl Work {
         } else {
             // Both are on their way before the first answer is awaited. No row is sent before BEGIN has
             // succeeded: outside of a transaction it would stay.
-            let (begin, started) = join(self.session.batch_execute("BEGIN"), started).await;
-            begin.map_err(|error| fault("begin", &error))?;
+            let (opened, started) = join(self.session.batch_execute("BEGIN"), started).await;
+            opened.map_err(|error| fault("begin", &error))?;
             started.map_err(translate)?
         };
         send(sink, bytes).await.map_err(translate)
@@ -138,7 +145,9 @@ impl Work {
     async fn apply(&self, table: &TablePlan) -> Result<(), Fault> {
         match &table.route {
             Route::Straight { .. } => Ok(()),
-            Route::Staged { apply, .. } => self.run(apply, &format!("write rows into {}", table.table)).await,
+            Route::Staged { apply, .. } => {
+                self.run(apply, &format!("write rows into {}", table.table)).await
+            }
         }
     }
 

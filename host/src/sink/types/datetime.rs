@@ -24,10 +24,15 @@ pub fn date_of(unix_us: i64) -> i32 {
 /// Whether Postgres has a timestamp for it.
 #[inline]
 pub fn check_timestamp(unix_us: i64) -> Result<(), Misfit> {
-    if unix_us >= MIN_US + EPOCH_US && unix_us.checked_sub(EPOCH_US).is_some_and(|value| value < END_US) {
+    if unix_us >= MIN_US + EPOCH_US
+        && unix_us.checked_sub(EPOCH_US).is_some_and(|value| value < END_US)
+    {
         return Ok(());
     }
-    Err(Misfit::new("out-of-range", format!("{unix_us} microseconds since 1970 is no timestamp of Postgres")))
+    Err(Misfit::new(
+        "out-of-range",
+        format!("{unix_us} microseconds since 1970 is no timestamp of Postgres"),
+    ))
 }
 
 /// `YYYY-MM-DD` as days since 2000-01-01.
@@ -56,19 +61,25 @@ pub fn parse_time(text: &[u8]) -> Option<i64> {
         [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] => {
             let fraction = match rest {
                 [] => rest,
-                [b'.', fraction @ ..] if !fraction.is_empty() && fraction.iter().all(u8::is_ascii_digit) => fraction,
+                [b'.', fraction @ ..]
+                    if !fraction.is_empty() && fraction.iter().all(u8::is_ascii_digit) =>
+                {
+                    fraction
+                }
                 _ => return None,
             };
             ([*h1, *h2, *m1, *m2, *s1, *s2], fraction)
         }
         _ => return None,
     };
-    let (hours, minutes, seconds) = (number(&clock[..2])?, number(&clock[2..4])?, number(&clock[4..])?);
+    let (hours, minutes, seconds) =
+        (number(&clock[..2])?, number(&clock[2..4])?, number(&clock[4..])?);
     if minutes > 59 || seconds > 59 {
         return None;
     }
     let digit = |index: usize| fraction.get(index).map_or(0, |digit| i64::from(digit - b'0'));
-    let micros = (0..6).fold(0, |micros, index| micros * 10 + digit(index)) + i64::from(digit(6) >= 5);
+    let micros =
+        (0..6).fold(0, |micros, index| micros * 10 + digit(index)) + i64::from(digit(6) >= 5);
     let time = i64::from(hours * 3600 + minutes * 60 + seconds) * 1_000_000 + micros;
     (time <= DAY_US).then_some(time)
 }
@@ -104,7 +115,15 @@ mod tests {
         check_date("2026-11-22", Some(9822));
         check_date("1970-01-01", Some(-10957));
         check_date("0001-01-01", Some(-730_119));
-        for bad in ["2026-02-29", "2026-13-01", "2026-00-10", "2026-1-01", "0000-01-01", "26-01-01", "2026-01-01 "] {
+        for bad in [
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-1-01",
+            "0000-01-01",
+            "26-01-01",
+            "2026-01-01 ",
+        ] {
             check_date(bad, None);
         }
     }
@@ -134,7 +153,17 @@ mod tests {
         check_time("01:02:03.5", Some(3_723_500_000));
         check_time("23:59:59.9999999", Some(DAY_US));
         check_time("24:00:00", Some(DAY_US));
-        for bad in ["24:00:01", "25:00", "1:00", "01:60", "01:00:60", "01:00:", "01:00:00.", "01:00:00.x", "noon"] {
+        for bad in [
+            "24:00:01",
+            "25:00",
+            "1:00",
+            "01:60",
+            "01:00:60",
+            "01:00:",
+            "01:00:00.",
+            "01:00:00.x",
+            "noon",
+        ] {
             check_time(bad, None);
         }
     }

@@ -46,7 +46,8 @@ impl Scan<'_> {
     fn check(mut self) -> Result<(), Misfit> {
         // Nearly all texts have neither.
         let has_escapes = self.text.contains(&b'\\');
-        let has_exponents = self.text.len() > NUMBER_MAX || self.text.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        let has_exponents = self.text.len() > NUMBER_MAX
+            || self.text.iter().any(|byte| matches!(byte, b'e' | b'E'));
         if !has_escapes && !has_exponents {
             return Ok(());
         }
@@ -101,17 +102,27 @@ impl Scan<'_> {
     fn number(&mut self) -> Result<(), Misfit> {
         let start = self.at - 1;
         let rest = &self.text[start..];
-        let len = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')).count();
+        let len = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+            .count();
         self.at = start + len;
         let literal = &rest[..len];
         let exponent = literal.iter().position(|byte| matches!(byte, b'e' | b'E'));
         let fits = match exponent {
             _ if len > NUMBER_MAX => false,
             None => true,
-            Some(at) => std::str::from_utf8(&literal[at + 1..])
-                .is_ok_and(|digits| digits.parse::<i32>().is_ok_and(|value| value.unsigned_abs() as usize + len <= NUMBER_MAX)),
+            Some(at) => std::str::from_utf8(&literal[at + 1..]).is_ok_and(|digits| {
+                digits
+                    .parse::<i32>()
+                    .is_ok_and(|value| value.unsigned_abs() as usize + len <= NUMBER_MAX)
+            }),
         };
-        if fits { Ok(()) } else { Err(Misfit::of("out-of-range", "is a number that does not fit in jsonb", literal)) }
+        if fits {
+            Ok(())
+        } else {
+            Err(Misfit::of("out-of-range", "is a number that does not fit in jsonb", literal))
+        }
     }
 }
 

@@ -75,9 +75,8 @@ impl<'a> Decimal<'a> {
 
     fn check(self, limits: Option<Limits>) -> Result<(), &'static str> {
         match self {
-            Self::Nan => Ok(()),
             Self::Infinity(_) if limits.is_some() => Err("does not fit the column's precision"),
-            Self::Infinity(_) => Ok(()),
+            Self::Nan | Self::Infinity(_) => Ok(()),
             Self::Finite(digits) => digits.check(limits),
         }
     }
@@ -95,7 +94,9 @@ impl<'a> Decimal<'a> {
 
 impl<'a> Digits<'a> {
     fn parse(text: &'a [u8], negative: bool) -> Option<Self> {
-        let digits_of = |text: &'a [u8]| text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count());
+        let digits_of = |text: &'a [u8]| {
+            text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count())
+        };
         let (integer, rest) = digits_of(text);
         let (fraction, rest) = match rest {
             [b'.', rest @ ..] => digits_of(rest),
@@ -119,7 +120,8 @@ impl<'a> Digits<'a> {
 
     fn digit(&self, index: i64) -> u8 {
         let Ok(index) = usize::try_from(index) else { return 0 };
-        let digit = self.integer.get(index).or_else(|| self.fraction.get(index - self.integer.len()));
+        let digit =
+            self.integer.get(index).or_else(|| self.fraction.get(index - self.integer.len()));
         digit.map_or(0, |digit| digit - b'0')
     }
 
@@ -158,14 +160,17 @@ impl<'a> Digits<'a> {
 
     fn encode(&self, out: &mut Vec<u8>) {
         let sign = if self.negative { NEGATIVE } else { POSITIVE };
-        let Some(magnitude) = self.magnitude() else { return header(out, 0, 0, POSITIVE, self.scale as u16) };
+        let Some(magnitude) = self.magnitude() else {
+            return header(out, 0, 0, POSITIVE, self.scale as u16);
+        };
         let last = (0..self.len()).rfind(|index| self.digit(*index) != 0).unwrap_or_default();
         let lowest = (self.point - 1 - last).div_euclid(4);
         let weight = magnitude.div_euclid(4);
         header(out, (weight - lowest + 1) as u16, weight as i16, sign, self.scale as u16);
         for group in (lowest..=weight).rev() {
             let first = self.point - 1 - (4 * group + 3);
-            let value = (0..4).fold(0, |value, index| value * 10 + u16::from(self.digit(first + index)));
+            let value =
+                (0..4).fold(0, |value, index| value * 10 + u16::from(self.digit(first + index)));
             out.extend_from_slice(&value.to_be_bytes());
         }
     }
@@ -181,7 +186,9 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
         return None;
     }
     // Far beyond what fits; enough to be refused as too large.
-    let value = digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1_000_000_000));
+    let value = digits
+        .iter()
+        .fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1_000_000_000));
     Some(if negative { -value } else { value })
 }
 
@@ -227,17 +234,22 @@ pub fn encode_float(value: f64, out: &mut Vec<u8>) {
 /// Whether an integer fits.
 pub fn check_integer(value: i64, limits: Option<Limits>) -> Result<(), Misfit> {
     let text = Short::new(format_args!("{value}"));
-    text.decimal().check(limits).map_err(|reason| Misfit::new("out-of-range", format!("{value} {reason}")))
+    text.decimal()
+        .check(limits)
+        .map_err(|reason| Misfit::new("out-of-range", format!("{value} {reason}")))
 }
 
 /// Whether a double fits.
 pub fn check_float(value: f64, limits: Option<Limits>) -> Result<(), Misfit> {
     let text = Short::new(format_args!("{value:e}"));
-    text.decimal().check(limits).map_err(|reason| Misfit::new("out-of-range", format!("{value} {reason}")))
+    text.decimal()
+        .check(limits)
+        .map_err(|reason| Misfit::new("out-of-range", format!("{value} {reason}")))
 }
 
 /// Whether a text is a number and fits.
 pub fn check_text(text: &[u8], limits: Option<Limits>) -> Result<(), Misfit> {
-    let decimal = Decimal::parse(text).ok_or_else(|| Misfit::of("bad-number", "is not a number", text))?;
+    let decimal =
+        Decimal::parse(text).ok_or_else(|| Misfit::of("bad-number", "is not a number", text))?;
     decimal.check(limits).map_err(|reason| Misfit::of("out-of-range", reason, text))
 }

@@ -25,13 +25,13 @@ struct MessageField {
 }
 
 /// Implements `Message` for a struct.
-pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    let fields = input::fields(&input, "Message")?
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let fields = input::fields(input, "Message")?
         .iter()
         .enumerate()
         .map(|(index, field)| MessageField::parse(index, field))
         .collect::<Result<Vec<_>>>()?;
-    let own = input::lifetime(&input, "Message")?;
+    let own = input::lifetime(input, "Message")?;
     let lifetime = own.clone().unwrap_or_else(|| Lifetime::new("'message", input.ident.span()));
     let arguments = own.map(|own| quote!(<#own>));
     let ident = &input.ident;
@@ -43,9 +43,25 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let cursors = fields.iter().map(|field| &field.cursor);
     let step = fields.iter().map(|field| field.step(&lifetime));
     let build = fields.iter().map(MessageField::build);
+    let readers = fields.iter().map(|field| field.reader(&lifetime)).collect::<Vec<_>>();
+    let types = fields.iter().map(|field| &field.ty).collect::<Vec<_>>();
     Ok(quote! {
+        // A type that does not fit is one error here, about the type; below it would be many.
+        const _: () = {
+            #[allow(dead_code, clippy::extra_unused_lifetimes)]
+            fn check<#lifetime>() {
+                #({
+                    fn fits<#lifetime, T: #readers>() {}
+                    fits::<#lifetime, #types>();
+                })*
+            }
+        };
+
         #[automatically_derived]
-        impl<#lifetime> ::sluice_plugin::Message<#lifetime> for #ident #arguments {
+        impl<#lifetime> ::sluice_plugin::Message<#lifetime> for #ident #arguments
+        where
+            #(#types: #readers,)*
+        {
             const INPUTS: &'static [::sluice_plugin::schema::Input] = &[#(#inputs),*];
 
             type Columns = (#(#cursor_types,)*);

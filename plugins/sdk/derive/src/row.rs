@@ -1,9 +1,10 @@
 //! `#[derive(Row)]`: builders of an output's columns.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::{DeriveInput, Error, Field, Ident, LitStr, Result, Token, Type, parenthesized};
 
 use crate::input;
@@ -31,21 +32,21 @@ struct Computed {
 }
 
 /// Implements `Row` for a struct.
-pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    let options = Options::parse(&input)?;
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let options = Options::parse(input)?;
     let output = options.output.as_ref().ok_or_else(|| {
         Error::new(
             input.ident.span(),
             "which output are these rows for? `#[row(output = \"...\")]`",
         )
     })?;
-    let fields = input::fields(&input, "Row")?
+    let fields = input::fields(input, "Row")?
         .iter()
         .enumerate()
         .map(|(index, field)| Computed::parse(index, field))
         .collect::<Result<Vec<_>>>()?;
     refuse_twins(&options.passed, &fields)?;
-    input::lifetime(&input, "Row")?;
+    input::lifetime(input, "Row")?;
     let (generics, arguments, _) = input.generics.split_for_impl();
     let ident = &input.ident;
 
@@ -54,9 +55,27 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let builder_types = fields.iter().map(Computed::builder_type).collect::<Vec<_>>();
     let builders = fields.iter().map(|field| &field.builder).collect::<Vec<_>>();
     let push = fields.iter().map(Computed::push);
+    let types = fields.iter().map(|field| &field.ty);
+    let bounds = fields.iter().map(|field| {
+        let ty = &field.ty;
+        quote_spanned!(ty.span()=> #ty: ::sluice_plugin::row::Cell)
+    });
     Ok(quote! {
+        // A type that does not fit is one error here, about the type; below it would be many.
+        const _: () = {
+            #[allow(dead_code, clippy::extra_unused_lifetimes)]
+            fn check #generics () {
+                fn fits<T: ::sluice_plugin::row::Cell>() {}
+                #(fits::<#types>();)*
+            }
+        };
+
         #[automatically_derived]
-        impl #generics ::sluice_plugin::Row for #ident #arguments {
+        #[allow(trivial_bounds)]
+        impl #generics ::sluice_plugin::Row for #ident #arguments
+        where
+            #(#bounds,)*
+        {
             const TABLE: ::sluice_plugin::schema::Table = ::sluice_plugin::schema::Table {
                 output: #output,
                 cells: &[#(#passed,)* #(#computed),*],

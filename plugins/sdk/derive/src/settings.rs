@@ -1,7 +1,8 @@
 //! `#[derive(Settings)]`: a strict reader and a JSON Schema.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{DeriveInput, Error, Expr, ExprLit, Field, Ident, Lit, Result, Token, Type};
 
 use crate::input;
@@ -17,8 +18,8 @@ struct SettingField {
 }
 
 /// Implements `Settings`, and `Setting` for use within other settings.
-pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    let fields = input::fields(&input, "Settings")?
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let fields = input::fields(input, "Settings")?
         .iter()
         .map(SettingField::parse)
         .collect::<Result<Vec<_>>>()?;
@@ -30,6 +31,11 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     }
     let ident = &input.ident;
     let documentation = input::documentation(&input.attrs);
+    // A type that does not fit is an error here, about the type; below it would be many.
+    let bounds = fields.iter().map(|field| {
+        let ty = &field.ty;
+        quote_spanned!(ty.span()=> #ty: ::sluice_plugin::settings::Setting)
+    });
     let names = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
     let describe = fields.iter().map(SettingField::describe);
     let read = fields.iter().map(SettingField::read);
@@ -41,7 +47,11 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     };
     Ok(quote! {
         #[automatically_derived]
-        impl ::sluice_plugin::settings::Setting for #ident {
+        #[allow(trivial_bounds)]
+        impl ::sluice_plugin::settings::Setting for #ident
+        where
+            #(#bounds,)*
+        {
             #[allow(unused_mut)]
             fn schema() -> ::sluice_plugin::settings::Value {
                 let mut schema = ::sluice_plugin::settings::SchemaWriter::new(#documentation);
@@ -155,12 +165,13 @@ fn default(meta: &syn::meta::ParseNestedMeta) -> Result<TokenStream> {
     let value: Expr = meta.value()?.parse()?;
     // So that a `String` takes a literal.
     let is_text = matches!(&value, Expr::Lit(ExprLit { lit: Lit::Str(_), .. }));
-    Ok(if is_text { quote!(#value.into()) } else { quote!(#value) })
+    Ok(if is_text { quote_spanned!(value.span()=> #value.into()) } else { quote!(#value) })
 }
 
 fn optional<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
-    match value {
-        Some(value) => quote!(::core::option::Option::Some(#value)),
-        None => quote!(::core::option::Option::None),
+    if let Some(value) = value {
+        quote!(::core::option::Option::Some(#value))
+    } else {
+        quote!(::core::option::Option::None)
     }
 }

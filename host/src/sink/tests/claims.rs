@@ -1,0 +1,105 @@
+//! Claims: who may write, from where, and how an old owner is passed by.
+
+use std::time::{Duration, Instant};
+
+use super::lab::{Database, TOPIC, wait_for};
+use crate::sink::claims::{ClaimAnswer, Claims};
+use uuid::Uuid;
+
+fn claims(database: &Database, owner: &str) -> Claims {
+    Claims::new(&database.options, "pipeline", "topic", owner)
+}
+
+fn claimed(partition: i32, next_offset: i64, epoch: i64) -> ClaimAnswer {
+    ClaimAnswer::Claimed { partition, next_offset, epoch }
+}
+
+#[test]
+fn a_claim_starts_where_the_position_stands_and_outdates_the_one_before() {
+    let database = Database::new();
+    let first = wait_for(claims(&database, "a").claim(TOPIC, &[(3, 30), (0, 5)])).unwrap();
+    assert_eq!(first, [claimed(0, 5, 1), claimed(3, 30, 1)]);
+    database.run("UPDATE sluice.positions SET next_offset = 77 WHERE partition = 3");
+    let second = wait_for(claims(&database, "b").claim(TOPIC, &[(3, 0), (4, 0)])).unwrap();
+    assert_eq!(second, [claimed(3, 77, 2), claimed(4, 0, 1)]);
+    let stored = wait_for(claims(&database, "c").stored()).unwrap();
+    let stored: Vec<_> = stored
+        .iter()
+        .map(|position| {
+            (position.partition, position.next_offset, position.epoch, position.owner.as_str())
+        })
+        .collect();
+    assert_eq!(stored, [(0, 5, 1, "a"), (3, 77, 2, "b"), (4, 0, 1, "b")]);
+    // Other pipelines and topics have positions of their own.
+    let other = Claims::new(&database.options, "other", "topic", "a");
+    assert_eq!(wait_for(other.claim(TOPIC, &[(0, 9)])).unwrap(), [claimed(0, 9, 1)]);
+}
+
+#[test]
+fn a_position_of_another_topic_of_the_same_name_is_not_touched() {
+    let database = Database::new();
+    let claims = claims(&database, "a");
+    wait_for(claims.claim(Uuid::nil(), &[(0, 100), (1, 100)])).unwrap();
+    assert_eq!(wait_for(claims.claim(Uuid::nil(), &[(1, 0)])).unwrap(), [claimed(1, 100, 2)]);
+    let answers = wait_for(claims.claim(TOPIC, &[(0, 0), (1, 0), (2, 0)])).unwrap();
+    let other = |partition| ClaimAnswer::OtherTopic { partition, stored_topic_id: Uuid::nil() };
+    assert_eq!(answers, [other(0), other(1), claimed(2, 0, 1)]);
+    assert_eq!(
+        database.ask("SELECT next_offset, epoch FROM sluice.positions WHERE partition = 1"),
+        "100|2"
+    );
+}
+
+#[test]
+fn two_hosts_that_claim_crosswise_both_get_through() {
+    let database = Database::new();
+    wait_for(async {
+        let tasks: Vec<_> = (0..8)
+            .map(|index| {
+                let claims = claims(&database, &format!("host-{index}"));
+                let mut wanted: Vec<(i32, i64)> = (0..12).map(|partition| (partition, 0)).collect();
+                if index % 2 == 0 {
+                    wanted.reverse();
+                }
+                tokio::spawn(async move { claims.claim(TOPIC, &wanted).await.unwrap() })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap().len(), 12);
+        }
+    });
+    assert_eq!(database.ask("SELECT DISTINCT epoch FROM sluice.positions"), "8");
+}
+
+#[test]
+fn an_owner_paused_inside_a_transaction_is_passed_by_within_ten_seconds() {
+    let database = Database::new();
+    wait_for(claims(&database, "old").claim(TOPIC, &[(0, 0)])).unwrap();
+    wait_for(async {
+        let paused = database.options.named("pipeline", "old").connect().await.unwrap();
+        // The server's own remedy is to come too late to be what helps here.
+        paused.batch_execute("SET idle_in_transaction_session_timeout = '60s'; BEGIN; UPDATE sluice.positions SET next_offset = 10").await.unwrap();
+        let started = Instant::now();
+        let answers = claims(&database, "new").claim(TOPIC, &[(0, 0)]).await.unwrap();
+        assert_eq!(answers, [claimed(0, 0, 2)]);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        // What the old owner was about to do is void.
+        assert!(paused.batch_execute("COMMIT").await.is_err());
+    });
+    assert_eq!(database.ask("SELECT next_offset FROM sluice.positions"), "0");
+}
+
+#[test]
+fn sessions_of_others_are_left_alone() {
+    let database = Database::new();
+    wait_for(claims(&database, "old").claim(TOPIC, &[(0, 0)])).unwrap();
+    let fault = wait_for(async {
+        let person = database.options.connect().await.unwrap();
+        person.batch_execute("SET idle_in_transaction_session_timeout = '60s'; BEGIN; UPDATE sluice.positions SET next_offset = 10").await.unwrap();
+        let fault = claims(&database, "new").claim(TOPIC, &[(0, 0)]).await.unwrap_err();
+        person.batch_execute("COMMIT").await.unwrap();
+        fault
+    });
+    insta::assert_snapshot!(fault, @r#"SL-P015: claim partitions of topic "topic": the old owner does not let go"#);
+    assert_eq!(database.ask("SELECT next_offset, epoch FROM sluice.positions"), "10|1");
+}

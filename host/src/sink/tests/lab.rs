@@ -1,0 +1,304 @@
+//! What the tests of the sink share: a server, databases, batches, and a lane of one partition.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use tokio_postgres::SimpleQueryMessage;
+use uuid::Uuid;
+
+use crate::batch::{Batch, Message};
+use crate::columns::{Column, Kind};
+use crate::demo::postgres::Throwaway;
+use crate::description::{FieldSource, Output, OutputField};
+use crate::rows::{Checked, Decoded, Outcome, Rejection, RowColumn, TableRows};
+use crate::settings::{Mode, SinkSettings, TableSettings};
+use crate::sink::claims::{ClaimAnswer, Claims};
+use crate::sink::postgres::connection::describe;
+use crate::sink::postgres::{Options, Writer, Written};
+use crate::sink::table::{Plan, plan};
+use crate::sink::{Delivery, Prepared, Range, Version};
+
+pub const TOPIC: Uuid = Uuid::from_u128(0x7011);
+/// Long enough for a busy machine, short enough to notice a hang.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+});
+
+/// Ends with the process.
+static SERVER: LazyLock<Throwaway> = LazyLock::new(|| {
+    let settings = [("fsync", "off"), ("max_connections", "60"), ("log_statement", "none")];
+    Throwaway::start(&settings, &mut |_| {}).unwrap()
+});
+
+/// Runs a future to its end.
+pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// A database of its own with the `sluice` schema.
+pub struct Database {
+    pub options: Options,
+    pub port: u16,
+    pub name: String,
+}
+
+impl Database {
+    pub fn new() -> Self {
+        let database = Self::without_schema();
+        wait_for(crate::sink::migrate::migrate(&database.options)).unwrap();
+        database
+    }
+
+    pub fn without_schema() -> Self {
+        static NAMES: AtomicU32 = AtomicU32::new(0);
+        let name = format!("lab_{}", NAMES.fetch_add(1, Ordering::Relaxed));
+        let main = Self::on(&SERVER, "postgres");
+        main.run(&format!("CREATE DATABASE {name}"));
+        Self::on(&SERVER, &name)
+    }
+
+    pub fn on(server: &Throwaway, name: &str) -> Self {
+        let options = Options::parse(&server.url_of(name)).unwrap();
+        Self { options, port: server.port(), name: name.to_owned() }
+    }
+
+    /// The same database by way of another port.
+    pub fn through(&self, port: u16) -> Options {
+        Options::parse(&format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)).unwrap()
+    }
+
+    pub fn run(&self, statements: &str) {
+        self.try_run(statements).unwrap();
+    }
+
+    pub fn try_run(&self, statements: &str) -> Result<(), String> {
+        wait_for(async {
+            let session = self.options.connect().await.unwrap();
+            session.batch_execute(statements).await.map_err(|error| describe(&error))
+        })
+    }
+
+    /// The answer as text: columns by `|`, rows by line.
+    pub fn ask(&self, query: &str) -> String {
+        let answer = wait_for(async {
+            let session = self.options.connect().await.unwrap();
+            session.simple_query(query).await.unwrap()
+        });
+        let rows = answer.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                let cells = (0..row.len()).map(|index| row.get(index).unwrap_or("NULL"));
+                Some(cells.collect::<Vec<_>>().join("|"))
+            }
+            _ => None,
+        });
+        rows.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A plugin's output of computed fields.
+pub fn output(name: &str, fields: &[(&str, Kind)]) -> Output {
+    let fields = fields.iter().map(|(name, kind)| OutputField {
+        name: name.trim_end_matches('?').to_owned(),
+        kind: *kind,
+        nullable: name.ends_with('?'),
+        source: FieldSource::Computed,
+    });
+    Output { name: name.to_owned(), fields: fields.collect() }
+}
+
+pub fn to_table(table: &str, mode: Mode) -> TableSettings {
+    TableSettings { table: table.to_owned(), mode, key: Vec::new(), newer_than: None }
+}
+
+pub fn settings(tables: &[(&str, TableSettings)]) -> SinkSettings {
+    let tables: BTreeMap<_, _> =
+        tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect();
+    SinkSettings { url: String::new(), tables }
+}
+
+pub fn make_plan(
+    database: &Database,
+    outputs: &[Output],
+    tables: &[(&str, TableSettings)],
+) -> Arc<Plan> {
+    let settings = settings(tables);
+    let result = wait_for(async {
+        let session = database.options.connect().await.unwrap();
+        plan(&session, outputs, &settings).await
+    });
+    Arc::new(result.unwrap())
+}
+
+pub fn version(name: &str) -> Arc<Version> {
+    Arc::new(Version {
+        digest: name.repeat(64),
+        plugin: "plugin".to_owned(),
+        version: "1.0.0".to_owned(),
+    })
+}
+
+/// A batch of messages of some partitions and what a plugin made of them.
+pub struct Given {
+    pub batch: Batch,
+    pub decoded: Decoded,
+    pub tables: Vec<TableRows>,
+    pub rejections: Vec<Rejection>,
+    pub undecoded: Vec<Rejection>,
+}
+
+impl Given {
+    /// Messages `(partition, offset)`, all decoded, no row yet.
+    pub fn messages(positions: impl IntoIterator<Item = (i32, i64)>) -> Self {
+        let mut batch = Batch::new("topic");
+        for (partition, offset) in positions {
+            batch.push(Message {
+                partition,
+                offset,
+                timestamp_us: -1,
+                key: None,
+                payload: Some(b"{}"),
+            });
+            batch.close_message();
+        }
+        let decoded = Decoded { messages: (0..batch.len() as u32).collect(), columns: Vec::new() };
+        Self { batch, decoded, tables: Vec::new(), rejections: Vec::new(), undecoded: Vec::new() }
+    }
+
+    /// One row per message in one more table.
+    pub fn table(mut self, columns: Vec<Column>) -> Self {
+        let messages = (0..self.batch.len() as u32).collect();
+        let columns = columns.into_iter().map(RowColumn::Computed).collect();
+        self.tables.push(TableRows { messages, columns, deletes: Vec::new() });
+        self
+    }
+
+    pub fn encode(
+        self,
+        plan: &Plan,
+        ranges: Vec<Range>,
+        version: Arc<Version>,
+        reuse: Prepared,
+    ) -> Prepared {
+        let outcome = Checked::vouch(Outcome { tables: self.tables, rejections: self.rejections });
+        let delivery = Delivery {
+            batch: &self.batch,
+            decoded: &self.decoded,
+            outcome: &outcome,
+            undecoded: &self.undecoded,
+            ranges,
+            version,
+        };
+        plan.encode(delivery, reuse)
+    }
+}
+
+/// Fills a column.
+pub trait Fill {
+    fn ints(self, values: &[i64]) -> Self;
+    fn texts(self, values: &[&str]) -> Self;
+}
+
+impl Fill for Column {
+    fn ints(mut self, values: &[i64]) -> Self {
+        match &mut self.values {
+            crate::columns::Values::Int64(cells) | crate::columns::Values::Timestamp(cells) => {
+                cells.extend(values);
+            }
+            other => panic!("{other:?}"),
+        }
+        self
+    }
+
+    fn texts(mut self, values: &[&str]) -> Self {
+        match &mut self.values {
+            crate::columns::Values::Text(cells) | crate::columns::Values::Json(cells) => {
+                for value in values {
+                    cells.push(value.as_bytes());
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+        self
+    }
+}
+
+/// A lane: claims of some partitions and a writer.
+pub struct Lane {
+    pub writer: Writer,
+    pub ranges: Vec<Range>,
+    pub reuse: Option<Prepared>,
+}
+
+impl Lane {
+    pub fn start(database: &Database, partitions: &[i32]) -> Self {
+        Self::start_by(&database.options, database, partitions, "lane")
+    }
+
+    /// Writes by way of `options`, claims directly.
+    pub fn start_by(
+        options: &Options,
+        database: &Database,
+        partitions: &[i32],
+        owner: &str,
+    ) -> Self {
+        let claims = Claims::new(&database.options, "pipeline", "topic", owner);
+        let wanted: Vec<(i32, i64)> = partitions.iter().map(|partition| (*partition, 0)).collect();
+        let answers = wait_for(claims.claim(TOPIC, &wanted)).unwrap();
+        let ranges = answers.into_iter().map(|answer| match answer {
+            ClaimAnswer::Claimed { partition, next_offset, epoch } => {
+                Range { partition, from: next_offset, to: next_offset, epoch, ..Range::default() }
+            }
+            other @ ClaimAnswer::OtherTopic { .. } => panic!("{other:?}"),
+        });
+        let ranges = ranges.collect();
+        let writer = Writer::start(RUNTIME.handle(), options, "pipeline", "topic", TOPIC, owner);
+        Self { writer, ranges, reuse: None }
+    }
+
+    /// Begins to write what `given` holds, from where the lane stands to one behind its last message.
+    pub fn begin(&mut self, plan: &Arc<Plan>, given: Given, version: &Arc<Version>) {
+        let ranges: Vec<Range> = (self.ranges.iter())
+            .filter_map(|range| {
+                let mine = |index: &usize| given.batch.partitions[*index] == range.partition;
+                let last = (0..given.batch.len()).rfind(mine)?;
+                Some(Range { to: given.batch.offsets[last] + 1, ..range.clone() })
+            })
+            .collect();
+        let prepared =
+            given.encode(plan, ranges, version.clone(), self.reuse.take().unwrap_or_default());
+        self.writer.write(plan.clone(), prepared);
+    }
+
+    pub fn finish(&mut self) -> Written {
+        self.writer.wait(PATIENCE).expect("an answer in time")
+    }
+
+    /// Writes and moves on.
+    pub fn write(&mut self, plan: &Arc<Plan>, given: Given, version: &Arc<Version>) -> Vec<Range> {
+        self.begin(plan, given, version);
+        self.expect_done()
+    }
+
+    pub fn expect_done(&mut self) -> Vec<Range> {
+        match self.finish() {
+            Written::Done { receipt, reuse } => {
+                for done in receipt.ranges() {
+                    let range = self
+                        .ranges
+                        .iter_mut()
+                        .find(|range| range.partition == done.partition)
+                        .unwrap();
+                    range.from = done.to;
+                }
+                self.reuse = Some(reuse);
+                receipt.ranges().to_vec()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
