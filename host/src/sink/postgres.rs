@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub(crate) use connection::fault;
 pub use connection::{Options, Session};
 
 use super::plan::Plan;
