@@ -14,7 +14,7 @@ use crate::sink::plan::Plan;
 use crate::sink::{Letterhead, Prepared, Receipt};
 
 /// How often an outage that goes on is mentioned.
-const MENTION_EVERY: Duration = Duration::from_secs(60);
+const MENTION_EVERY: Duration = Duration::from_mins(1);
 
 /// The connection of a writer, made again whenever it is lost.
 #[derive(Debug)]
