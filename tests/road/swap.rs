@@ -53,7 +53,7 @@ fn every_range_has_one_version_however_often_the_plugin_is_replaced() -> Result<
     let swaps = scaled(200);
     for swap in 0..swaps {
         scene.replace_plugin(&pipeline.plugin, &versions[swap % 2])?;
-        let swapped = host.wait_for_nth("plugin swapped", swap + 1, SOON)?;
+        let swapped = host.wait_for_nth("plugin swapped", (swap + 1) * pipeline.lanes, SOON)?;
         let expected = digest(&scene.database, &versions[swap % 2])?;
         assert!(
             expected.starts_with(&swapped.text("digest").unwrap_or_default()),

@@ -50,7 +50,8 @@ fn list(all: &[&Explanation]) -> String {
 
 fn unknown(code: &str) -> Fault {
     let upper = code.to_ascii_uppercase();
-    let distances = explain::all().map(|it| (strsim::damerau_levenshtein(&upper, it.code), it.code));
+    let distances =
+        explain::all().map(|it| (strsim::damerau_levenshtein(&upper, it.code), it.code));
     let hint = match distances.min() {
         Some((0..=2, near)) => format!("did you mean {near}?"),
         _ => "`sluice explain` lists all".to_owned(),
@@ -77,7 +78,10 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_answered_with_the_nearest() {
-        assert_eq!(unknown("nope").to_string(), "SL-C020: there is no code `nope`; `sluice explain` lists all");
+        assert_eq!(
+            unknown("nope").to_string(),
+            "SL-C020: there is no code `nope`; `sluice explain` lists all"
+        );
         assert_eq!(
             unknown("sl-c03").to_string(),
             "SL-C020: there is no code `sl-c03`; did you mean SL-C003?"

@@ -153,11 +153,8 @@ impl Attempts {
             Ok(found) => {
                 // A refusal by the positions themselves is no riddle.
                 if fault.code != sqlstate::FENCED {
-                    tracing::warn!(
-                        topic = self.head.topic,
-                        ?found,
-                        "read what became of a COMMIT: {fault}"
-                    );
+                    let (topic, committed) = (&self.head.topic, found == Outcome::Committed);
+                    tracing::warn!(topic, committed, ?found, "commit outcome resolved: {fault}");
                 }
                 match (found, fault.remedy) {
                     (Outcome::Committed, _) => Verdict::Committed,
