@@ -138,7 +138,8 @@ mod tests {
               --log-format <LOG_FORMAT>  How log lines are written [default: text] [possible values: text,
                                          json]
               --log-level <LEVEL>        What is logged: error, warn, info, debug, trace, or a filter such
-                                         as `sluice=debug,warn` [env: RUST_LOG] [default: info]
+                                         as `sluice=debug,warn` [default: info, for demo: warn] [env:
+                                         RUST_LOG]
               --format <FORMAT>          How results and errors are printed [default: text] [possible
                                          values: text, json]
           -h, --help                     Print help (see more with '--help')

@@ -3,6 +3,7 @@
 //! checks what it says about it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -77,7 +78,7 @@ pub enum End {
 /// Whatever keeps it from running; a [`Fault`] where there is a code for it.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
     let start = Instant::now();
-    let folder = tempfile::Builder::new().prefix("sluice-demo-").tempdir()?;
+    let folder = private_folder()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let stage = Stage::set(options, folder.path(), runtime.handle())?;
@@ -104,6 +105,12 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
     road.end()?;
     let fits = summary.books.differences().is_empty();
     Ok(if fits { End::Accounted } else { End::NotAccounted })
+}
+
+/// For the settings, which may hold the password of a database.
+fn private_folder() -> std::io::Result<tempfile::TempDir> {
+    let mine = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("sluice-demo-").permissions(mine).tempdir()
 }
 
 /// Everything around the pipeline. Fields are dropped in this order.

@@ -286,8 +286,8 @@ mod tests {
           the slowest message in the seconds around it took 63 ms
 
         which version wrote what
-          readings 0.1.0 3f2a91c0  720 messages -> 708 rows, 12 rejected  (partition 0: offsets 0 to 59)
-          readings 0.1.0 91bcd0e2  480 messages -> 468 rows, 12 rejected  (partition 0: offsets 60 to 99)
+          readings 0.1.0 3f2a91c03f2a  720 messages -> 708 rows, 12 rejected  (partition 0: offsets 0 to 59)
+          readings 0.1.0 91bcd0e291bc  480 messages -> 468 rows, 12 rejected  (partition 0: offsets 60 to 99)
 
         look further: with --keep, all of it keeps running for
           psql 'postgres://postgres@127.0.0.1:40123/postgres' -c 'SELECT status, count(*) FROM readings GROUP BY 1'
