@@ -3,6 +3,7 @@
 //! checks what it says about it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -77,7 +78,7 @@ pub enum End {
 /// Whatever keeps it from running; a [`Fault`] where there is a code for it.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
     let start = Instant::now();
-    let folder = tempfile::Builder::new().prefix("sluice-demo-").tempdir()?;
+    let folder = private_folder()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let stage = Stage::set(options, folder.path(), runtime.handle())?;
@@ -104,6 +105,12 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
     road.end()?;
     let fits = summary.books.differences().is_empty();
     Ok(if fits { End::Accounted } else { End::NotAccounted })
+}
+
+/// For the settings, which may hold the password of a database.
+fn private_folder() -> std::io::Result<tempfile::TempDir> {
+    let mine = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("sluice-demo-").permissions(mine).tempdir()
 }
 
 /// Everything around the pipeline. Fields are dropped in this order.
@@ -154,6 +161,7 @@ impl Stage {
         let around = Around { seen, stop, alive: &alive, progress };
         let mut traffic = Traffic::new(producer, self.brokers.unread_bytes_max(), around);
 
+        traffic.wait_for_claims()?;
         let at_once = traffic.timed(|traffic| traffic.at_once(options.messages))?;
         let live = self.play_live(&mut traffic, seen, options.live)?;
         let (messages, good) = traffic.sent();
@@ -196,7 +204,7 @@ impl Stage {
             time,
             p50_ms: quantile(&mut latencies, 0.5),
             p99_ms: quantile(&mut latencies, 0.99),
-            swap: swapped_ms.and_then(|at_ms| swap(seen, at_ms)),
+            swap: swapped_ms.and_then(|at_ms| swap(seen, at_ms, from_ms)),
         })
     }
 
@@ -220,10 +228,10 @@ fn program() -> String {
     file.strip_prefix(&here).unwrap_or(&file).display().to_string()
 }
 
-/// How the swap at `at_ms` went; `None` when not all partitions have gone on with the new version.
-fn swap(seen: &Seen, at_ms: u64) -> Option<Swap> {
+/// How the swap at `at_ms` went, among messages sent from `from_ms` on; `None` when not all partitions have gone on with the new version.
+fn swap(seen: &Seen, at_ms: u64, from_ms: u64) -> Option<Swap> {
     let arrived_ms = seen.arrived_ms()?;
-    let around = at_ms.saturating_sub(AROUND_SWAP_MS)..arrived_ms + AROUND_SWAP_MS;
+    let around = at_ms.saturating_sub(AROUND_SWAP_MS).max(from_ms)..arrived_ms + AROUND_SWAP_MS;
     Some(Swap {
         took: Duration::from_millis(arrived_ms.saturating_sub(at_ms)),
         slowest_ms: seen.samples(around).into_iter().max().unwrap_or(0),

@@ -172,11 +172,10 @@ fn gate(
     let (tables, options, runtime) = (settings.sink.clone(), options.clone(), runtime.clone());
     move |generation| {
         let description = &generation.description;
-        let plan =
-            runtime.block_on(async {
-                let session = options.connect().await?;
-                sink::table::plan(&session, &description.outputs, &tables).await
-            })?;
+        let plan = runtime.block_on(async {
+            let session = options.connect().await?;
+            sink::table::plan(&session, &description.outputs, &tables).await
+        })?;
         let version = Version {
             digest: generation.digest.clone(),
             plugin: description.name.clone(),
@@ -247,7 +246,10 @@ fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
         let number = parts.number;
         let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
         let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-            Err(Fault::stop("SL-X001", format!("lane {number} panicked; its message is in the log")))
+            Err(Fault::stop(
+                "SL-X001",
+                format!("lane {number} panicked; its message is in the log"),
+            ))
         });
         // Fails only when nobody waits for the pipeline any more.
         let _ = end.send(result);

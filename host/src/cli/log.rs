@@ -11,16 +11,9 @@ pub struct Arguments {
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SLUICE_LOG_FORMAT", hide_env = true)]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn`
-    /// [default: info for run and demo, else warn]
-    #[arg(
-        long,
-        global = true,
-        value_name = "LEVEL",
-        env = "RUST_LOG",
-        hide_env_values = true,
-        value_parser = filter
-    )]
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn` [default: info for
+    /// run, else warn]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true, value_parser = filter)]
     pub log_level: Option<String>,
 }
 
@@ -40,7 +33,7 @@ fn filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Logs from here on, at `level` unless something else was asked for. A second call changes nothing.
+/// Logs from here on, at `level` unless another one was asked for. A second call changes nothing.
 pub fn start(arguments: &Arguments, level: &str) {
     let filter = EnvFilter::new(arguments.log_level.as_deref().unwrap_or(level));
     let log = tracing_subscriber::fmt()

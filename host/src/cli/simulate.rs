@@ -266,9 +266,7 @@ mod tests {
     #[test]
     fn what_was_sent_is_told_in_a_sentence() {
         let sent = Sent::new(500_000, 5012, Duration::from_millis(1250));
-        insta::assert_snapshot!(sent.sentence("hems.readings"), @"
-        sent 500,000 messages to hems.readings, 5,012 of them bad, in 1.2 s: 400,000 a second
-        ");
+        insta::assert_snapshot!(sent.sentence("hems.readings"), @"sent 500,000 messages to hems.readings, 5,012 of them bad, in 1.2 s: 400,000 a second");
     }
 
     #[test]

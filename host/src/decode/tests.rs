@@ -27,10 +27,13 @@ fn field(pointer: &str, kind: Kind, required: bool) -> InputField {
 }
 
 fn decode(fields: &[InputField], payloads: &[Option<&[u8]>]) -> (Decoded, Vec<Rejection>) {
-    let mut decoder = Decoder::new(fields).expect("pointers are well-formed");
-    let (mut decoded, mut rejected) = (Decoded::default(), Vec::new());
-    decoder.decode(&batch(payloads), &mut decoded, &mut rejected);
-    (decoded, rejected)
+    let (mut into, mut rejected) = (Decoded::default(), Vec::new());
+    Decoder::new(fields).expect("pointers are well-formed").decode(
+        &batch(payloads),
+        &mut into,
+        &mut rejected,
+    );
+    (into, rejected)
 }
 
 /// One cell as text, so that all kinds compare alike.
@@ -279,15 +282,15 @@ fn a_rejected_message_leaves_no_trace_in_the_columns() {
 #[test]
 fn columns_are_reused_for_the_next_batch() {
     let mut decoder = Decoder::new(&[field("/v", Kind::Text, true)]).unwrap();
-    let mut decoded = Decoded { messages: vec![9], columns: vec![Column::new(Kind::Int64)] };
+    let mut into = Decoded { messages: vec![9], columns: vec![Column::new(Kind::Int64)] };
     let mut rejected = Vec::new();
-    decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut decoded, &mut rejected);
-    let Values::Text(spans) = &decoded.columns[0].values else { panic!("a text column") };
+    decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut into, &mut rejected);
+    let Values::Text(spans) = &into.columns[0].values else { panic!("a text column") };
     let place = spans.data.as_ptr();
-    decoder.decode(&batch(&[Some(br#"{"v":"next"}"#)]), &mut decoded, &mut rejected);
-    let Values::Text(spans) = &decoded.columns[0].values else { panic!("a text column") };
-    assert_eq!((spans.data.as_ptr(), cell(&decoded.columns[0], 0).as_str()), (place, "next"));
-    assert_eq!((decoded.messages.as_slice(), rejected.len()), (&[0][..], 0));
+    decoder.decode(&batch(&[Some(br#"{"v":"next"}"#)]), &mut into, &mut rejected);
+    let Values::Text(spans) = &into.columns[0].values else { panic!("a text column") };
+    assert_eq!((spans.data.as_ptr(), cell(&into.columns[0], 0).as_str()), (place, "next"));
+    assert_eq!((into.messages.as_slice(), rejected.len()), (&[0][..], 0));
 }
 
 #[test]

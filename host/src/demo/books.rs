@@ -95,7 +95,7 @@ pub(super) mod tests {
             to,
             plugin: "readings".to_owned(),
             version: "0.1.0".to_owned(),
-            digest: digest.to_owned(),
+            digest: digest.repeat(8),
             messages,
             rows: messages - 1,
             rejected: 1,
@@ -105,7 +105,7 @@ pub(super) mod tests {
     /// 100 messages a partition, two versions, one bad message for each partition and version.
     pub(in crate::demo) fn books() -> Books {
         let lineage = (0..PARTITIONS).flat_map(|partition| {
-            [stretch(partition, 0, 60, "3f2a91c0aa"), stretch(partition, 60, 100, "91bcd0e2bb")]
+            [stretch(partition, 0, 60, "3f2a91c0"), stretch(partition, 60, 100, "91bcd0e2")]
         });
         Books {
             sent: Sent { messages: 1200, good: 1176, acknowledged: 1200, ends: vec![100; 12] },

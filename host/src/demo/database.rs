@@ -240,3 +240,48 @@ fn unsigned(row: &tokio_postgres::Row, column: usize) -> u64 {
 fn failed(what: &str, error: tokio_postgres::Error) -> Fault {
     Fault::stop("SL-S007", format!("failed to {what}")).because(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schemas(database: &Throwaway, runtime: &Handle) -> Vec<String> {
+        let options = Options::parse(&database.url()).unwrap();
+        let session = runtime.block_on(options.connect()).unwrap();
+        let query = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'sluice%' ORDER BY 1";
+        let rows = runtime.block_on(session.query(query, &[])).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    fn open(server: &Throwaway, runtime: &Handle) -> anyhow::Result<Database> {
+        Database::open(Some(&server.url()), "demo-1", runtime, &mut |_| {})
+    }
+
+    #[test]
+    fn a_real_database_is_left_as_it_was_found() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = Throwaway::start(&[], &mut |_| {}).unwrap();
+        let database = open(&server, runtime.handle()).unwrap();
+        assert_eq!(database.table(), "sluice_demo.readings");
+        assert_eq!(schemas(&server, runtime.handle()), ["sluice_demo"]);
+        // A second demo does not touch what the first one has made.
+        let refused = open(&server, runtime.handle()).err().unwrap();
+        assert_eq!(refused.to_string(), "SL-S006: the schema sluice_demo is there already");
+        assert_eq!(schemas(&server, runtime.handle()), ["sluice_demo"]);
+        runtime.block_on(crate::sink::migrate::migrate(&database.options)).unwrap();
+        assert_eq!(schemas(&server, runtime.handle()), ["sluice", "sluice_demo"]);
+        assert_eq!(database.written().unwrap(), Written::default());
+        drop(database);
+        assert_eq!(schemas(&server, runtime.handle()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_schema_of_other_pipelines_stays() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = Throwaway::start(&[], &mut |_| {}).unwrap();
+        let options = Options::parse(&server.url()).unwrap();
+        runtime.block_on(crate::sink::migrate::migrate(&options)).unwrap();
+        drop(open(&server, runtime.handle()).unwrap());
+        assert_eq!(schemas(&server, runtime.handle()), ["sluice"]);
+    }
+}

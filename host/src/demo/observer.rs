@@ -1,9 +1,9 @@
 //! Watches the pipeline from outside, through Postgres alone: positions, rows, dead letters, and how long
 //! messages took from being sent to being seen there.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -20,7 +20,8 @@ const SUM_EVERY: u64 = 10;
 /// What has been seen so far; shared with the task that looks.
 #[derive(Debug)]
 pub struct Seen {
-    start: Instant,
+    ledger: Arc<Ledger>,
+    claimed: AtomicUsize,
     next: Vec<AtomicI64>,
     rows: AtomicU64,
     rejected: AtomicU64,
@@ -33,8 +34,8 @@ pub struct Seen {
 /// How long one message took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// When it was seen, from the observer's start.
-    pub at_ms: u64,
+    /// When it was sent, on the ledger's clock.
+    pub sent_at_ms: u64,
     /// From being handed to the producer to being seen in Postgres.
     pub latency_ms: u64,
 }
@@ -48,11 +49,11 @@ pub struct Observer {
 impl Observer {
     /// Starts looking at what `pipeline` writes.
     pub fn start(session: Session, pipeline: &str, ledger: Arc<Ledger>, runtime: &Handle) -> Self {
-        let seen = Arc::new(Seen::new());
-        let (shared, pipeline) = (Arc::clone(&seen), pipeline.to_owned());
         ledger.keep_marks();
+        let seen = Arc::new(Seen::new(ledger));
+        let (shared, pipeline) = (Arc::clone(&seen), pipeline.to_owned());
         let task = runtime.spawn(async move {
-            if let Err(error) = shared.look(&session, &pipeline, &ledger).await {
+            if let Err(error) = shared.look(&session, &pipeline).await {
                 *lock(&shared.failure) = Some(error.to_string());
             }
         });
@@ -72,9 +73,10 @@ impl Drop for Observer {
 }
 
 impl Seen {
-    fn new() -> Self {
+    fn new(ledger: Arc<Ledger>) -> Self {
         Self {
-            start: Instant::now(),
+            ledger,
+            claimed: AtomicUsize::new(0),
             next: (0..PARTITIONS).map(|_| AtomicI64::new(0)).collect(),
             rows: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
@@ -83,6 +85,11 @@ impl Seen {
             samples: Mutex::default(),
             failure: Mutex::default(),
         }
+    }
+
+    /// Partitions that the pipeline has claimed.
+    pub fn claimed(&self) -> usize {
+        self.claimed.load(Ordering::Relaxed)
     }
 
     /// Next offset of `partition`.
@@ -105,20 +112,20 @@ impl Seen {
         digest.clone_into(&mut lock(&self.awaited));
     }
 
-    /// When the awaited version had written all partitions, from the observer's start.
+    /// When the awaited version had written all partitions, on the ledger's clock.
     pub fn arrived_ms(&self) -> Option<u64> {
         Some(self.arrived_ms.load(Ordering::Relaxed)).filter(|at_ms| *at_ms > 0)
     }
 
-    /// Time since the observer's start, as in [`Sample::at_ms`].
+    /// The ledger's clock.
     pub fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+        self.ledger.now_ms()
     }
 
-    /// One in 16 messages that were seen within `period`, in milliseconds since the observer's start.
+    /// One in 16 messages that were sent within `period`, what they took in milliseconds.
     pub fn samples(&self, period: std::ops::Range<u64>) -> Vec<u64> {
         let samples = lock(&self.samples);
-        let within = samples.iter().filter(|sample| period.contains(&sample.at_ms));
+        let within = samples.iter().filter(|sample| period.contains(&sample.sent_at_ms));
         within.map(|sample| sample.latency_ms).collect()
     }
 
@@ -127,16 +134,11 @@ impl Seen {
         lock(&self.failure).clone()
     }
 
-    async fn look(
-        &self,
-        session: &Session,
-        pipeline: &str,
-        ledger: &Ledger,
-    ) -> Result<(), tokio_postgres::Error> {
+    async fn look(&self, session: &Session, pipeline: &str) -> Result<(), tokio_postgres::Error> {
         let positions = session
             .prepare(
-                "SELECT partition, next_offset, coalesce(digest, '') FROM sluice.positions \
-                 WHERE pipeline = $1",
+                "SELECT partition, next_offset, coalesce(digest, ''), epoch > 0 \
+                 FROM sluice.positions WHERE pipeline = $1",
             )
             .await?;
         let sums = session
@@ -150,7 +152,7 @@ impl Seen {
         for looks in 0_u64.. {
             clock.tick().await;
             let rows = session.query(&positions, &[&pipeline]).await?;
-            self.take_positions(&rows, ledger);
+            self.take_positions(&rows);
             if looks % SUM_EVERY == 0 {
                 let row = session.query_one(&sums, &[&pipeline]).await?;
                 self.rows.store(row.get::<_, i64>(0) as u64, Ordering::Relaxed);
@@ -160,23 +162,23 @@ impl Seen {
         Ok(())
     }
 
-    fn take_positions(&self, rows: &[tokio_postgres::Row], ledger: &Ledger) {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    fn take_positions(&self, rows: &[tokio_postgres::Row]) {
         let at_ms = self.now_ms();
         let awaited = lock(&self.awaited).clone();
-        let mut arrived = 0;
+        let (mut arrived, mut claimed) = (0, 0);
         for row in rows {
             let (partition, next): (i32, i64) = (row.get(0), row.get(1));
             let digest: &str = row.get(2);
+            claimed += usize::from(row.get::<_, bool>(3));
             arrived += usize::from(digest == awaited && !awaited.is_empty());
-            if self.next[partition as usize].swap(next, Ordering::Relaxed) < next {
-                let marks = ledger.take_marks(partition, next);
-                lock(&self.samples).extend(marks.iter().map(|mark| Sample {
-                    at_ms,
-                    latency_ms: (now_ms as u64).saturating_sub(mark.made_at_ms as u64),
-                }));
-            }
+            self.next[partition as usize].store(next, Ordering::Relaxed);
+            let marks = self.ledger.take_marks(partition, next);
+            lock(&self.samples).extend(marks.iter().map(|mark| Sample {
+                sent_at_ms: mark.sent_at_ms,
+                latency_ms: at_ms.saturating_sub(mark.sent_at_ms),
+            }));
         }
+        self.claimed.store(claimed, Ordering::Relaxed);
         if arrived == self.next.len() && self.arrived_ms().is_none() {
             self.arrived_ms.store(at_ms, Ordering::Relaxed);
         }

@@ -18,7 +18,7 @@ pub use binaries::Binaries;
 mod binaries;
 
 /// How long a server may take to accept connections; crash recovery included.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 /// How long a polite stop may take before it becomes an immediate one.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// Used where the machine has no user `postgres`: `nobody` nearly everywhere.

@@ -81,6 +81,15 @@ impl<'a> Traffic<'a> {
         }
     }
 
+    /// Waits until the pipeline has claimed all partitions.
+    pub fn wait_for_claims(&mut self) -> Result<(), Ended> {
+        while self.around.seen.claimed() < PARTITIONS as usize {
+            self.look()?;
+            self.wait_a_moment();
+        }
+        Ok(())
+    }
+
     /// Sends `messages` as fast as they are taken, and waits until they are written.
     pub fn at_once(&mut self, messages: u64) -> Result<(), Ended> {
         while self.producer.sent() < messages {
@@ -196,7 +205,8 @@ impl<'a> Traffic<'a> {
         let written =
             (0..PARTITIONS).map(|partition| self.around.seen.next(partition) as u64).sum();
         let (since, before) = self.moved;
-        if written != before || self.lag() == 0 {
+        let idle = self.lag() == 0 && self.around.seen.claimed() > 0;
+        if written != before || idle {
             self.moved = (Instant::now(), written);
         } else if since.elapsed() > STANDSTILL_MAX {
             let seconds = STANDSTILL_MAX.as_secs();

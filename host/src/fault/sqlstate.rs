@@ -52,10 +52,9 @@ pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
         STALE_CLAIM => (FENCED, Stop),
         "25006" => (READ_ONLY, Retry),
         "42501" => (RIGHTS, Stop),
-        "55P03" | "57014" | "25P02" | "25P03" | "25P04" => (CONTENTION, Retry),
-        // A prepared statement outlived a change of its table: gone with the connection.
+        "55P03" | "57014" | "25P02" | "25P03" | "25P04" | "26000" => (CONTENTION, Retry),
+        // A prepared statement outlived a change of its table: gone with the connection, as 26000 is.
         "0A000" if message.contains("cached plan") => (CONTENTION, Retry),
-        "26000" => (CONTENTION, Retry),
         // What a user's trigger raises, and a row too large for an index or a page.
         "P0001" | "54000" | "54001" => (ROW, Bury),
         _ => match sqlstate.get(..2).unwrap_or_default() {

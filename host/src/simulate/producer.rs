@@ -121,10 +121,12 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
+    /// When the message was handed over, on the ledger's clock. Its own timestamp would not do: brokers
+    /// may answer with theirs.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        self.0.enter(result);
+    fn delivery(&self, result: &DeliveryResult<'_>, sent_at_ms: usize) {
+        self.0.enter(result, sent_at_ms as u64);
     }
 }
 
@@ -155,7 +157,9 @@ impl Producer {
     /// # Errors
     /// `SL-S003` when the message is refused, or an earlier one was not acknowledged.
     pub fn send(&mut self, key: &[u8], payload: &[u8]) -> Result<(), Fault> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).payload(payload);
+        let sent_at_ms = self.ledger.now_ms() as usize;
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, sent_at_ms)
+            .payload(payload);
         match self.partitioner {
             Partitioner::Key => record = record.key(key),
             Partitioner::RoundRobin => {

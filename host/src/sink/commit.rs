@@ -142,24 +142,24 @@ mod tests {
         Range { partition, from, to, epoch: 7, ..Range::default() }
     }
 
-    fn check(stands: &[Option<(i64, i64)>], expected: Outcome) {
+    fn check(stands: &[Option<(i64, i64)>], expected: &Outcome) {
         let ranges = [range(0, 10, 20), range(1, 100, 200)];
         let outcome = judge(&ranges, |range| stands[range.partition as usize]);
-        assert_eq!(outcome, expected, "{stands:?}");
+        assert_eq!(outcome, *expected, "{stands:?}");
     }
 
     #[test]
     fn the_positions_tell_what_became_of_a_commit() {
-        check(&[Some((7, 20)), Some((7, 200))], Outcome::Committed);
-        check(&[Some((7, 10)), Some((7, 100))], Outcome::NotCommitted);
+        check(&[Some((7, 20)), Some((7, 200))], &Outcome::Committed);
+        check(&[Some((7, 10)), Some((7, 100))], &Outcome::NotCommitted);
         // Committed, and one partition was claimed by another host a moment later.
-        check(&[Some((8, 20)), Some((7, 200))], Outcome::Committed);
-        check(&[Some((8, 10)), Some((7, 100))], Outcome::Fenced(vec![0]));
-        check(&[Some((8, 10)), Some((9, 100))], Outcome::Fenced(vec![0, 1]));
-        check(&[Some((8, 25)), Some((8, 200))], Outcome::Fenced(vec![0, 1]));
+        check(&[Some((8, 20)), Some((7, 200))], &Outcome::Committed);
+        check(&[Some((8, 10)), Some((7, 100))], &Outcome::Fenced(vec![0]));
+        check(&[Some((8, 10)), Some((9, 100))], &Outcome::Fenced(vec![0, 1]));
+        check(&[Some((8, 25)), Some((8, 200))], &Outcome::Fenced(vec![0, 1]));
         // Moved by hand, or gone.
-        check(&[Some((7, 15)), Some((7, 100))], Outcome::Fenced(vec![0]));
-        check(&[None, Some((7, 100))], Outcome::Fenced(vec![0]));
+        check(&[Some((7, 15)), Some((7, 100))], &Outcome::Fenced(vec![0]));
+        check(&[None, Some((7, 100))], &Outcome::Fenced(vec![0]));
     }
 
     #[test]

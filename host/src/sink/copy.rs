@@ -164,7 +164,7 @@ impl<'a> Cells<'a> {
             Self::Float8(values) => eight(values[index].to_be_bytes(), out),
             Self::Timestamp(values) => eight(datetime::timestamp(values[index]).to_be_bytes(), out),
             Self::TimestampAsDate(values) => {
-                four(datetime::date_of(values[index]).to_be_bytes(), out)
+                four(datetime::date_of(values[index]).to_be_bytes(), out);
             }
             Self::Bytes(spans) => bytes(spans.get(index), out),
             Self::Uuid(spans) => bytes(&parse_uuid(spans.get(index)).unwrap_or_default(), out),
@@ -182,10 +182,10 @@ impl<'a> Cells<'a> {
                 out.extend_from_slice(spans.get(index));
             }),
             Self::IntegerAsNumeric(values) => {
-                measured(out, |out| numeric::encode_integer(values[index], out))
+                measured(out, |out| numeric::encode_integer(values[index], out));
             }
             Self::FloatAsNumeric(values) => {
-                measured(out, |out| numeric::encode_float(values[index], out))
+                measured(out, |out| numeric::encode_float(values[index], out));
             }
             Self::TextAsNumeric(spans) => measured(out, |out| {
                 numeric::Decimal::parse(spans.get(index))
@@ -209,7 +209,7 @@ impl<'a> Cells<'a> {
                 );
             }
             Self::Int8List(lists) => {
-                list(INT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out)
+                list(INT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out);
             }
             Self::Float4List(lists) => {
                 list(
@@ -220,7 +220,7 @@ impl<'a> Cells<'a> {
                 );
             }
             Self::Float8List(lists) => {
-                list(FLOAT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out)
+                list(FLOAT8, lists.get(index), |item, out| eight(item.to_be_bytes(), out), out);
             }
         }
     }

@@ -87,8 +87,9 @@ async fn create_schema(session: &tokio_postgres::Client) -> Result<(), Fault> {
 }
 
 fn refused(error: &refinery::Error) -> Fault {
-    let sources = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    match sources.filter_map(|source| source.downcast_ref::<tokio_postgres::Error>()).next() {
+    let mut sources =
+        std::iter::successors(std::error::Error::source(error), |error| error.source());
+    match sources.find_map(|source| source.downcast_ref::<tokio_postgres::Error>()) {
         Some(cause) => explained(&format!("migrate schema sluice: {error}"), cause),
         None => Fault::stop(sqlstate::MIGRATION, format!("migrate schema sluice: {error}")),
     }

@@ -116,10 +116,10 @@ impl Differences {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let lines = self.lines.iter().map(|line| format!("\n  - {line}")).collect::<String>();
+        let lines = self.lines.join("\n  - ");
         Err(Fault::stop(
             sqlstate::DIFFERENCES,
-            format!("the plugin's outputs do not fit the tables:{lines}"),
+            format!("the plugin's outputs do not fit the tables:\n  - {lines}"),
         ))
     }
 

@@ -112,12 +112,13 @@ SELECT a.attname::text AS name,
         AS base_name,
     base.typmod AS base_typmod,
     ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) AS labels,
-    a.attnotnull AS not_null,
-    a.atthasdef OR a.attidentity <> '' AS has_default,
+    a.attnotnull OR given.typnotnull AS not_null,
+    a.atthasdef OR a.attidentity <> '' OR given.typdefault IS NOT NULL AS has_default,
     a.attgenerated <> '' OR a.attidentity = 'a' AS generated
 FROM base
 JOIN pg_type t ON t.oid = base.type AND t.typtype <> 'd'
 JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = base.attnum
+JOIN pg_type given ON given.oid = a.atttypid
 ORDER BY a.attnum";
 
 /// Those that ON CONFLICT can name by columns: no expressions, no predicate, not deferrable.

@@ -1,6 +1,7 @@
 //! The sink against a real Postgres: one server per test process, one database per test.
 
 mod advance;
+mod cells;
 mod claims;
 mod commit;
 mod differential;
@@ -10,3 +11,4 @@ mod modes;
 mod outages;
 mod plan;
 mod proxy;
+mod tls;

@@ -49,13 +49,12 @@ impl Staging<'_> {
     /// Makes the staging table, once per session. Columns are named by position, lest one of the user's
     /// is called like one of ours.
     pub fn create(&self) -> String {
-        let columns: String = (self.columns.iter().zip(self.values()))
-            .map(|(column, (position, _))| format!("{position} {}, ", column.type_name))
-            .collect();
-        format!(
-            "CREATE TEMPORARY TABLE {} ({columns}ordinal integer, removed boolean) ON COMMIT DELETE ROWS",
-            quote(self.stage)
-        )
+        let columns = (self.columns.iter().zip(self.values()))
+            .map(|(column, (position, _))| format!("{position} {}", column.type_name))
+            .chain(["ordinal integer".to_owned(), "removed boolean".to_owned()])
+            .collect::<Vec<_>>()
+            .join(", ");
+        format!("CREATE TEMPORARY TABLE {} ({columns}) ON COMMIT DELETE ROWS", quote(self.stage))
     }
 
     /// Fills the staging table.

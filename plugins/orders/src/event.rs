@@ -11,7 +11,8 @@ use sluice_plugin::{Decimal, Rejection, Timestamp, reject};
 #[serde(tag = "type")]
 pub enum Event<'a> {
     /// A customer ordered something.
-    OrderCreated {
+    #[serde(rename = "OrderCreated")]
+    Created {
         #[serde(borrow)]
         order_id: Cow<'a, str>,
         at: Timestamp,
@@ -20,9 +21,11 @@ pub enum Event<'a> {
         lines: Vec<Line<'a>>,
     },
     /// The money is there.
-    OrderPaid { order_id: Cow<'a, str>, at: Timestamp, amount: Decimal },
+    #[serde(rename = "OrderPaid")]
+    Paid { order_id: Cow<'a, str>, at: Timestamp, amount: Decimal },
     /// The goods are on their way.
-    OrderShipped { order_id: Cow<'a, str>, at: Timestamp, carrier: Cow<'a, str> },
+    #[serde(rename = "OrderShipped")]
+    Shipped { order_id: Cow<'a, str>, at: Timestamp, carrier: Cow<'a, str> },
 }
 
 /// One line of an order.

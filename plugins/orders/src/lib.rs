@@ -68,21 +68,21 @@ impl Transform for Orders {
 
     fn transform<'a>(&'a self, message: Envelope<'a>) -> Result<Self::Rows<'a>, Rejection> {
         let (order, lines) = match Event::parse(message.payload)? {
-            Event::OrderCreated { order_id, at, customer, currency, lines } => {
+            Event::Created { order_id, at, customer, currency, lines } => {
                 let amount = Some(total(&lines)?);
                 let (customer, currency) = (Some(customer), Some(currency));
                 let rows = line_rows(&order_id, lines);
                 let event = "OrderCreated";
                 (OrderRow { order_id, event, at, customer, currency, amount, carrier: None }, rows)
             }
-            Event::OrderPaid { order_id, at, amount } => {
+            Event::Paid { order_id, at, amount } => {
                 let amount = Some(not_negative(amount, "amount")?);
                 (
                     OrderRow { order_id, event: "OrderPaid", at, amount, ..OrderRow::default() },
                     vec![],
                 )
             }
-            Event::OrderShipped { order_id, at, carrier } => {
+            Event::Shipped { order_id, at, carrier } => {
                 let carrier = Some(carrier);
                 (
                     OrderRow {

@@ -113,6 +113,8 @@ macro_rules! several {
                 $inner::tables(messages)
             }
 
+            // Not a loop, which the compiler takes for a mistake where `self` is an `Option`.
+            #[allow(clippy::needless_for_each)]
             #[inline]
             fn put_into(self, message: u32, tables: &mut Self::Tables) {
                 self.into_iter().for_each(|rows| rows.put_into(message, tables));

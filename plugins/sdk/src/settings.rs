@@ -220,11 +220,10 @@ pub fn bound<T: PartialOrd + Display>(
     maximum: Option<T>,
 ) -> Result<(), String> {
     match (minimum, maximum) {
-        // A NaN is within no bounds.
-        (Some(minimum), _) if !(*value >= minimum) => {
+        (Some(minimum), _) if *value < minimum => {
             Err(format!(": {value} is below the minimum of {minimum}"))
         }
-        (_, Some(maximum)) if !(*value <= maximum) => {
+        (_, Some(maximum)) if *value > maximum => {
             Err(format!(": {value} is above the maximum of {maximum}"))
         }
         _ => Ok(()),

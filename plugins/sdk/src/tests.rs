@@ -7,7 +7,7 @@ use crate::bindings::sluice::plugin::columns::{
     Blobs, Column, Float64Lists, Int64Lists, Spans, Values,
 };
 use crate::bindings::sluice::plugin::schema::{Payload, Source};
-use crate::schema::Kind;
+use crate::schema::{Attributes, Kind};
 use crate::{
     Change, Decimal, Headers, Json, Message, Position, Rejection, Row, Settings, Text, Timestamp,
     Transform, reject, retry, runtime,
@@ -177,7 +177,10 @@ fn every_kind_goes_in_and_out() {
         &["0.1", "0.3"],
     ];
     assert_eq!(columns, expected);
-    assert_eq!(rows.columns[9].nulls, [0, 1]);
+    assert_eq!(
+        (rows.columns[9].nulls.as_slice(), rows.columns[4].nulls.as_slice()),
+        (&[0, 1][..], &[1, 0][..])
+    );
     assert!(rows.columns[0].nulls.is_empty() && outcome.rejections.is_empty());
 }
 
@@ -226,6 +229,43 @@ fn a_description_lists_fields_that_are_read_before_those_that_pass() {
     );
     assert_eq!((description.name.as_str(), description.version.as_str()), ("copy", "1.2.3"));
     assert!(description.settings.is_empty() && description.reads.is_empty());
+}
+
+/// Reads what it also passes, but otherwise.
+#[derive(Settings)]
+struct Twice;
+
+#[derive(Message)]
+struct Optional<'a> {
+    name: Option<&'a str>,
+}
+
+#[derive(Row)]
+#[row(output = "twice", pass(name: &str, quoted: Option<Json<&str>> = "/name"))]
+struct Passed {
+    known: bool,
+}
+
+impl Transform for Twice {
+    type Message<'a> = Optional<'a>;
+    type Rows<'a> = [Passed; 1];
+
+    fn transform<'a>(&'a self, message: Optional<'a>) -> Result<[Passed; 1], Rejection> {
+        Ok([Passed { known: message.name.is_some() }])
+    }
+}
+
+#[test]
+fn a_field_that_passes_shares_what_is_read_only_when_it_is_of_the_same_kind() {
+    let Payload::Json(fields) = runtime::describe::<Twice>("twice", "0").payload else {
+        panic!("fields are decoded")
+    };
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|field| (field.pointer.as_str(), field.kind, field.required, field.read))
+        .collect();
+    let expected = [("/name", Kind::Text, true, true), ("/name", Kind::Json, false, false)];
+    assert_eq!(fields, expected);
 }
 
 #[test]
@@ -348,7 +388,6 @@ fn parts_of_the_message_feed_several_outputs_and_deletes() {
 fn a_message_that_takes_its_payload_raw_says_so() {
     let description = runtime::describe::<Fan>("fan", "0");
     assert!(matches!(description.payload, Payload::Raw));
-    use crate::schema::Attributes;
     let all = Attributes::PAYLOAD | Attributes::KEY | Attributes::TIMESTAMP | Attributes::POSITION;
     assert_eq!(description.reads, all | Attributes::HEADERS);
     let names: Vec<_> = description.outputs.iter().map(|output| output.name.as_str()).collect();

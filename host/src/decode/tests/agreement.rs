@@ -168,7 +168,7 @@ fn compare(payload: &[u8]) {
                 (Ok(theirs), Kind::Float64 | Kind::Float64List) => alike(&ours, theirs),
                 (Ok(theirs), Kind::Json) if theirs != "missing" => {
                     serde_json::from_str::<Value>(&ours)
-                        .is_ok_and(|ours| ours.to_string() == *theirs)
+                        .is_ok_and(|ours| theirs == &ours.to_string())
                 }
                 (Ok(theirs), _) => ours == *theirs,
                 (Err(code), _) => ours.starts_with(code),

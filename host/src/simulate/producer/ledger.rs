@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
@@ -17,8 +18,9 @@ const MARK_EVERY: i64 = 16;
 const MARKS_MAX: usize = 65_536;
 
 /// What the brokers acknowledged.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    start: Instant,
     accounts: OnceLock<Vec<Account>>,
     marking: AtomicBool,
     failed: AtomicU64,
@@ -33,16 +35,33 @@ struct Account {
     marks: Mutex<VecDeque<Mark>>,
 }
 
-/// When a message was made.
+/// When a message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Its offset.
     pub offset: i64,
-    /// Its own time, in milliseconds since 1970-01-01T00:00:00Z.
-    pub made_at_ms: i64,
+    /// When it was handed to the producer, on the ledger's clock.
+    pub sent_at_ms: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            accounts: OnceLock::new(),
+            marking: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
+            failure: Mutex::new(None),
+        }
+    }
 }
 
 impl Ledger {
+    /// The ledger's clock: milliseconds since it was opened.
+    pub fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
     /// Messages that the brokers acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.accounts().iter().map(|account| account.acknowledged.load(Ordering::Relaxed)).sum()
@@ -92,11 +111,12 @@ impl Ledger {
         self.accounts.get_or_init(|| (0..partitions).map(|_| Account::default()).collect());
     }
 
-    pub(super) fn enter(&self, result: &DeliveryResult<'_>) {
+    pub(super) fn enter(&self, result: &DeliveryResult<'_>, sent_at_ms: u64) {
         match result {
             Ok(message) => {
                 let account = &self.accounts()[message.partition() as usize];
-                account.enter(message, self.marking.load(Ordering::Relaxed));
+                let marking = self.marking.load(Ordering::Relaxed);
+                account.enter(message, marking.then_some(sent_at_ms));
             }
             Err((error, _)) => {
                 lock(&self.failure).get_or_insert_with(|| error.clone());
@@ -111,17 +131,17 @@ impl Ledger {
 }
 
 impl Account {
-    fn enter(&self, message: &rdkafka::message::BorrowedMessage<'_>, marking: bool) {
+    fn enter(&self, message: &rdkafka::message::BorrowedMessage<'_>, sent_at_ms: Option<u64>) {
         let bytes = message.key_len() + message.payload_len();
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let offset = message.offset();
-        if marking && offset % MARK_EVERY == 0 {
-            if let Some(made_at_ms) = message.timestamp().to_millis() {
-                let mut marks = lock(&self.marks);
-                marks.push_back(Mark { offset, made_at_ms });
-                if marks.len() > MARKS_MAX {
-                    marks.pop_front();
-                }
+        if let Some(sent_at_ms) = sent_at_ms
+            && offset % MARK_EVERY == 0
+        {
+            let mut marks = lock(&self.marks);
+            marks.push_back(Mark { offset, sent_at_ms });
+            if marks.len() > MARKS_MAX {
+                marks.pop_front();
             }
         }
         self.acknowledged.fetch_add(1, Ordering::Relaxed);

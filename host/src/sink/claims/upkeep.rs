@@ -22,7 +22,10 @@ impl Claims {
         let topic_id = topic_id.to_string();
         let session = self.options.connect().await?;
         session
-            .execute(INITIALISE, &[&self.pipeline, &self.topic, &topic_id, &self.owner, &partitions, &offsets])
+            .execute(
+                INITIALISE,
+                &[&self.pipeline, &self.topic, &topic_id, &self.owner, &partitions, &offsets],
+            )
             .await
             .map(drop)
             .map_err(|error| schema_fault(&doing, &error))

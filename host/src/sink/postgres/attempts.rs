@@ -14,7 +14,7 @@ use crate::sink::plan::Plan;
 use crate::sink::{Letterhead, Prepared, Receipt};
 
 /// How often an outage that goes on is mentioned.
-const MENTION_EVERY: Duration = Duration::from_secs(60);
+const MENTION_EVERY: Duration = Duration::from_mins(1);
 
 /// The connection of a writer, made again whenever it is lost.
 #[derive(Debug)]
@@ -134,6 +134,11 @@ impl Attempts {
             }
             Ok(Err(fault)) => Err(Failure { fault, commit_sent }),
             Err(_) => {
+                // Not while it may be committing: a wait for a synchronous standby, once cancelled, leaves
+                // a commit that exists here alone.
+                if !commit_sent {
+                    work.cancel(&self.options).await;
+                }
                 let fault = Fault::retry(
                     sqlstate::TOO_SLOW,
                     format!("write batch: not finished after {limit:?}"),
@@ -153,11 +158,8 @@ impl Attempts {
             Ok(found) => {
                 // A refusal by the positions themselves is no riddle.
                 if fault.code != sqlstate::FENCED {
-                    tracing::warn!(
-                        topic = self.head.topic,
-                        ?found,
-                        "read what became of a COMMIT: {fault}"
-                    );
+                    let (topic, committed) = (&self.head.topic, found == Outcome::Committed);
+                    tracing::warn!(topic, committed, ?found, "commit outcome resolved: {fault}");
                 }
                 match (found, fault.remedy) {
                     (Outcome::Committed, _) => Verdict::Committed,

@@ -1,6 +1,6 @@
 //! Connections to Postgres: how to make one, with which settings, and what its errors mean.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
@@ -57,7 +57,7 @@ impl Options {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let tls = tls_connector(&address)?;
-        Ok(Self { config, tls, write_max: Duration::from_secs(300) })
+        Ok(Self { config, tls, write_max: Duration::from_mins(5) })
     }
 
     /// The same under the name by which `pg_stat_activity` and a successor know us.
@@ -143,6 +143,14 @@ impl Session {
         self.pid
     }
 
+    /// Asks the server to give up what it is doing for us; it would not notice a closed connection before
+    /// it has finished. Best effort.
+    pub async fn cancel(&self, options: &Options) {
+        let token = self.client.cancel_token();
+        let cancelled = token.cancel_query(options.tls.clone());
+        let _ = tokio::time::timeout(CONNECT_MAX, cancelled).await;
+    }
+
     async fn prepare_for_work(&self, options: &Options) -> Result<i32, Fault> {
         let doing = format!("prepare the session on {options}");
         let query = format!("{SESSION_SETTINGS}; SELECT pg_is_in_recovery(), pg_backend_pid()");
@@ -216,7 +224,7 @@ pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
 fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
     let text = error.to_string();
     if text.contains("TLS") {
-        let broken = sources(error).any(|source| source.is::<std::io::Error>());
+        let broken = sources(error).any(<dyn std::error::Error>::is::<std::io::Error>);
         return if broken {
             (sqlstate::CONNECTION, Remedy::Retry)
         } else {
@@ -250,7 +258,7 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
         ("constraint", refusal.constraint()),
     ] {
         if let Some(value) = value {
-            text.push_str(&format!("; {name}: {value}"));
+            let _ = write!(text, "; {name}: {value}");
         }
     }
     text

@@ -60,6 +60,11 @@ impl Work {
         self.session.pid()
     }
 
+    /// Gives up the statement under way.
+    pub async fn cancel(&self, options: &Options) {
+        self.session.cancel(options).await;
+    }
+
     /// False when it is known already that the connection is gone.
     pub fn is_usable(&self) -> bool {
         !self.session.is_closed()
@@ -135,8 +140,8 @@ impl Work {
         } else {
             // Both are on their way before the first answer is awaited. No row is sent before BEGIN has
             // succeeded: outside of a transaction it would stay.
-            let (begin, started) = join(self.session.batch_execute("BEGIN"), started).await;
-            begin.map_err(|error| fault("begin", &error))?;
+            let (opened, started) = join(self.session.batch_execute("BEGIN"), started).await;
+            opened.map_err(|error| fault("begin", &error))?;
             started.map_err(translate)?
         };
         send(sink, bytes).await.map_err(translate)

@@ -23,7 +23,7 @@ use crate::sink::{Delivery, Prepared, Range, Version};
 
 pub const TOPIC: Uuid = Uuid::from_u128(0x7011);
 /// Long enough for a busy machine, short enough to notice a hang.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -207,7 +207,7 @@ impl Fill for Column {
     fn ints(mut self, values: &[i64]) -> Self {
         match &mut self.values {
             crate::columns::Values::Int64(cells) | crate::columns::Values::Timestamp(cells) => {
-                cells.extend(values)
+                cells.extend(values);
             }
             other => panic!("{other:?}"),
         }
@@ -217,7 +217,9 @@ impl Fill for Column {
     fn texts(mut self, values: &[&str]) -> Self {
         match &mut self.values {
             crate::columns::Values::Text(cells) | crate::columns::Values::Json(cells) => {
-                values.iter().for_each(|value| cells.push(value.as_bytes()));
+                for value in values {
+                    cells.push(value.as_bytes());
+                }
             }
             other => panic!("{other:?}"),
         }
@@ -251,7 +253,7 @@ impl Lane {
             ClaimAnswer::Claimed { partition, next_offset, epoch } => {
                 Range { partition, from: next_offset, to: next_offset, epoch, ..Range::default() }
             }
-            other => panic!("{other:?}"),
+            other @ ClaimAnswer::OtherTopic { .. } => panic!("{other:?}"),
         });
         let ranges = ranges.collect();
         let writer = Writer::start(RUNTIME.handle(), options, "pipeline", "topic", TOPIC, owner);

@@ -44,10 +44,10 @@ fn keyed(mode: Mode, newer_than: Option<&str>, batches: &[&[(&str, i64, i64, boo
         for (index, row) in rows.iter().enumerate() {
             // Negative: no value.
             if row.2 < 0 {
-                at.push_null()
+                at.push_null();
             } else {
                 at = at.ints(&[row.2]);
-                at.mark_present(index)
+                at.mark_present(index);
             }
         }
         let values: Vec<i64> = rows.iter().map(|row| row.1).collect();

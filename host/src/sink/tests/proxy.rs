@@ -33,10 +33,10 @@ impl Proxy {
                     (server.try_clone().unwrap(), client.try_clone().unwrap());
                 let (requests, answers) = (cuts.clone(), cuts.clone());
                 std::thread::spawn(move || {
-                    carry(client, server, |bytes| cut_request(bytes, cut, &requests))
+                    carry(client, server, |bytes| cut_request(bytes, cut, &requests));
                 });
                 std::thread::spawn(move || {
-                    carry(from_server, to_client, |bytes| cut_answer(bytes, cut, &answers))
+                    carry(from_server, to_client, |bytes| cut_answer(bytes, cut, &answers));
                 });
             }
         });

@@ -75,9 +75,8 @@ impl<'a> Decimal<'a> {
 
     fn check(self, limits: Option<Limits>) -> Result<(), &'static str> {
         match self {
-            Self::Nan => Ok(()),
             Self::Infinity(_) if limits.is_some() => Err("does not fit the column's precision"),
-            Self::Infinity(_) => Ok(()),
+            Self::Nan | Self::Infinity(_) => Ok(()),
             Self::Finite(digits) => digits.check(limits),
         }
     }

@@ -25,13 +25,13 @@ struct MessageField {
 }
 
 /// Implements `Message` for a struct.
-pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    let fields = input::fields(&input, "Message")?
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let fields = input::fields(input, "Message")?
         .iter()
         .enumerate()
         .map(|(index, field)| MessageField::parse(index, field))
         .collect::<Result<Vec<_>>>()?;
-    let own = input::lifetime(&input, "Message")?;
+    let own = input::lifetime(input, "Message")?;
     let lifetime = own.clone().unwrap_or_else(|| Lifetime::new("'message", input.ident.span()));
     let arguments = own.map(|own| quote!(<#own>));
     let ident = &input.ident;

@@ -32,21 +32,21 @@ struct Computed {
 }
 
 /// Implements `Row` for a struct.
-pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    let options = Options::parse(&input)?;
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let options = Options::parse(input)?;
     let output = options.output.as_ref().ok_or_else(|| {
         Error::new(
             input.ident.span(),
             "which output are these rows for? `#[row(output = \"...\")]`",
         )
     })?;
-    let fields = input::fields(&input, "Row")?
+    let fields = input::fields(input, "Row")?
         .iter()
         .enumerate()
         .map(|(index, field)| Computed::parse(index, field))
         .collect::<Result<Vec<_>>>()?;
     refuse_twins(&options.passed, &fields)?;
-    input::lifetime(&input, "Row")?;
+    input::lifetime(input, "Row")?;
     let (generics, arguments, _) = input.generics.split_for_impl();
     let ident = &input.ident;
 

@@ -18,8 +18,8 @@ struct SettingField {
 }
 
 /// Implements `Settings`, and `Setting` for use within other settings.
-pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    let fields = input::fields(&input, "Settings")?
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let fields = input::fields(input, "Settings")?
         .iter()
         .map(SettingField::parse)
         .collect::<Result<Vec<_>>>()?;
@@ -169,8 +169,9 @@ fn default(meta: &syn::meta::ParseNestedMeta) -> Result<TokenStream> {
 }
 
 fn optional<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
-    match value {
-        Some(value) => quote!(::core::option::Option::Some(#value)),
-        None => quote!(::core::option::Option::None),
+    if let Some(value) = value {
+        quote!(::core::option::Option::Some(#value))
+    } else {
+        quote!(::core::option::Option::None)
     }
 }

@@ -6,9 +6,9 @@ use syn::{DeriveInput, Result};
 use crate::{message, row, settings};
 
 /// What a macro says of `source`: the errors, or `fine`.
-fn check(expand: fn(DeriveInput) -> Result<TokenStream>, source: &str, expected: &str) {
+fn check(expand: fn(&DeriveInput) -> Result<TokenStream>, source: &str, expected: &str) {
     let input = syn::parse_str(source).expect("the source is Rust");
-    let said = match expand(input) {
+    let said = match expand(&input) {
         Ok(_) => "fine".to_owned(),
         Err(error) => error.to_string(),
     };
