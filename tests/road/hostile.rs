@@ -79,7 +79,7 @@ fn write(scene: &Scene, crime: &str) -> Result<PathBuf> {
     let mut pipeline =
         Pipeline::new(crime, &scene.topic.name, scene.database.url(), &plugin("hostile")?)?;
     pipeline.lanes = 1;
-    pipeline.sink_lines = "table = \"hostile\"\n".to_owned();
+    "table = \"hostile\"\n".clone_into(&mut pipeline.sink_lines);
     pipeline.plugin_lines = format!(
         "timeout = \"1s\"\nmemory_bytes = \"64MiB\"\nsettings = {{ crime = \"{crime}\" }}\n"
     );
