@@ -16,7 +16,7 @@ use crate::simulate::producer::{Compression, Partitioner, Producer, Target, crea
 use crate::simulate::{Devices, Generator, Orders, Shape};
 
 /// How long the brokers may take to acknowledge the last messages.
-const FLUSH: Duration = Duration::from_secs(60);
+const FLUSH: Duration = Duration::from_mins(1);
 
 /// Sends messages that look like the real ones.
 ///
@@ -83,7 +83,7 @@ Examples:
 pub enum What {
     /// Home-energy devices: one reading a minute each.
     Devices,
-    /// A shop: `OrderCreated`, `OrderPaid`, `OrderShipped`.
+    /// A shop: orders are created, paid and shipped.
     Orders,
 }
 
