@@ -18,8 +18,11 @@ pub fn print(
     }
 }
 
-/// Prints `text` and ends its last line. A reader that went away (`| head`) is no error.
+/// Prints `text`, if there is any, and ends its last line. A reader that went away (`| head`) is no error.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     let text = plain(text.trim_end_matches('\n'));
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
