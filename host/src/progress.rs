@@ -47,7 +47,6 @@ impl Progress {
             Some(bar) => {
                 bar.set_position(done);
                 bar.set_message(line.to_owned());
-                bar.tick();
             }
             None if first => {}
             None => self.stream.line(line),
@@ -103,7 +102,7 @@ fn bar(stream: Stream, total: u64) -> ProgressBar {
         Stream::Stdout => ProgressDrawTarget::stdout(),
         Stream::Stderr => ProgressDrawTarget::stderr(),
     };
-    let style = ProgressStyle::with_template("  {bar:24.cyan/blue} {percent:>3} %  {wide_msg}")
+    let style = ProgressStyle::with_template("  {bar:60.cyan/blue} {percent:>3} %\n  {wide_msg}")
         .expect("the template is well-formed");
     ProgressBar::with_draw_target(Some(total), target).with_style(style)
 }

@@ -64,9 +64,13 @@ fn what_is_said_before_and_after_a_run_is_what_happened() -> Result<()> {
     let one = json(&["lineage", "--partition", "3"], &file)?;
     assert_eq!(
         one,
-        Value::from_iter(
-            ranges.as_array().into_iter().flatten().filter(|it| it["partition"] == 3).cloned()
-        )
+        ranges
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|it| it["partition"] == 3)
+            .cloned()
+            .collect::<Value>()
     );
     Ok(())
 }

@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Real brokers instead of the embedded one, as host:port, comma-separated
     #[arg(long)]
     pub brokers: Option<String>,
-    /// A real database instead of a throwaway Postgres, as postgres://user:password@host/database
+    /// A real database instead of a throwaway Postgres, as `postgres://user:password@host/database`
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
     /// Messages to send at once, before the others follow one by one

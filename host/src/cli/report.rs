@@ -62,7 +62,7 @@ fn chain(error: &anyhow::Error) -> String {
 /// What happened, with what was being done before it, and the causes below.
 fn messages(error: &anyhow::Error) -> (String, Vec<String>) {
     let mut messages: Vec<String> = error.chain().map(message).collect();
-    let fault = error.chain().position(|cause| cause.is::<Fault>()).unwrap_or(0);
+    let fault = error.chain().position(<dyn std::error::Error + 'static>::is::<Fault>).unwrap_or(0);
     let causes = messages.split_off(fault + 1);
     (messages.join(": "), causes)
 }

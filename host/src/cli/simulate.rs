@@ -16,7 +16,7 @@ use crate::simulate::producer::{Compression, Partitioner, Producer, Target, crea
 use crate::simulate::{Devices, Generator, Orders, Shape};
 
 /// How long the brokers may take to acknowledge the last messages.
-const FLUSH: Duration = Duration::from_secs(60);
+const FLUSH: Duration = Duration::from_mins(1);
 
 /// Sends messages that look like the real ones.
 ///
@@ -67,7 +67,7 @@ pub struct Arguments {
     /// Create the topic with so many partitions, unless it is there.
     #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(i32).range(1..))]
     pub create_partitions: Option<i32>,
-    /// Property for librdkafka, such as security.protocol=SASL_SSL; may be given several times.
+    /// Property for librdkafka, such as `security.protocol=SASL_SSL`; may be given several times.
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     pub properties: Vec<(String, String)>,
 }
@@ -83,7 +83,7 @@ Examples:
 pub enum What {
     /// Home-energy devices: one reading a minute each.
     Devices,
-    /// A shop: OrderCreated, OrderPaid, OrderShipped.
+    /// A shop: orders are created, paid and shipped.
     Orders,
 }
 

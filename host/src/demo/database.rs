@@ -69,13 +69,12 @@ impl Database {
         runtime: &Handle,
         note: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        let (url, server) = match url {
-            Some(url) => (url.to_owned(), None),
-            None => {
-                // Room for the log of the whole demo, so that no checkpoint falls into it.
-                let server = Throwaway::start(&[("max_wal_size", "4GB")], note)?;
-                (server.url(), Some(server))
-            }
+        let (url, server) = if let Some(url) = url {
+            (url.to_owned(), None)
+        } else {
+            // Room for the log of the whole demo, so that no checkpoint falls into it.
+            let server = Throwaway::start(&[("max_wal_size", "4GB")], note)?;
+            (server.url(), Some(server))
         };
         let options = Options::parse(&url)?.named(pipeline, "demo");
         let mut database = Self {

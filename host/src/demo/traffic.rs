@@ -192,7 +192,12 @@ impl<'a> Traffic<'a> {
             );
         }
         self.check_movement()?;
-        if self.around.progress.is_due() {
+        if !self.around.progress.is_due() {
+            return Ok(());
+        }
+        if self.producer.sent() == 0 {
+            self.around.progress.show(0, "the pipeline joins its consumer group");
+        } else {
             let (sent, lag) = (self.producer.sent(), self.lag());
             let (rows, rejected) = (self.around.seen.rows(), self.around.seen.rejected());
             self.moment.turn(sent, rows, rejected, lag);

@@ -24,7 +24,7 @@ pub enum Shape {
 /// Readings: message `i` is the reading of device `i % devices` in minute `i / devices`.
 #[derive(Debug)]
 pub struct Devices {
-    devices: u64,
+    count: u64,
     shape: Shape,
     bad_per_mille: u32,
     seed: u64,
@@ -47,13 +47,13 @@ impl Devices {
     /// Without devices.
     pub fn new(devices: u64, shape: Shape, bad_per_mille: u32, seed: u64, start_ms: i64) -> Self {
         assert!(devices > 0, "readings need at least one device");
-        Self { devices, shape, bad_per_mille, seed, start_ms, instants: Instants::default() }
+        Self { count: devices, shape, bad_per_mille, seed, start_ms, instants: Instants::default() }
     }
 
     /// When message `index` is measured: the devices spread their readings over the minute.
     pub fn measured_at_ms(&self, index: u64) -> i64 {
-        let (minute, device) = (index / self.devices, index % self.devices);
-        let within = u128::from(device) * 60_000 / u128::from(self.devices);
+        let (minute, device) = (index / self.count, index % self.count);
+        let within = u128::from(device) * 60_000 / u128::from(self.count);
         self.start_ms + minute as i64 * 60_000 + within as i64
     }
 }
@@ -66,7 +66,7 @@ impl Generator for Devices {
 
         key.clear();
         key.extend_from_slice(b"hems-");
-        padded(key, index % self.devices, 8);
+        padded(key, index % self.count, 8);
 
         payload.clear();
         payload.push(b'{');
@@ -79,7 +79,7 @@ impl Generator for Devices {
         let measured_at_ms = self.measured_at_ms(index);
         self.instants.write(payload, measured_at_ms);
         payload.extend_from_slice(b"\",\"seq\":");
-        integer(payload, index / self.devices);
+        integer(payload, index / self.count);
         reading.write(payload, 1_000_000 + index.wrapping_mul(7) % ENERGY_WH_MAX);
         if self.shape == Shape::Long {
             lengthen(payload, &mut random, reading.power_tenths_w);
@@ -165,6 +165,7 @@ fn lengthen(out: &mut Vec<u8>, random: &mut fastrand::Rng, power_tenths_w: i64) 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::fmt::Write as _;
 
     use super::*;
 
@@ -185,7 +186,7 @@ mod tests {
             let (key, payload, verdict) = message(&mut generator, index);
             if !seen.contains(&verdict) {
                 seen.push(verdict);
-                text += &format!("{key} {verdict:?}\n  {payload}\n");
+                writeln!(text, "{key} {verdict:?}\n  {payload}").unwrap();
             }
             if seen.len() == 6 {
                 return text;

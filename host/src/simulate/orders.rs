@@ -207,9 +207,9 @@ mod tests {
 
     #[test]
     fn events_look_like_those_of_a_shop() {
-        let text: String =
-            messages(0, 7).iter().map(|(key, payload, _)| format!("{key} {payload}\n")).collect();
-        insta::assert_snapshot!(text, @r#"
+        let lines: Vec<_> =
+            messages(0, 7).iter().map(|(key, payload, _)| format!("{key} {payload}")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
         o-00000000 {"type":"OrderCreated","order_id":"o-00000000","at":"2026-11-23T03:04:05.123Z","customer":"c-2296","currency":"EUR","lines":[{"sku":"sku-211","quantity":5,"unit_price":"25.43"},{"sku":"sku-316","quantity":3,"unit_price":"78.98"},{"sku":"sku-778","quantity":1,"unit_price":"147.36"},{"sku":"sku-066","quantity":3,"unit_price":"80.67"}]}
         o-00000001 {"type":"OrderCreated","order_id":"o-00000001","at":"2026-11-23T03:04:05.124Z","customer":"c-7092","currency":"EUR","lines":[{"sku":"sku-358","quantity":5,"unit_price":"140.95"}]}
         o-00000002 {"type":"OrderCreated","order_id":"o-00000002","at":"2026-11-23T03:04:05.125Z","customer":"c-7641","currency":"USD","lines":[{"sku":"sku-543","quantity":1,"unit_price":"40.73"},{"sku":"sku-268","quantity":5,"unit_price":"94.34"},{"sku":"sku-794","quantity":5,"unit_price":"27.84"}]}

@@ -243,7 +243,7 @@ pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
     let options = AdminOptions::new().request_timeout(Some(REACH));
     let answer = block_on(admin.create_topics([&topic], &options));
     match answer.map_err(|error| unreachable_brokers(target).because(error))?.pop() {
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
+        Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => Ok(()),
         Some(Err((_, code))) => {
             Err(Fault::stop("SL-S002", format!("failed to create topic {}", target.topic))
                 .because(KafkaError::AdminOp(code)))

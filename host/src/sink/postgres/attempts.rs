@@ -60,7 +60,7 @@ impl Attempts {
                 }
                 Verdict::Fenced(partitions) => {
                     let topic = &self.head.topic;
-                    tracing::warn!(
+                    tracing::debug!(
                         code = sqlstate::FENCED,
                         topic,
                         ?partitions,
