@@ -72,9 +72,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// What is logged unless another level is asked for: the demo has the screen for itself.
+    /// What is logged unless another level is asked for. The demo has the screen for itself, and commands that
+    /// only look say all they have to say themselves.
     pub fn log_level(&self) -> &'static str {
-        if matches!(self, Self::Demo(_)) { "warn" } else { "info" }
+        if matches!(self, Self::Run(_)) { "info" } else { "warn" }
     }
 }
 

@@ -126,7 +126,7 @@ fn order(number: usize) -> Made {
             )
         })
         .collect();
-    let truth = if number % 3 == 0 && lines.is_empty() { "plugin" } else { "row" };
+    let truth = if number.is_multiple_of(3) && lines.is_empty() { "plugin" } else { "row" };
     let payload = match number % 3 {
         0 => format!(
             r#"{{"type":"OrderCreated","order_id":"{order_id}","at":"{at}","customer":"c-1","currency":"EUR","lines":[{}]}}"#,

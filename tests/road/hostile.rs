@@ -66,8 +66,22 @@ fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
         assert_eq!(scene.positions(crime)?[0].unwrap_or(0), 0, "{crime}");
     }
     Check::new("honest", &Readings::all()).passes(&scene.topic, &scene.database)?;
-    let read: Vec<String> = texts.into_values().map(|text| without_digest(&text)).collect();
-    insta::assert_snapshot!(read.join("\n"), @"");
+    let read: Vec<String> = texts.into_values().map(|text| steady(&text)).collect();
+    insta::assert_snapshot!(read.join("\n"), @"
+    SL-G014 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin overflowed its stack in process (at hostile::crime::recurse)
+    SL-G012 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin took longer than 1s in process (at hostile::crime::endless_loop)
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: row 1: ends at 0, before row 0 does
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: its last value ends at 1000, its data at 0
+    SL-G017 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed: lookup table is empty second line
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, 15 columns for 4 computed fields
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `length`: 101 values for 100 rows
+    SL-G013 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin wants more than the 64 MiB of memory it may have in process (at hostile::crime::hog_memory)
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, row 99: message 100, of a batch of 100
+    SL-G011 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin trapped in process: panicked at FILE:LINE:COLUMN: cannot divide 100 by nothing
+    SL-G011 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin trapped in process: wasm `unreachable` instruction executed (at hostile::crime::trap)
+    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `length`: holds boolean, described as int64
+    ");
     Ok(())
 }
 
@@ -79,24 +93,24 @@ fn write(scene: &Scene, crime: &str) -> Result<PathBuf> {
     let mut pipeline =
         Pipeline::new(crime, &scene.topic.name, scene.database.url(), &plugin("hostile")?)?;
     pipeline.lanes = 1;
-    pipeline.sink_lines = "table = \"hostile\"\n".to_owned();
+    "table = \"hostile\"\n".clone_into(&mut pipeline.sink_lines);
     pipeline.plugin_lines = format!(
         "timeout = \"1s\"\nmemory_bytes = \"64MiB\"\nsettings = {{ crime = \"{crime}\" }}\n"
     );
     pipeline.write(&scene.folder)
 }
 
-/// Twelve hexadecimal digits in a row are a digest, which changes with every build.
-fn without_digest(text: &str) -> String {
-    let mut out = String::new();
-    for word in text.split_inclusive(' ') {
-        let digits = word.chars().filter(char::is_ascii_hexdigit).count();
-        let short = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        if digits >= 8 && short.chars().all(|c| c.is_ascii_hexdigit()) {
-            out.push_str(&word.replace(short, "DIGEST"));
-        } else {
-            out.push_str(word);
+/// Replaces what changes with every build: digests, and places in the guest's source.
+fn steady(text: &str) -> String {
+    let is_digest = |word: &str| word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let is_place = |word: &str| word.contains(".rs:");
+    let steady = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        match (is_digest(bare), is_place(bare)) {
+            (true, _) => word.replace(bare, "DIGEST"),
+            (_, true) => word.replace(bare, "FILE:LINE:COLUMN"),
+            _ => word.to_owned(),
         }
-    }
-    out
+    };
+    text.split(' ').map(steady).collect::<Vec<_>>().join(" ")
 }

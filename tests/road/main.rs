@@ -1,6 +1,7 @@
 //! The road as a whole: real Kafka, real Postgres, real components, real processes.
 
 mod advice;
+mod commands;
 mod commit;
 mod fixtures;
 mod happy;

@@ -24,9 +24,9 @@ fn a_server_that_crashes_and_returns_costs_nothing_but_time() -> Result<()> {
     for turn in 0..scaled(30) {
         let sent = stream.acknowledged();
         if turn % 2 == 0 {
-            server.stop_immediate()?
+            server.stop_immediate()?;
         } else {
-            server.stop()?
+            server.stop()?;
         }
         until_true("messages wait for the server", SOON, || {
             Ok(stream.acknowledged() > sent + 2000)

@@ -86,8 +86,8 @@ fn a_version_that_does_not_fit_is_refused_and_the_old_one_goes_on() -> Result<()
     std::fs::write(&text, "not a component")?;
     let refused = [
         (text, "SL-G001"),
-        (plugin("hostile-wrong-world")?, "SL-G003"),
-        (plugin("hostile-forbidden-import")?, "SL-G002"),
+        (plugin("hostile-wrong-world")?, "SL-G004"),
+        (plugin("hostile-forbidden-import")?, "SL-G003"),
         (plugin("orders")?, "SL-P"),
         (plugin("hostile")?, "SL-P"),
     ];
@@ -106,6 +106,20 @@ fn a_version_that_does_not_fit_is_refused_and_the_old_one_goes_on() -> Result<()
     let only_a = markers(&scene.database)?.into_iter().filter(|(_, mark)| mark == "a").collect();
     let check = Check { markers: only_a, ..Check::new("swap_refused", &MARKED) };
     check.passes(&scene.topic, &scene.database)?;
-    insta::assert_snapshot!(messages.join("\n"), @"");
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    plugin refused: the running version goes on: plugin is not a WebAssembly component: it does not start like a WebAssembly file
+    plugin refused: the running version goes on: plugin does not export sluice:plugin/transform@0.1.0, but hostile:other/run@1.0.0
+    plugin refused: the running version goes on: plugin imports what sluice does not offer: hostile:greedy/network@1.0.0
+    plugin refused: the running version goes on: the plugin's outputs do not fit the tables:
+      - table "readings": `table` is for plugins with one output; this one has 2
+      - output "orders": no table is set for it
+      - output "order_lines": no table is set for it
+    plugin refused: the running version goes on: the plugin's outputs do not fit the tables:
+      - output "hostile", table "readings": there is no column "length"
+      - output "hostile", table "readings": there is no column "note"
+      - output "hostile", table "readings": there is no column "detail"
+      - output "hostile", table "readings": there is no column "long"
+      - output "hostile", table "readings": column "measured_at" is NOT NULL and has no default, but no field fills it
+    "#);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One real broker per test process, from Kafka's published jars: KRaft, one node, quick about everything
+//! One real broker per test process, from Kafka's published jars: `KRaft`, one node, quick about everything
 //! that a test would otherwise wait for. Knows nothing of Sluice.
 
 use std::fs::{self, File};

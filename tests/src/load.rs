@@ -75,6 +75,8 @@ impl Load {
     pub fn follow(&mut self, topic: &Topic) -> Result<()> {
         self.topic = topic.clone();
         self.next.resize(usize::try_from(topic.partitions)?, 0);
+        // A producer learns of new partitions minutes later; a new one knows them.
+        self.producer = producer(&self.acknowledged, "none")?;
         Ok(())
     }
 

@@ -157,7 +157,7 @@ fn forward_requests(
             match shared.verdict() {
                 Some(Cut::BeforeCommit) => return Ok(()),
                 Some(Cut::AfterCommit) => {
-                    *withhold.lock().unwrap_or_else(PoisonError::into_inner) = true
+                    *withhold.lock().unwrap_or_else(PoisonError::into_inner) = true;
                 }
                 None => {}
             }
@@ -176,12 +176,10 @@ fn forward_replies(
     let mut frames = Frames::of_server(server);
     while let Some(frame) = frames.next()? {
         shared.wait_for_passage();
-        if *withhold.lock().unwrap_or_else(PoisonError::into_inner) {
-            if committed(&frame) {
-                shared.lock().after += 1;
-                return Ok(());
-            }
-            // An answer to a request before the COMMIT may still pass; an error says that there is no commit.
+        // An answer to a request before the COMMIT may still pass; an error says that there is no commit.
+        if *withhold.lock().unwrap_or_else(PoisonError::into_inner) && committed(&frame) {
+            shared.lock().after += 1;
+            return Ok(());
         }
         client.write_all(&frame.bytes)?;
     }

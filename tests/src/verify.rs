@@ -26,7 +26,9 @@ pub fn main() -> ExitCode {
         arguments.iter().map(String::as_str).partition(|it| it.starts_with('-'));
     if options.iter().any(|option| matches!(*option, "-h" | "--help")) {
         println!("{HELP}");
-        STEPS.iter().for_each(|step| println!("             {:<12}{}", step.name, step.what));
+        for step in STEPS {
+            println!("             {:<12}{}", step.name, step.what);
+        }
         return ExitCode::SUCCESS;
     }
     let unknown = |name: &&&str| !STEPS.iter().any(|step| step.name == **name);

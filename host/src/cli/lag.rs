@@ -181,7 +181,7 @@ fn show(lag: &Lag) -> String {
                 text.push_str(&format!("\npartition {number}: the topic ends before its position"));
             }
             (None, None) => {
-                text.push_str(&format!("\npartition {number}: the topic no longer has it"))
+                text.push_str(&format!("\npartition {number}: the topic no longer has it"));
             }
             _ => {}
         }

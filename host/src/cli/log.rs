@@ -11,8 +11,8 @@ pub struct Arguments {
     /// How log lines are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "SLUICE_LOG_FORMAT", hide_env = true)]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn` [default: info, for
-    /// demo: warn]
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `sluice=debug,warn` [default: info for
+    /// run, else warn]
     #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true, value_parser = filter)]
     pub log_level: Option<String>,
 }

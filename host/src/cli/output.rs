@@ -18,8 +18,11 @@ pub fn print(
     }
 }
 
-/// Prints `text` and ends its last line. A reader that went away (`| head`) is no error.
+/// Prints `text`, if there is any, and ends its last line. A reader that went away (`| head`) is no error.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     let text = plain(text.trim_end_matches('\n'));
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -56,19 +59,22 @@ pub fn count(number: i64) -> String {
 
 /// `text` in lines of at most `width` characters.
 pub fn wrap(text: &str, width: usize) -> String {
-    let mut lines = vec![String::new()];
+    let mut wrapped = String::new();
+    let mut line_characters = 0;
     for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is a line from the start");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
+        let characters = word.chars().count();
+        if line_characters > 0 && line_characters + 1 + characters <= width {
+            wrapped.push(' ');
+            line_characters += 1 + characters;
         } else {
-            lines.push(word.to_owned());
+            if line_characters > 0 {
+                wrapped.push('\n');
+            }
+            line_characters = characters;
         }
+        wrapped.push_str(word);
     }
-    lines.join("\n")
+    wrapped
 }
 
 #[cfg(test)]

@@ -42,22 +42,29 @@ fn value(error: &anyhow::Error) -> Value {
     if let Some(settings) = error.downcast_ref::<SettingsError>() {
         return json!({ "error": { "code": settings.code(), "findings": settings.findings } });
     }
-    let mut messages: Vec<String> = error.chain().map(message).collect();
-    let first = messages.remove(0);
-    json!({ "error": { "code": code(error), "message": first, "causes": messages } })
+    let (message, causes) = messages(error);
+    json!({ "error": { "code": code(error), "message": message, "causes": causes } })
 }
 
 fn chain(error: &anyhow::Error) -> String {
     let code = code(error).map(|code| format!(" {code}")).unwrap_or_default();
-    let mut messages = error.chain().map(message);
-    let mut text = format!("error{code}: {}", messages.next().unwrap_or_default());
-    for cause in messages {
+    let (first, causes) = messages(error);
+    let mut text = format!("error{code}: {first}");
+    for cause in causes {
         // Some libraries repeat their cause in their own text.
         if !text.ends_with(&cause) {
             text.push_str(&format!("\n  caused by: {cause}"));
         }
     }
     text
+}
+
+/// What happened, with what was being done before it, and the causes below.
+fn messages(error: &anyhow::Error) -> (String, Vec<String>) {
+    let mut messages: Vec<String> = error.chain().map(message).collect();
+    let fault = error.chain().position(<dyn std::error::Error + 'static>::is::<Fault>).unwrap_or(0);
+    let causes = messages.split_off(fault + 1);
+    (messages.join(": "), causes)
 }
 
 /// Without the code, which stands at the head of it all.
@@ -119,8 +126,7 @@ mod tests {
             Err(Fault::retry("SL-P001", "connect to db:5432/energy").into());
         let error = outage.context("read positions").unwrap_err();
         assert_snapshot!(text(&error), @r"
-    error SL-P001: read positions
-      caused by: connect to db:5432/energy
+    error SL-P001: read positions: connect to db:5432/energy
 
     explain: sluice explain SL-P001
     ");

@@ -151,7 +151,7 @@ where
             file = %self.file.display(),
             running_version = self.running.description.version,
             running_digest = self.running.short_digest(),
-            "plugin refused: {}, the running version goes on", fault.message
+            "plugin refused: the running version goes on: {}", fault.message
         );
         Look::Refused(fault)
     }

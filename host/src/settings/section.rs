@@ -233,7 +233,7 @@ impl<'f> Section<'f> {
             .and_then(|number| u64::try_from(number).ok())
             .filter(|number| range.contains(number));
         if within.is_none() && !matches!(value.get_ref(), DeValue::Float(_) | DeValue::Boolean(_)) {
-            self.out_of_range(key, value, format!("{} to {}", range.start(), range.end()));
+            self.out_of_range(key, value, &format!("{} to {}", range.start(), range.end()));
         }
         within.unwrap_or(default)
     }
@@ -273,7 +273,7 @@ impl<'f> Section<'f> {
         let within = number.filter(|number| range.contains(number));
         if within.is_none() {
             let [least, most] = [*range.start(), *range.end()].map(units::show_bytes);
-            self.out_of_range(key, value, format!("{least} to {most}"));
+            self.out_of_range(key, value, &format!("{least} to {most}"));
         }
         within.unwrap_or(default) as usize
     }
@@ -305,12 +305,12 @@ impl<'f> Section<'f> {
         };
         if !range.contains(&duration) {
             let [least, most] = [*range.start(), *range.end()].map(humantime::format_duration);
-            self.out_of_range(key, value, format!("{least} to {most}"));
+            self.out_of_range(key, value, &format!("{least} to {most}"));
         }
         duration
     }
 
-    fn out_of_range(&self, key: &str, value: &Spanned<DeValue<'_>>, range: String) {
+    fn out_of_range(&self, key: &str, value: &Spanned<DeValue<'_>>, range: &str) {
         let message = format!("`{key}` is out of range");
         self.report.note("SL-C006", &value.span(), message, Some(format!("allowed: {range}")));
     }

@@ -4,7 +4,8 @@ use insta::assert_snapshot;
 
 use super::*;
 
-mod wrong;
+mod keys;
+mod values;
 
 const RIGHT: &str = r#"
 [pipeline]

@@ -35,8 +35,9 @@ pub enum Written {
         /// Memory.
         reuse: Prepared,
     },
-    /// Nothing of it is, and never will be: these partitions are no longer ours, or moved without us.
-    /// What the batch holds of other partitions is to be read again.
+    /// Nothing of it will be written under our claims: these partitions are no longer ours, or moved
+    /// without us. Where they stand, Postgres knows. What the batch holds of other partitions was not
+    /// written and is to be read again.
     Fenced {
         /// In the order of the ranges.
         partitions: Vec<i32>,

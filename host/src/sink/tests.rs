@@ -11,3 +11,4 @@ mod modes;
 mod outages;
 mod plan;
 mod proxy;
+mod tls;

@@ -219,9 +219,9 @@ pub fn topic_id<C: ConsumerContext>(
         (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string())
     })?;
     // The one that has just answered; its number is not known on a connection to a bootstrap address.
-    let known = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
+    let mut known = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id);
     let answered = Some(metadata.orig_broker_id()).filter(|&broker| broker >= 0);
-    let Some(broker) = answered.or(known.last()) else {
+    let Some(broker) = answered.or(known.next_back()) else {
         return Err((RDKafkaErrorCode::AllBrokersDown, "no broker is known".into()));
     };
     // SAFETY: all objects are made, used and destroyed here, in pairs; the client outlives the call.

@@ -81,7 +81,7 @@ impl Events {
                 // A full disk must not stop the host.
                 drop(copy.write_all(&line));
                 collected.change(|state| {
-                    state.events.push(Event::parse(String::from_utf8_lossy(&line).trim_end()))
+                    state.events.push(Event::parse(String::from_utf8_lossy(&line).trim_end()));
                 });
                 line.clear();
             }

@@ -80,7 +80,7 @@ pub fn make(mix: Mix, partition: i32, number: u64) -> Made {
         headers.push(("trace".to_owned(), None));
         headers.push((String::new(), Some(vec![])));
     }
-    let key = (number % 97 != 0).then(|| device_id.clone().into_bytes());
+    let key = (!number.is_multiple_of(97)).then(|| device_id.clone().into_bytes());
     Made { key, payload, headers, timestamp_ms }
 }
 

@@ -144,7 +144,7 @@ mod tests {
     fn a_commit_is_seen_in_both_ways_of_asking_for_it() {
         let mut commits = Commits::default();
         let mut check = |kind, body: &[u8], expected| {
-            assert_eq!(commits.is_commit(&frame(kind, body)), expected, "{body:?}")
+            assert_eq!(commits.is_commit(&frame(kind, body)), expected, "{body:?}");
         };
         check(b'Q', b"BEGIN\0", false);
         check(b'Q', b"commit\0", true);

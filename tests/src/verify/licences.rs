@@ -228,7 +228,14 @@ mod tests {
             package("nothing", "0.1.0", ""),
             foreign,
         ];
-        insta::assert_snapshot!(policy().violations(&packages).join("\n"), @"");
+        insta::assert_snapshot!(policy().violations(&packages).join("\n"), @r"
+    copyleft 0.1.0 has the licence GPL-3.0
+    nothing 0.1.0 has the licence none
+    fork 1.0.0 does not come from crates.io
+    tokio 1.40.0 and 2.0.0: has one runtime
+    ring 0.17.9: RUSTSEC-2025-0009
+    bincode 2.0.1: another format
+    ");
         let fine = [package("tokio", "1.40.0", "MIT"), package("ring", "0.17.14", "MIT")];
         assert!(policy().violations(&fine).is_empty());
     }

@@ -93,6 +93,19 @@ mod tests {
             test d ... ok\ntest result: ok. 0 passed; 0 failed; 0 ignored\ntest result: ok. 1 passed; 0 failed; 0 ignored";
         let mut failing = false;
         let shown: Vec<&str> = output.lines().filter(|line| is_shown(line, &mut failing)).collect();
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+    test b ... FAILED
+    test c has been running for over 60 seconds
+    failures:
+
+    ---- b stdout ----
+    boom
+
+    failures:
+        b
+
+    test result: FAILED. 1 passed; 1 failed; 0 ignored
+    test result: ok. 1 passed; 0 failed; 0 ignored
+    ");
     }
 }

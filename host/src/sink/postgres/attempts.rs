@@ -60,7 +60,7 @@ impl Attempts {
                 }
                 Verdict::Fenced(partitions) => {
                     let topic = &self.head.topic;
-                    tracing::warn!(
+                    tracing::debug!(
                         code = sqlstate::FENCED,
                         topic,
                         ?partitions,
@@ -134,6 +134,11 @@ impl Attempts {
             }
             Ok(Err(fault)) => Err(Failure { fault, commit_sent }),
             Err(_) => {
+                // Not while it may be committing: a wait for a synchronous standby, once cancelled, leaves
+                // a commit that exists here alone.
+                if !commit_sent {
+                    work.cancel(&self.options).await;
+                }
                 let fault = Fault::retry(
                     sqlstate::TOO_SLOW,
                     format!("write batch: not finished after {limit:?}"),

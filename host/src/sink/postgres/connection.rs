@@ -143,6 +143,14 @@ impl Session {
         self.pid
     }
 
+    /// Asks the server to give up what it is doing for us; it would not notice a closed connection before
+    /// it has finished. Best effort.
+    pub async fn cancel(&self, options: &Options) {
+        let token = self.client.cancel_token();
+        let cancelled = token.cancel_query(options.tls.clone());
+        let _ = tokio::time::timeout(CONNECT_MAX, cancelled).await;
+    }
+
     async fn prepare_for_work(&self, options: &Options) -> Result<i32, Fault> {
         let doing = format!("prepare the session on {options}");
         let query = format!("{SESSION_SETTINGS}; SELECT pg_is_in_recovery(), pg_backend_pid()");

@@ -60,6 +60,11 @@ impl Work {
         self.session.pid()
     }
 
+    /// Gives up the statement under way.
+    pub async fn cancel(&self, options: &Options) {
+        self.session.cancel(options).await;
+    }
+
     /// False when it is known already that the connection is gone.
     pub fn is_usable(&self) -> bool {
         !self.session.is_closed()

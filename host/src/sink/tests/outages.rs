@@ -100,7 +100,7 @@ fn rows_locked_by_a_paused_host_are_taken_over() {
 #[test]
 fn a_write_that_takes_too_long_is_given_up_and_tried_again() {
     let database = Database::new();
-    database.run("CREATE TABLE t (v bigint); CREATE TABLE slow (seconds float); INSERT INTO slow VALUES (30);
+    database.run("CREATE TABLE t (v bigint); CREATE TABLE slow (seconds float); INSERT INTO slow VALUES (3600);
         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep((SELECT max(seconds) FROM slow)); RETURN NEW; END';
         CREATE TRIGGER wait BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wait()");
     let (outputs, tables) = one_column(Mode::Append);
@@ -113,6 +113,8 @@ fn a_write_that_takes_too_long_is_given_up_and_tried_again() {
     database.run("UPDATE slow SET seconds = 0");
     lane.expect_done();
     assert_eq!(database.ask("SELECT count(*) FROM t"), "1");
+    // The server was told to give up, too.
+    assert_eq!(database.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"), "0");
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! The commands that look at a pipeline, as an operator calls them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use sluice_tests::load::{Load, Mix};
+use sluice_tests::plugins::sluice;
+use sluice_tests::scene::Scene;
+
+fn call(arguments: &[&str], file: &Path) -> Result<Output> {
+    let mut command = Command::new(sluice()?);
+    command.args(arguments).arg(file).env_remove("RUST_LOG").output().context("call sluice")
+}
+
+fn json(arguments: &[&str], file: &Path) -> Result<Value> {
+    let output = call(&[&["--format", "json"], arguments].concat(), file)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+    assert!(said.is_empty(), "{arguments:?}: {said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Sum of `field` over a list of objects.
+fn sum(list: &Value, field: &str) -> i64 {
+    list.as_array().into_iter().flatten().filter_map(|object| object[field].as_i64()).sum()
+}
+
+#[test]
+fn what_is_said_before_and_after_a_run_is_what_happened() -> Result<()> {
+    let scene = Scene::readings("commands")?;
+    let pipeline = scene.pipeline()?;
+    let file = pipeline.write(&scene.folder)?;
+    let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 50, long_per_mille: 0 })?;
+    load.send(2400)?;
+
+    let missing = call(&["lineage"], &file)?;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).starts_with("error SL-P012: "));
+    assert_eq!(json(&["migrate"], &file)?[0]["version"], json(&["migrate"], &file)?[0]["version"]);
+
+    let valid = &json(&["validate"], &file)?[0];
+    assert_eq!(valid["outputs"][0]["table"], "public.readings");
+    assert_eq!(valid["outputs"][0]["fields"].as_array().map(Vec::len), Some(9));
+    let before = json(&["lag"], &file)?;
+    assert_eq!((before["total"].as_i64(), sum(&before["partitions"], "lag")), (Some(2400), 2400));
+
+    let host = scene.start("host", &pipeline)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+
+    let after = json(&["lag"], &file)?;
+    assert_eq!(after["total"], 0);
+    assert_eq!(after["partitions"].as_array().map(Vec::len), Some(12));
+    let ranges = json(&["lineage"], &file)?;
+    assert_eq!((sum(&ranges, "messages"), sum(&ranges, "from")), (2400, 0));
+    assert_eq!(sum(&ranges, "rows"), scene.database.number("SELECT count(*) FROM readings")?);
+    assert_eq!(
+        sum(&ranges, "rejected"),
+        scene.database.number("SELECT count(*) FROM sluice.dead_letters")?
+    );
+    assert_eq!(ranges[0]["digest"], valid["digest"]);
+    let one = json(&["lineage", "--partition", "3"], &file)?;
+    assert_eq!(
+        one,
+        ranges
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|it| it["partition"] == 3)
+            .cloned()
+            .collect::<Value>()
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_not_reachable_and_what_does_not_fit_have_their_exit_codes() -> Result<()> {
+    let scene = Scene::new("codes", 1, "CREATE TABLE readings (device_id bigint)")?;
+    let mut pipeline = scene.pipeline()?;
+    let misfit = call(&["validate"], &pipeline.write(&scene.folder)?)?;
+    let said = String::from_utf8_lossy(&misfit.stderr).into_owned();
+    assert_eq!(misfit.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with("error SL-P010: pipeline codes: ") && said.contains("measured_at"),
+        "{said}"
+    );
+
+    pipeline.url = "postgres://sluice:hunter2@127.0.0.1:1/nowhere".into();
+    let away = call(&["validate"], &pipeline.write(&scene.folder)?)?;
+    let said = String::from_utf8_lossy(&away.stderr).into_owned();
+    assert_eq!(away.status.code(), Some(3), "{said}");
+    assert!(said.starts_with("error SL-P001: ") && !said.contains("hunter2"), "{said}");
+
+    pipeline.sink_lines = "tabel = \"readings\"\n".into();
+    let wrong = call(&["validate"], &pipeline.write(&scene.folder)?)?;
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(2), "{said}");
+    assert!(said.contains("did you mean `table`?") && !said.contains("hunter2"), "{said}");
+    assert!(!said.contains('\u{1b}') && wrong.stdout.is_empty());
+    Ok(())
+}
