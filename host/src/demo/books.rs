@@ -47,7 +47,7 @@ impl Books {
         expect("messages acknowledged", sent.messages, sent.acknowledged);
         expect("rows and dead letters", sent.messages, rows + rejected);
         expect("rows", sent.good, rows);
-        expect("dead letters", sent.messages - sent.good, rejected);
+        expect("dead letters", sent.messages.saturating_sub(sent.good), rejected);
         expect("messages in lineage", sent.messages, sum(|stretch| stretch.messages));
         expect("rows in lineage", rows, sum(|stretch| stretch.rows));
         expect("dead letters in lineage", rejected, sum(|stretch| stretch.rejected));
