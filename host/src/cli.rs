@@ -115,39 +115,39 @@ mod tests {
     #[test]
     fn help_shows_all_commands() {
         let help = CommandLine::command().term_width(100).render_help().to_string();
-        insta::assert_snapshot!(help, @"
-        Moves Kafka messages into Postgres at bulk speed, exactly once, through sandboxed WebAssembly
-        plugins
+        insta::assert_snapshot!(help, @r"
+    Moves Kafka messages into Postgres at bulk speed, exactly once, through sandboxed WebAssembly
+    plugins
 
-        Usage: sluice [OPTIONS] <COMMAND>
+    Usage: sluice [OPTIONS] <COMMAND>
 
-        Commands:
-          run          Run pipelines until SIGTERM
-          demo         See it work: embedded broker, throwaway Postgres, simulated devices, a plugin
-                       replaced
-          simulate     Send messages that look like the real ones
-          validate     Check settings, plugin and tables; nothing moves
-          migrate      Create the `sluice` schema or bring it up to date
-          lineage      Show which plugin version made which range of offsets
-          lag          Show how far each partition is behind
-          plugin       Build plugins, and look into one
-          explain      Explain an error code
-          completions  Print completions for a shell
-          help         Print this message or the help of the given subcommand(s)
+    Commands:
+      run          Run pipelines until SIGTERM
+      demo         See it work: embedded broker, throwaway Postgres, simulated devices, a plugin
+                   replaced
+      simulate     Send messages that look like the real ones
+      validate     Check settings, plugin and tables; nothing moves
+      migrate      Create the `sluice` schema or bring it up to date
+      lineage      Show which plugin version made which range of offsets
+      lag          Show how far each partition is behind
+      plugin       Build plugins, and look into one
+      explain      Explain an error code
+      completions  Print completions for a shell
+      help         Print this message or the help of the given subcommand(s)
 
-        Options:
-              --log-format <LOG_FORMAT>  How log lines are written [default: text] [possible values: text,
-                                         json]
-              --log-level <LEVEL>        What is logged: error, warn, info, debug, trace, or a filter such
-                                         as `sluice=debug,warn` [default: info, for demo: warn] [env:
-                                         RUST_LOG]
-              --format <FORMAT>          How results and errors are printed [default: text] [possible
-                                         values: text, json]
-          -h, --help                     Print help (see more with '--help')
-          -V, --version                  Print version
+    Options:
+          --log-format <LOG_FORMAT>  How log lines are written [default: text] [possible values: text,
+                                     json]
+          --log-level <LEVEL>        What is logged: error, warn, info, debug, trace, or a filter such
+                                     as `sluice=debug,warn` [default: info for run, else warn] [env:
+                                     RUST_LOG]
+          --format <FORMAT>          How results and errors are printed [default: text] [possible
+                                     values: text, json]
+      -h, --help                     Print help (see more with '--help')
+      -V, --version                  Print version
 
-        Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 Kafka or Postgres not reachable.
-        Results go to standard output, logs and errors to standard error.
-        ");
+    Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 Kafka or Postgres not reachable.
+    Results go to standard output, logs and errors to standard error.
+    ");
     }
 }

@@ -47,7 +47,8 @@ fn commits_lost_at_random_lose_and_repeat_nothing() -> Result<()> {
     let stream = Load::new(&scene.topic, Mix::default())?.stream(3000);
     proxy.cut_at_random(300);
     let wanted = scaled(100);
-    until_true("connections were cut on both sides of COMMIT", SOON * 4, || {
+    let limit = SOON * u32::try_from(2 + wanted / 10)?;
+    until_true("connections were cut on both sides of COMMIT", limit, || {
         let (before, after) = proxy.cuts();
         Ok(before >= wanted && after >= wanted)
     })?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sluice_tests::checker::Readings;
 use sluice_tests::child::Signal;
+use sluice_tests::counts::scaled;
 use sluice_tests::gate::Gate;
 use sluice_tests::host::{Event, Host};
 use sluice_tests::load::{Load, Mix};
@@ -99,6 +100,39 @@ fn a_claim_alone_stops_an_owner_that_wakes_before_its_successor_wrote() -> Resul
     scene.wait_until_drained()?;
     assert!(fenced(&owner.drain()?) >= 1, "the attempt is counted");
     successor.drain()?;
+    scene.check(&Readings::all())
+}
+
+#[test]
+fn hosts_paused_at_random_lose_and_repeat_nothing() -> Result<()> {
+    let scene = Scene::readings("pauses")?;
+    let pipeline = scene.pipeline()?;
+    let stream = Load::new(&scene.topic, Mix::default())?.stream(3000);
+    let hosts: Vec<Host> = ["host-0", "host-1", "host-2"]
+        .into_iter()
+        .map(|name| scene.start(name, &pipeline))
+        .collect::<Result<_>>()?;
+    for host in &hosts {
+        host.wait_for("partitions claimed", SOON)?;
+    }
+    for pause in 0..scaled(100) {
+        let host = &hosts[fastrand::usize(0..hosts.len())];
+        host.signal(Signal::Stop)?;
+        // From half of the session's timeout, which nobody notices, to more than twice of it.
+        let length = if pause % 3 == 0 { 750 } else { fastrand::u64(1600..3500) };
+        std::thread::sleep(Duration::from_millis(length));
+        host.signal(Signal::Continue)?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..1000)));
+    }
+    let lost = |event: &Event| {
+        event.is("partitions released") && event.text("lost").as_deref() == Some("true")
+    };
+    let losses: usize =
+        hosts.iter().map(|host| host.all_events().iter().filter(|it| lost(it)).count()).sum();
+    assert!(losses > 0, "no host was paused long enough to lose its partitions");
+    stream.stop()?;
+    scene.wait_until_drained()?;
+    hosts.into_iter().try_for_each(|host| host.drain().map(drop))?;
     scene.check(&Readings::all())
 }
 

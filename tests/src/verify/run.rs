@@ -47,7 +47,8 @@ pub(super) fn finish(command: &mut Command) -> Result<()> {
 pub(super) fn tests(long: bool) -> Result<()> {
     let mut command = command("cargo");
     command
-        .args(["test", "--workspace", "--no-fail-fast"])
+        // Not the examples: they are guests, which link for WebAssembly alone.
+        .args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
         .env("INSTA_UPDATE", "no")
         .stdout(Stdio::piped());
     if long {
