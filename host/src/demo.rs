@@ -188,7 +188,7 @@ impl Stage {
         let [first, second] = self.plugins.digests();
         let from_ms = seen.now_ms();
         let mut swapped_ms = None;
-        traffic.live(time, |progress| {
+        let time = traffic.live(time, |progress| {
             let (first, second) = (short(first), short(second));
             progress.note(&format!(
                 "replacing readings {first} with {second} (the same code and a note: another digest)"

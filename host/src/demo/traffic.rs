@@ -19,6 +19,8 @@ const MESSAGE_BYTES: u64 = 220;
 const UNACKNOWLEDGED_MAX: u64 = 60_000;
 /// Messages between two looks at what the pipeline has done.
 const LOOK_EVERY: u64 = 256;
+/// A new version of the plugin is compiled beside the traffic; how long that may take.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(60);
 /// When nothing moves for so long, the demo gives up.
 const STANDSTILL_MAX: Duration = Duration::from_secs(30);
 
@@ -102,31 +104,38 @@ impl<'a> Traffic<'a> {
         self.drain()
     }
 
-    /// Sends [`LIVE_PER_SECOND`] for `time`; calls `halfway` at half of it.
+    /// Sends [`LIVE_PER_SECOND`] for `time`, and on until the version of the plugin that `replace` puts
+    /// in place halfway has taken over; answers for how long.
     pub fn live(
         &mut self,
         time: Duration,
-        halfway: impl FnOnce(&Progress) -> Result<(), Fault>,
-    ) -> Result<(), Ended> {
-        let (start, before) = (Instant::now(), self.producer.sent());
-        let messages = (time.as_secs_f64() * LIVE_PER_SECOND as f64) as u64;
-        let mut halfway = Some(halfway);
-        for index in 0..messages {
-            let due = Duration::from_secs_f64(index as f64 / LIVE_PER_SECOND as f64);
-            self.producer.serve_until(start + due);
+        replace: impl FnOnce(&Progress) -> Result<(), Fault>,
+    ) -> Result<Duration, Ended> {
+        let (start, mut passed) = (Instant::now(), Duration::ZERO);
+        let mut replace = Some(replace);
+        for index in 0_u64.. {
+            passed = Duration::from_secs_f64(index as f64 / LIVE_PER_SECOND as f64);
+            if passed >= time && (time.is_zero() || self.around.seen.arrived_ms().is_some()) {
+                break;
+            }
+            if passed >= time + TAKE_OVER_MAX {
+                let text = "the pipeline does not go on with the new version of the plugin";
+                return Err(Fault::stop("SL-S010", text).into());
+            }
+            self.producer.serve_until(start + passed);
             if index % LOOK_EVERY == 0 {
                 self.look()?;
                 self.wait_for_room()?;
             }
-            if index >= messages / 2
-                && let Some(halfway) = halfway.take()
+            if passed >= time / 2
+                && let Some(replace) = replace.take()
             {
-                halfway(&self.around.progress)?;
+                replace(&self.around.progress)?;
             }
             self.send()?;
         }
-        debug_assert_eq!(self.producer.sent(), before + messages);
-        self.drain()
+        self.drain()?;
+        Ok(passed)
     }
 
     /// How long `act` takes.

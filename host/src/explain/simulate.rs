@@ -67,4 +67,12 @@ pub(super) const CODES: &[Explanation] = &[
                the demo's own broker and database this must never happen.",
         way_out: "Run it again; when it happens twice, report it with the last screen and the log.",
     },
+    Explanation {
+        code: "SL-S010",
+        title: "the demo's new plugin version does not take over",
+        text: "The plugin's file was replaced, but within a minute not all partitions were written by the \
+               new version. The old one went on all the time.",
+        way_out: "The log above says whether it was refused, and why. On a very slow machine the \
+                  compilation may take longer than that: run it again, the result is kept.",
+    },
 ];
