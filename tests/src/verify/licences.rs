@@ -83,8 +83,8 @@ impl Policy {
             if !is_allowed(licence, &self.licenses.allow) {
                 wrong.push(format!("{name} {version} has the licence {licence}"));
             }
-            if source.as_deref().is_some_and(|source| source != CRATES_IO) {
-                wrong.push(format!("{name} {version} does not come from crates.io"));
+            if source.as_deref().is_some_and(|source| !source.starts_with("registry+")) {
+                wrong.push(format!("{name} {version} does not come from a registry"));
             }
         }
         for ban in &self.bans.deny {
@@ -97,8 +97,6 @@ impl Policy {
         wrong
     }
 }
-
-const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 impl Ban {
     fn crate_name(&self) -> &str {
@@ -231,7 +229,7 @@ mod tests {
         insta::assert_snapshot!(policy().violations(&packages).join("\n"), @r"
     copyleft 0.1.0 has the licence GPL-3.0
     nothing 0.1.0 has the licence none
-    fork 1.0.0 does not come from crates.io
+    fork 1.0.0 does not come from a registry
     tokio 1.40.0 and 2.0.0: has one runtime
     ring 0.17.9: RUSTSEC-2025-0009
     bincode 2.0.1: another format

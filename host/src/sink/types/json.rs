@@ -93,7 +93,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The code unit of an escape `\uXXXX` at the current place.
+    /// The code unit of an escape such as `\u00e9` at the current place.
     fn unit(&self) -> Option<u16> {
         let escape = self.text.get(self.at..self.at + 6)?.strip_prefix(b"\\u")?;
         u16::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()
