@@ -189,7 +189,7 @@ mod tests {
             name: name.into(),
             version: version.into(),
             license: (!license.is_empty()).then(|| license.into()),
-            source: Some(CRATES_IO.into()),
+            source: Some("registry+https://example.org/index".into()),
         }
     }
 
