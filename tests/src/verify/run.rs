@@ -69,7 +69,8 @@ pub(super) fn tests(long: bool) -> Result<()> {
     if !status.success() {
         bail!("cargo test: {status}");
     }
-    Ok(())
+    // The examples in the documentation of what plugin authors use.
+    cargo(&["test", "--quiet", "--package", "sluice-plugin", "--doc"])
 }
 
 /// True for sums, failures and all that is said about them, and tests that take long.
