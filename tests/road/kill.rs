@@ -12,7 +12,7 @@ use sluice_tests::wait::SOON;
 #[test]
 fn hosts_killed_at_random_lose_and_repeat_nothing() -> Result<()> {
     let scene = Scene::readings("kill")?;
-    let pipeline = scene.pipeline()?;
+    let pipeline = scene.pipeline()?.impatient();
     let stream = Load::new(&scene.topic, Mix::default())?.stream(3000);
     let mut hosts = vec![scene.start("host-0", &pipeline)?, scene.start("host-1", &pipeline)?];
     let kills = scaled(200);

@@ -21,7 +21,8 @@ fn hosts_come_and_go_without_loss_with_the_cooperative_assignor() -> Result<()> 
 
 fn storm(name: &str, assignor: &str) -> Result<()> {
     let scene = Scene::readings(name)?;
-    let pipeline = scene.pipeline()?.property("partition.assignment.strategy", assignor);
+    let pipeline =
+        scene.pipeline()?.impatient().property("partition.assignment.strategy", assignor);
     let stream = Load::new(&scene.topic, Mix::default())?.stream(2000);
     let mut hosts = vec![scene.start("host-0", &pipeline)?];
     let (mut joined, mut claims) = (0, 0);

@@ -23,7 +23,7 @@ fn scene(name: &str) -> Result<(Scene, Load)> {
 }
 
 fn start(scene: &Scene, name: &str) -> Result<Host> {
-    let mut pipeline = scene.pipeline()?;
+    let mut pipeline = scene.pipeline()?.impatient();
     pipeline.lanes = 1;
     let host = scene.start(name, &pipeline)?;
     Ok(host)
@@ -106,7 +106,7 @@ fn a_claim_alone_stops_an_owner_that_wakes_before_its_successor_wrote() -> Resul
 #[test]
 fn hosts_paused_at_random_lose_and_repeat_nothing() -> Result<()> {
     let scene = Scene::readings("pauses")?;
-    let pipeline = scene.pipeline()?;
+    let pipeline = scene.pipeline()?.impatient();
     let stream = Load::new(&scene.topic, Mix::default())?.stream(3000);
     let hosts: Vec<Host> = ["host-0", "host-1", "host-2"]
         .into_iter()

@@ -34,10 +34,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline that reacts fast: short session, short retries.
+    /// A pipeline that notices changes of its topic fast, and is not expelled from its group on a busy machine.
     pub fn new(name: &str, topic: &str, url: &str, plugin: &Path) -> Result<Self> {
         let properties = [
-            ("session.timeout.ms", "1500"),
+            ("session.timeout.ms", "10000"),
             ("heartbeat.interval.ms", "300"),
             ("topic.metadata.refresh.interval.ms", "1000"),
         ];
@@ -57,6 +57,12 @@ impl Pipeline {
             lanes: 2,
             sink_lines: "table = \"readings\"\n".to_owned(),
         })
+    }
+
+    /// The same with so short a session that a successor of a dead host comes soon.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        self.property("session.timeout.ms", "1500")
     }
 
     /// The same with a property for librdkafka.
