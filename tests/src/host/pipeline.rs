@@ -99,10 +99,12 @@ impl Pipeline {
         text
     }
 
-    /// Writes the settings file into `folder`.
+    /// Writes the settings file into `folder`, at once: another host may be reading it.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join(format!("{}.toml", self.name));
-        std::fs::write(&path, self.text())?;
+        let new = path.with_extension("new");
+        std::fs::write(&new, self.text())?;
+        std::fs::rename(new, &path)?;
         Ok(path)
     }
 }
