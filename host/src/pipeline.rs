@@ -122,6 +122,21 @@ struct Membership {
 /// # Panics
 /// When the system gives no thread.
 pub fn start(settings: &Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
+    start_with(settings, Loader::new(&settings.pipeline.name, &settings.plugin), runtime)
+}
+
+/// The same with a loader of one's own.
+///
+/// # Errors
+/// As [`start`].
+///
+/// # Panics
+/// As [`start`].
+pub fn start_with(
+    settings: &Settings,
+    loader: Loader,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Running, Fault> {
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
@@ -129,7 +144,6 @@ pub fn start(settings: &Settings, runtime: &tokio::runtime::Handle) -> Result<Ru
     runtime.block_on(sink::migrate::migrate(&options))?;
 
     let gate = gate(settings, &options, runtime);
-    let loader = Loader::new(&name, &settings.plugin);
     let generation = loader.load_file(&settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
 

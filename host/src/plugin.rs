@@ -16,6 +16,7 @@ mod frames;
 mod guest_log;
 pub mod instance;
 pub mod limits;
+pub mod linked;
 pub mod load;
 pub mod slot;
 mod state;

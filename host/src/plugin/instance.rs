@@ -13,6 +13,7 @@ use super::fault::{Phase, PluginFault, printable};
 use super::frames::frames_of;
 use super::guest_log::{Origin, offset_ranges};
 use super::limits::Limits;
+use super::linked::Process;
 use super::load::{Generation, on_one_line};
 use super::state::{Denied, State};
 use crate::batch::Batch;
@@ -28,11 +29,11 @@ pub struct Context {
 
 /// A plugin ready to be called, one batch at a time. The guest inside is replaced after a fault, at a
 /// high-water mark of memory, after a number of calls, or (`isolation = "batch"`) after each batch.
-#[derive(Debug)]
 pub struct Instance {
     generation: Arc<Generation>,
     context: Context,
     live: Option<Live>,
+    linked: Option<Process>,
     loan: Loan,
     started: u64,
 }
@@ -42,9 +43,15 @@ impl Generation {
     /// [`super::limits::THREAD_STACK_BYTES`].
     pub fn instantiate(self: &Arc<Self>, context: Context) -> Result<Instance, PluginFault> {
         let generation = Arc::clone(self);
+        let loan = Loan::default();
         let mut instance =
-            Instance { generation, context, live: None, loan: Loan::default(), started: 0 };
-        instance.live = Some(instance.start()?);
+            Instance { generation, context, live: None, linked: None, loan, started: 0 };
+        match self.link {
+            Some(link) => {
+                instance.linked = Some(link(&self.settings).map_err(PluginFault::Settings)?);
+            }
+            None => instance.live = Some(instance.start()?),
+        }
         Ok(instance)
     }
 }
@@ -62,6 +69,13 @@ impl Instance {
         let description = &generation.description;
         if decoded.messages.is_empty() {
             return Ok(check::nothing(description));
+        }
+        if let Some(linked) = &mut self.linked {
+            self.loan.lend(batch, decoded, description);
+            let result = linked(&mut self.loan.batch);
+            self.loan.restore(batch, decoded, description);
+            let outcome = returned(result.map_err(PluginFault::Failed)?);
+            return check::check(outcome, description, decoded, &generation.limits);
         }
         // Taken out, and put back only when all went well: a store that trapped must never run again.
         let mut live = match self.live.take() {
@@ -128,6 +142,12 @@ impl Instance {
             digest: self.generation.short_digest(),
             offsets: &offset_ranges(&batch.partitions, &batch.offsets),
         });
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Instance({:?}, {:?})", self.generation, self.live)
     }
 }
 

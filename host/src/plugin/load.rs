@@ -15,6 +15,7 @@ use super::fault::{Phase, PluginFault};
 use super::guest_log::Origin;
 use super::instance::Live;
 use super::limits::Limits;
+use super::linked::Link;
 use super::state::State;
 use super::{contract, describe};
 use crate::description::Description;
@@ -37,6 +38,8 @@ pub struct Generation {
     /// Names of the component's imports.
     pub imports: Vec<String>,
     pub(super) pre: PluginPre<State>,
+    /// Called instead of the component.
+    pub(super) link: Option<Link>,
 }
 
 impl Generation {
@@ -67,6 +70,7 @@ pub struct Loader {
     limits: Arc<Limits>,
     isolation: Isolation,
     cache: Option<Cache>,
+    link: Option<Link>,
 }
 
 impl Loader {
@@ -78,6 +82,7 @@ impl Loader {
             limits: Arc::new(Limits::of(settings)),
             isolation: settings.isolation,
             cache: Cache::of_user(),
+            link: None,
         }
     }
 
@@ -99,6 +104,14 @@ impl Loader {
     #[must_use]
     pub fn with_isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// The same loader, whose generations call code that is linked into this process in place of the
+    /// component's; everything else about them is the component's.
+    #[must_use]
+    pub fn with_link(mut self, link: Link) -> Self {
+        self.link = Some(link);
         self
     }
 
@@ -143,6 +156,7 @@ impl Loader {
             component_bytes: bytes.len(),
             imports,
             pre,
+            link: self.link,
         }))
     }
 
