@@ -25,6 +25,8 @@ pub mod fault;
 
 pub mod explain;
 
+pub mod memory;
+
 pub mod shutdown;
 
 pub mod progress;

@@ -6,6 +6,7 @@ use clap::Parser as _;
 use sluice::cli::{self, CommandLine};
 
 fn main() -> ExitCode {
+    sluice::memory::keep_freed_memory();
     let line = CommandLine::parse();
     cli::log::start(&line.log, line.command.log_level());
     match cli::run(&line) {

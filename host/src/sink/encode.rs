@@ -152,7 +152,7 @@ impl TablePlan {
             copy::rows(&fields, behind, rows.messages.len(), wanted, &mut buffer);
             copy::end(&mut buffer);
         }
-        prepared.push_table(buffer);
+        prepared.push_table(buffer, rows.deletes.iter().any(|deleted| *deleted != 0));
     }
 }
 

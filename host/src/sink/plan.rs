@@ -45,8 +45,15 @@ pub(super) struct FieldPlan {
 pub(super) enum Route {
     /// COPY into the table itself.
     Straight { copy: String },
-    /// COPY into a table of the session, then `apply`.
-    Staged { stage: String, create: String, copy: String, apply: String },
+    /// COPY into a table of the session, then a statement that moves the rows on.
+    Staged {
+        stage: String,
+        create: String,
+        copy: String,
+        apply: String,
+        /// Instead of `apply` when a row deletes.
+        apply_and_delete: Option<String>,
+    },
 }
 
 impl TablePlan {
@@ -340,6 +347,7 @@ fn route(
         create: staging.create(),
         copy: staging.copy(),
         apply: staging.apply(),
+        apply_and_delete: staging.apply_and_delete(),
     }
 }
 

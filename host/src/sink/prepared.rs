@@ -11,8 +11,8 @@ use crate::rows::{Rejection, Stage};
 /// Encoded rows and dead letters of a batch with its ranges. Owns its memory, which the next batch reuses.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    /// One COPY per table of the plan; empty where there is no row.
-    pub(super) tables: Vec<Bytes>,
+    /// One per table of the plan.
+    pub(super) tables: Vec<TableCopy>,
     pub(super) letters: Letters,
     pub(super) ranges: Vec<Range>,
     pub(super) rejected: Vec<Rejected>,
@@ -20,6 +20,15 @@ pub struct Prepared {
     /// Buffers of tables that had no row.
     spare: Vec<Vec<u8>>,
     pub(super) fates: Vec<Fate>,
+}
+
+/// The rows for one table.
+#[derive(Debug, Default)]
+pub(super) struct TableCopy {
+    /// A whole COPY; empty when there is no row.
+    pub bytes: Bytes,
+    /// True when some of the rows delete.
+    pub deletes: bool,
 }
 
 /// How many messages were turned away, and why.
@@ -45,7 +54,7 @@ pub(super) struct Fate {
 impl Prepared {
     /// Bytes of rows and dead letters.
     pub fn bytes(&self) -> usize {
-        self.tables.iter().map(Bytes::len).sum::<usize>() + self.letters.len_bytes()
+        self.tables.iter().map(|table| table.bytes.len()).sum::<usize>() + self.letters.len_bytes()
     }
 
     /// What the batch covers and what becomes of it, partition by partition.
@@ -60,10 +69,10 @@ impl Prepared {
 
     /// Forgets the batch and keeps the memory.
     pub(super) fn clear(&mut self) {
-        for table in self.tables.drain(..) {
+        for TableCopy { bytes, .. } in self.tables.drain(..) {
             // Not unique while the connection that was thrown away still holds it.
-            if table.is_unique() {
-                let mut buffer = Vec::from(table);
+            if bytes.is_unique() {
+                let mut buffer = Vec::from(bytes);
                 buffer.clear();
                 self.spare.push(buffer);
             }
@@ -79,12 +88,12 @@ impl Prepared {
         self.spare.pop().unwrap_or_default()
     }
 
-    pub(super) fn push_table(&mut self, buffer: Vec<u8>) {
+    pub(super) fn push_table(&mut self, buffer: Vec<u8>, deletes: bool) {
         if buffer.is_empty() {
             self.spare.push(buffer);
-            self.tables.push(Bytes::new());
+            self.tables.push(TableCopy::default());
         } else {
-            self.tables.push(Bytes::from(buffer));
+            self.tables.push(TableCopy { bytes: Bytes::from(buffer), deletes });
         }
     }
 

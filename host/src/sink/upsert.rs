@@ -62,7 +62,7 @@ impl Staging<'_> {
         format!("COPY {} FROM STDIN (FORMAT binary)", quote(self.stage))
     }
 
-    /// Moves the staged rows into the table.
+    /// Moves the staged rows into the table, none of which deletes.
     ///
     /// The last of several rows with one key wins, and Postgres says what one key is: citext, numeric and
     /// collations have their own ideas. Rows are written in the order of their keys, so that two writers
@@ -71,29 +71,23 @@ impl Staging<'_> {
         match self.conflict {
             Conflict::None => self.insert_all(),
             Conflict::Ignore { key } => {
-                let latest = self.latest(key, "ordinal");
-                format!(
-                    "WITH {latest}\n{} ON CONFLICT ({}) DO NOTHING",
-                    self.insert("latest", key),
-                    names(key)
-                )
+                let insert = self.insert("latest", key);
+                let (latest, key) = (self.latest(key, "ordinal"), names(key));
+                format!("WITH {latest}\n{insert} ON CONFLICT ({key}) DO NOTHING")
             }
-            Conflict::Replace { key, newer_than } => self.replace(key, newer_than),
+            Conflict::Replace { key, newer_than } => {
+                let latest = self.latest(key, &self.newest(newer_than));
+                let insert = self.insert("latest", key);
+                let (action, key) = (self.action(key, newer_than), names(key));
+                format!("WITH {latest}\n{insert} ON CONFLICT ({key}) {action}")
+            }
         }
     }
 
-    fn insert_all(&self) -> String {
-        let values: Vec<String> = self.values().map(|(_, value)| value).collect();
-        let (columns, values, stage) = (self.names(), values.join(", "), quote(self.stage));
-        format!(
-            "INSERT INTO {} ({columns})\nSELECT {values} FROM {stage} ORDER BY ordinal",
-            self.table
-        )
-    }
-
-    fn replace(&self, key: &[String], newer_than: Option<&str>) -> String {
-        let order = newer_than
-            .map_or(String::new(), |column| format!("{} DESC NULLS LAST, ", self.position(column)));
+    /// The same when some of the rows delete. Apart, because looking for keys to delete costs as much as
+    /// writing; `None` where rows cannot delete.
+    pub fn apply_and_delete(&self) -> Option<String> {
+        let Conflict::Replace { key, newer_than } = self.conflict else { return None };
         let conditions: Vec<String> = (key.iter())
             .map(|name| format!("t.{} = latest.{}", quote(name), self.position(name)))
             .chain(
@@ -106,13 +100,29 @@ impl Staging<'_> {
             self.table,
             conditions.join(" AND ")
         );
-        format!(
+        Some(format!(
             "WITH {latest}, {removed}\n{insert} ON CONFLICT ({key}) {action}",
-            latest = self.latest(key, &format!("{order}ordinal DESC")),
+            latest = self.latest(key, &self.newest(newer_than)),
             insert = self.insert("latest WHERE NOT removed", key),
             action = self.action(key, newer_than),
             key = names(key),
+        ))
+    }
+
+    fn insert_all(&self) -> String {
+        let values: Vec<String> = self.values().map(|(_, value)| value).collect();
+        let (columns, values, stage) = (self.names(), values.join(", "), quote(self.stage));
+        format!(
+            "INSERT INTO {} ({columns})\nSELECT {values} FROM {stage} ORDER BY ordinal",
+            self.table
         )
+    }
+
+    /// The order in which the first row of a key is the one that counts.
+    fn newest(&self, newer_than: Option<&str>) -> String {
+        let newer = newer_than
+            .map_or(String::new(), |column| format!("{} DESC NULLS LAST, ", self.position(column)));
+        format!("{newer}ordinal DESC")
     }
 
     fn action(&self, key: &[String], newer_than: Option<&str>) -> String {
@@ -204,7 +214,9 @@ mod tests {
         ];
         let staging =
             Staging { stage: "stage", table: "public.\"Last\"", columns: &columns, conflict };
-        format!("{};\n{};\n{};", staging.create(), staging.copy(), staging.apply())
+        let delete =
+            staging.apply_and_delete().map_or(String::new(), |delete| format!("\n{delete};"));
+        format!("{};\n{};\n{};{delete}", staging.create(), staging.copy(), staging.apply())
     }
 
     fn key(names: &[&str]) -> Vec<String> {
@@ -245,6 +257,14 @@ mod tests {
             SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
         ), latest AS (
             SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, ordinal DESC
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest ORDER BY c0 ON CONFLICT ("device") DO UPDATE
+        SET "at" = excluded."at", "ip" = excluded."ip";
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, ordinal DESC
         ), removed_rows AS (
             DELETE FROM public."Last" AS t USING latest
             WHERE latest.removed AND t."device" = latest.c0
@@ -260,6 +280,15 @@ mod tests {
         insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device"]), newer_than: Some("at") }), @r#"
         CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
         COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, c1 DESC NULLS LAST, ordinal DESC
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest ORDER BY c0 ON CONFLICT ("device") DO UPDATE
+        SET "at" = excluded."at", "ip" = excluded."ip"
+        WHERE (t."at" IS NULL OR excluded."at" >= t."at");
         WITH given AS (
             SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
         ), latest AS (
@@ -280,6 +309,13 @@ mod tests {
         insta::assert_snapshot!(apply(Conflict::Replace { key: &key(&["device", "at", "ip"]), newer_than: None }), @r#"
         CREATE TEMPORARY TABLE "stage" (c0 text, c1 timestamp with time zone, c2 text, ordinal integer, removed boolean) ON COMMIT DELETE ROWS;
         COPY "stage" FROM STDIN (FORMAT binary);
+        WITH given AS (
+            SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
+        ), latest AS (
+            SELECT DISTINCT ON (c0, c1, c2) * FROM given ORDER BY c0, c1, c2, ordinal DESC
+        )
+        INSERT INTO public."Last" AS t ("device", "at", "ip")
+        SELECT c0, c1, c2 FROM latest ORDER BY c0, c1, c2 ON CONFLICT ("device", "at", "ip") DO NOTHING;
         WITH given AS (
             SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
         ), latest AS (

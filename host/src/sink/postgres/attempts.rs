@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Written;
 use super::blockers::end_abandoned;
 use super::connection::Options;
-use super::transaction::{Failure, Work};
+use super::transaction::{Failure, Progress, Work};
 use crate::fault::{Fault, Remedy, sqlstate};
 use crate::sink::commit::{Backoff, Outcome, outcome};
 use crate::sink::plan::Plan;
@@ -112,12 +112,10 @@ impl Attempts {
             Some(work) => work,
             None => Work::open(&self.options).await?,
         };
-        let mut commit_sent = false;
+        let progress = Progress::default();
         let pid = work.pid();
-        let write = tokio::time::timeout(
-            limit,
-            work.write(plan, prepared, letters, &self.head, &mut commit_sent),
-        );
+        let write =
+            tokio::time::timeout(limit, work.write(plan, prepared, letters, &self.head, &progress));
         let result = if contended {
             // The last attempt waited for a lock in vain: see whether a dead owner holds it.
             tokio::select! {
@@ -132,18 +130,18 @@ impl Attempts {
                 self.work = Some(work);
                 Ok(())
             }
-            Ok(Err(fault)) => Err(Failure { fault, commit_sent }),
+            Ok(Err(fault)) => Err(Failure { fault, commit_sent: progress.commit_sent() }),
             Err(_) => {
                 // Not while it may be committing: a wait for a synchronous standby, once cancelled, leaves
                 // a commit that exists here alone.
-                if !commit_sent {
+                if !progress.is_committing() {
                     work.cancel(&self.options).await;
                 }
                 let fault = Fault::retry(
                     sqlstate::TOO_SLOW,
                     format!("write batch: not finished after {limit:?}"),
                 );
-                Err(Failure { fault, commit_sent })
+                Err(Failure { fault, commit_sent: progress.commit_sent() })
             }
         }
     }

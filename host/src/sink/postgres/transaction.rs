@@ -1,16 +1,18 @@
 //! One attempt to write one batch: a transaction on a session that is thrown away if anything goes wrong.
 
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::SinkExt;
 use futures_util::future::join;
-use tokio_postgres::{CopyInSink, Statement};
+use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::connection::{Options, Session, describe, fault};
 use crate::fault::{Fault, Remedy, sqlstate};
 use crate::sink::commit::{ADVANCE, advance_and_commit};
-use crate::sink::plan::{Plan, Route, TablePlan};
+use crate::sink::plan::{Plan, Route};
 use crate::sink::{Letterhead, Prepared, Range, Version, letters};
 
 /// Larger pieces only make the library's buffer grow; smaller ones cost wake-ups.
@@ -30,6 +32,25 @@ struct Planned {
     id: u64,
     copies: Vec<Statement>,
     stages: Vec<String>,
+}
+
+/// How far an attempt is; readable while it is under way.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    commit_sent: AtomicBool,
+    rows_taken: AtomicBool,
+}
+
+impl Progress {
+    /// True when COMMIT is on its way: then only the positions tell what took place.
+    pub fn commit_sent(&self) -> bool {
+        self.commit_sent.load(Ordering::Relaxed)
+    }
+
+    /// True when the server may be at work on the COMMIT, because it has answered everything ahead of it.
+    pub fn is_committing(&self) -> bool {
+        self.commit_sent() && self.rows_taken.load(Ordering::Relaxed)
+    }
 }
 
 /// Why an attempt failed.
@@ -70,33 +91,48 @@ impl Work {
         !self.session.is_closed()
     }
 
-    /// Writes a batch: all of it or, with an error before COMMIT was sent, nothing.
+    /// Writes a batch: all of it or, with an error before COMMIT was sent, nothing. Every statement is on
+    /// its way before the COPY ahead of it was answered; only the start of a COPY is waited for, because
+    /// the library hands out no sink earlier.
     pub async fn write(
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
         letters: &Bytes,
         head: &Letterhead,
-        commit_sent: &mut bool,
+        progress: &Progress,
     ) -> Result<(), Fault> {
         self.take_up(plan).await?;
         let Some(planned) = &self.plan else { unreachable!("taken up above") };
-        let mut begun = false;
-        for ((table, copy), bytes) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables)
-        {
-            self.copy(copy, &table.table, bytes, &mut begun).await?;
-            if !bytes.is_empty() {
-                self.apply(table).await?;
+        let mut copying = Copying::NotBegun;
+        for ((table, copy), rows) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
+            if rows.bytes.is_empty() {
+                continue;
+            }
+            copying = self.copy(copying, copy, &table.table, &rows.bytes).await?;
+            if let Route::Staged { apply, apply_and_delete, .. } = &table.route {
+                let apply = apply_and_delete.as_ref().filter(|_| rows.deletes).unwrap_or(apply);
+                let doing = format!("write rows into {}", table.table);
+                copying.finish(self.run(apply, &doing)).await.map_err(|(fault, _)| fault)?;
+                copying = Copying::Done;
             }
         }
-        self.copy(&self.letters, "sluice.dead_letters", letters, &mut begun).await?;
-        let (version, ranges) = covered(prepared);
-        if !begun {
+        if !letters.is_empty() {
+            copying = self.copy(copying, &self.letters, "sluice.dead_letters", letters).await?;
+        }
+        if matches!(copying, Copying::NotBegun) {
             // Nothing but filtered messages: their positions move all the same.
             self.run("BEGIN", "begin").await?;
         }
-        *commit_sent = true;
-        advance_and_commit(&self.session, &self.advance, head, version, ranges).await
+        let (version, ranges) = covered(prepared);
+        progress.commit_sent.store(true, Ordering::Relaxed);
+        let commit = advance_and_commit(&self.session, &self.advance, head, version, ranges);
+        let rows_taken = || progress.rows_taken.store(true, Ordering::Relaxed);
+        copying.finish_and(rows_taken, commit).await.map_err(|(fault, refused)| {
+            // The server has answered a COPY with an error: the COMMIT behind it commits nothing.
+            progress.commit_sent.store(!refused, Ordering::Relaxed);
+            fault
+        })
     }
 
     /// Prepares the statements of a plan, and forgets those of the one before.
@@ -121,39 +157,30 @@ impl Work {
         Ok(())
     }
 
-    /// Sends one COPY; with the first of a transaction goes BEGIN.
-    async fn copy(
+    /// Starts one COPY and sends its rows. With the first of a transaction goes BEGIN, with the others
+    /// the end of the one before.
+    async fn copy<'a>(
         &self,
+        before: Copying<'a>,
         statement: &Statement,
-        table: &str,
+        table: &'a str,
         bytes: &Bytes,
-        begun: &mut bool,
-    ) -> Result<(), Fault> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let doing = format!("copy rows into {table}");
-        let translate = |error: tokio_postgres::Error| fault(&doing, &error);
-        let started = self.session.copy_in(statement);
-        let sink: CopyInSink<Bytes> = if std::mem::replace(begun, true) {
-            started.await.map_err(translate)?
-        } else {
+    ) -> Result<Copying<'a>, Fault> {
+        let started = async {
+            self.session.copy_in(statement).await.map_err(|error| copy_fault(table, &error))
+        };
+        let sink = if let Copying::NotBegun = before {
             // Both are on their way before the first answer is awaited. No row is sent before BEGIN has
             // succeeded: outside of a transaction it would stay.
-            let (opened, started) = join(self.session.batch_execute("BEGIN"), started).await;
-            opened.map_err(|error| fault("begin", &error))?;
-            started.map_err(translate)?
+            let (begun, started) = join(self.session.batch_execute("BEGIN"), started).await;
+            begun.map_err(|error| fault("begin", &error))?;
+            started?
+        } else {
+            before.finish(started).await.map_err(|(fault, _)| fault)?
         };
-        send(sink, bytes).await.map_err(translate)
-    }
-
-    async fn apply(&self, table: &TablePlan) -> Result<(), Fault> {
-        match &table.route {
-            Route::Straight { .. } => Ok(()),
-            Route::Staged { apply, .. } => {
-                self.run(apply, &format!("write rows into {}", table.table)).await
-            }
-        }
+        let mut sink = Box::pin(sink);
+        feed(sink.as_mut(), bytes).await;
+        Ok(Copying::Fed { sink, table })
     }
 
     async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
@@ -166,17 +193,63 @@ fn covered(prepared: &Prepared) -> (&Version, &[Range]) {
     (version, prepared.ranges())
 }
 
-async fn send(sink: CopyInSink<Bytes>, bytes: &Bytes) -> Result<(), tokio_postgres::Error> {
-    let mut sink = pin!(sink);
+/// How far the COPYs of a transaction are.
+enum Copying<'a> {
+    /// BEGIN was not sent.
+    NotBegun,
+    /// All rows of one into `table` are on their way; its answer is outstanding.
+    Fed { sink: Pin<Box<CopyInSink<Bytes>>>, table: &'a str },
+    /// All were answered.
+    Done,
+}
+
+impl Copying<'_> {
+    /// Ends the COPY and sends `next` behind it at once. A refusal comes with true when the server has
+    /// said no to the COPY; then `next` failed because of it, and its own error says nothing.
+    async fn finish<T>(
+        self,
+        next: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, (Fault, bool)> {
+        self.finish_and(|| (), next).await
+    }
+
+    /// The same, calling `answered` as soon as the COPY was answered.
+    async fn finish_and<T>(
+        self,
+        answered: impl FnOnce(),
+        next: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, (Fault, bool)> {
+        let Self::Fed { mut sink, table } = self else {
+            answered();
+            return next.await.map_err(|fault| (fault, false));
+        };
+        // The COPY's place in the connection's queue was taken when it started: `next` comes behind it.
+        let copied = async {
+            let copied = sink.as_mut().finish().await;
+            answered();
+            copied
+        };
+        let (copied, next) = join(copied, next).await;
+        if let Err(error) = copied {
+            return Err((copy_fault(table, &error), error.as_db_error().is_some()));
+        }
+        next.map_err(|fault| (fault, false))
+    }
+}
+
+/// Hands all rows to the connection, or as many as it takes: why it takes no more, the end tells.
+async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
     let mut rest = bytes.clone();
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        if sink.feed(piece).await.is_err() {
-            // It only says "closed"; finishing tells why.
-            break;
+        if sink.as_mut().feed(piece).await.is_err() {
+            return;
         }
     }
-    sink.finish().await.map(drop)
+}
+
+fn copy_fault(table: &str, error: &Error) -> Fault {
+    fault(&format!("copy rows into {table}"), error)
 }
 
 /// Statements on our own tables: what does not fit there is a missing migration.
