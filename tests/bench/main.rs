@@ -46,10 +46,12 @@ fn run(arguments: &Arguments) -> Result<()> {
         scene.prepare(&load)?;
     }
     let mut table = Table::new(&cases);
-    for run in 0..arguments.runs {
-        for turn in 0..cases.len() {
-            // Another one is first in each round, so that whatever disturbs the machine hits all alike.
-            let index = (turn + run) % cases.len();
+    for round in 0..arguments.runs {
+        // Another order in each round, so that what one row leaves behind, and what disturbs the machine, hits
+        // all alike; the same orders in each call.
+        let mut order: Vec<usize> = (0..cases.len()).collect();
+        fastrand::Rng::with_seed(round as u64).shuffle(&mut order);
+        for index in order {
             let figures = scene.measure(&cases[index])?;
             eprintln!("{:<16} {figures}", cases[index].name());
             table.add(index, figures);
