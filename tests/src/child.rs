@@ -53,6 +53,8 @@ pub enum Signal {
     Continue,
     /// Asks a process to look at its plugin again.
     HangUp,
+    /// Ends a Postgres server at once, its sessions too.
+    Quit,
 }
 
 /// Sends `signal` to the process `pid`.
@@ -63,6 +65,7 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
         Signal::Stop => "STOP",
         Signal::Continue => "CONT",
         Signal::HangUp => "HUP",
+        Signal::Quit => "QUIT",
     };
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
     if !status.success() {

@@ -1,5 +1,5 @@
-//! One real broker per test process, from Kafka's published jars: `KRaft`, one node, quick about everything
-//! that a test would otherwise wait for. Knows nothing of Sluice.
+//! Real brokers from Kafka's published jars: `KRaft`, one node. All tests of a process share one that is quick
+//! about everything that a test would otherwise wait for. Knows nothing of Sluice.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,7 +21,25 @@ mod secure;
 
 const START_MAX: Duration = Duration::from_secs(90);
 
-/// The broker of this process.
+/// What a broker is started for.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// Options of the virtual machine.
+    pub java: &'static [&'static str],
+    /// Lines for `server.properties`, which win over those that all brokers have.
+    pub properties: &'static str,
+    /// The broker goes on when this process ends.
+    pub outlives: bool,
+}
+
+/// Starts soon and needs little.
+const QUICK: Tuning = Tuning {
+    java: &["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+    properties: "",
+    outlives: false,
+};
+
+/// A broker of this process.
 #[derive(Debug)]
 pub struct Broker {
     address: String,
@@ -39,19 +57,19 @@ pub fn broker() -> Result<&'static Broker> {
     if let Some(broker) = BROKER.get() {
         return Ok(broker);
     }
-    let broker = Broker::start()?;
+    let broker = Broker::start(&QUICK, &crate::folders::scratch_for("kafka")?)?;
     Ok(BROKER.get_or_init(|| broker))
 }
 
 impl Broker {
-    fn start() -> Result<Self> {
+    /// A broker of its own, with its files in `folder`.
+    pub fn start(tuning: &Tuning, folder: &Path) -> Result<Self> {
         let class_path = class_path()?;
-        let folder = crate::folders::scratch_for("kafka")?;
-        let certificate = secure::make_keystore(&folder)?;
+        let certificate = secure::make_keystore(folder)?;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let result = Self::start_once(&class_path, &folder, &certificate);
+            let result = Self::start_once(tuning, &class_path, folder, &certificate);
             // Another process may have taken one of the free ports in the meantime.
             if result.is_ok() || attempt == 3 {
                 return result;
@@ -60,26 +78,28 @@ impl Broker {
         }
     }
 
-    fn start_once(class_path: &str, folder: &Path, certificate: &Path) -> Result<Self> {
+    fn start_once(
+        tuning: &Tuning,
+        class_path: &str,
+        folder: &Path,
+        certificate: &Path,
+    ) -> Result<Self> {
         let [port, secure_port, controller_port] = free_ports()?;
         let properties = folder.join("server.properties");
-        fs::write(&properties, server_properties(folder, port, secure_port, controller_port))?;
+        let lines = server_properties(folder, port, secure_port, controller_port);
+        fs::write(&properties, lines + tuning.properties)?;
         format_storage(class_path, &properties)?;
         let log = folder.join("log");
-        let mut java = crate::child::command("java");
-        java.args([
-            "-Xms256m",
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            class_path,
-        ])
-        .arg("kafka.Kafka")
-        .arg(&properties)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(&log)?);
+        // In a session of its own: what is meant for ours, such as Ctrl-C, is not meant for the broker.
+        let mut java =
+            if tuning.outlives { Command::new("setsid") } else { crate::child::command("setsid") };
+        java.arg("java")
+            .args(tuning.java)
+            .args(["-cp", class_path, "kafka.Kafka"])
+            .arg(&properties)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?);
         let mut process = crate::child::spawn(java)?;
         crate::wait::until("the broker has started", START_MAX, || {
             if let Some(status) = process.try_wait()? {

@@ -33,6 +33,15 @@ fn rejected(message: u32, rejection: Rejection) -> Rejected {
     Rejected { message, code, reason, retry }
 }
 
+/// A plugin's `process` with its settings, as part of another program.
+pub type Linked = Box<dyn Fn(&Batch) -> Result<Outcome, String>>;
+
+/// What `export!` makes of a transform outside of a sandbox.
+pub fn link<T: Transform>(settings: &str) -> Result<Linked, String> {
+    let transform = T::from_json(settings)?;
+    Ok(Box::new(move |batch| process(Some(&transform), batch)))
+}
+
 /// Called once per instance, before anything else.
 pub fn configure<T: Transform>(cell: &OnceCell<T>, settings: &str) -> Result<(), String> {
     report_panics();

@@ -28,6 +28,16 @@ macro_rules! export {
         $crate::export!($transform, name = $name, version = env!("CARGO_PKG_VERSION"));
     };
     ($transform:ty, name = $name:expr, version = $version:expr $(,)?) => {
+        /// The plugin's code without a sandbox around it, for those who measure what that costs.
+        #[cfg(not(target_arch = "wasm32"))]
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        pub fn link(
+            settings: &str,
+        ) -> ::std::result::Result<$crate::runtime::Linked, ::std::string::String> {
+            $crate::runtime::link::<$transform>(settings)
+        }
+
         const _: () = {
             use $crate::bindings::exports::sluice::plugin::transform as contract;
 

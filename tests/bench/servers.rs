@@ -1,0 +1,129 @@
+//! A broker and a Postgres to measure with; on request they outlive the call and are found by the next.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use sluice::demo::postgres::Throwaway;
+use sluice_tests::child::{Signal, signal};
+use sluice_tests::folders;
+use sluice_tests::kafka::{Broker, Tuning};
+use sluice_tests::wait::{SOON, until_true};
+
+use crate::load::Filled;
+
+/// Kafka's own defaults for the virtual machine; segments that do not roll within a run.
+const BROKER: Tuning = Tuning {
+    java: &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"],
+    properties: "log.segment.bytes=1073741824\nlog.initial.task.delay.ms=30000\n",
+    outlives: false,
+};
+
+/// As durable as Postgres is by default, with room for what a run writes.
+const POSTGRES: &[(&str, &str)] = &[
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "8GB"),
+    ("synchronous_commit", "on"),
+    ("log_min_messages", "warning"),
+];
+
+/// Where the servers are; kept in a file between calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Servers {
+    /// Files of broker, hosts and harness.
+    pub folder: PathBuf,
+    /// Where the broker listens.
+    pub brokers: String,
+    /// Process of the broker.
+    pub broker: u32,
+    /// Where Postgres listens, on 127.0.0.1.
+    pub postgres_port: u16,
+    /// Process of the postmaster.
+    pub postgres: u32,
+    postgres_folder: PathBuf,
+    /// Topics that were filled, by the name of their load.
+    pub topics: BTreeMap<String, Filled>,
+}
+
+impl Servers {
+    /// Those that a call before has left, or new ones.
+    pub fn find_or_start(keep: bool) -> Result<Self> {
+        let found =
+            fs::read(note()?).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        if let Some(servers) = found {
+            if servers.alive() {
+                return Ok(servers);
+            }
+            servers.end()?;
+        }
+        let folder =
+            folders::target()?.join("tmp").join("bench").join(std::process::id().to_string());
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        // Both are left to themselves here and ended by `end`; only the broker of a call that dies is ended by
+        // the kernel, and its Postgres by the next call.
+        eprintln!("starting Kafka and Postgres");
+        let postgres = Throwaway::start(POSTGRES, &mut |progress| eprintln!("{progress}"))?;
+        let broker = Broker::start(&Tuning { outlives: keep, ..BROKER }, &folder)?;
+        let servers = Self {
+            folder,
+            brokers: broker.address().to_owned(),
+            broker: broker.pid(),
+            postgres_port: postgres.port(),
+            postgres: postgres.pid().context("Postgres has no process")?,
+            postgres_folder: postgres.socket_folder().to_path_buf(),
+            topics: BTreeMap::new(),
+        };
+        servers.save()?;
+        postgres.keep();
+        Ok(servers)
+    }
+
+    /// URL of a database, for the superuser.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.postgres_port)
+    }
+
+    /// Notes where everything is.
+    pub fn save(&self) -> Result<()> {
+        fs::write(note()?, serde_json::to_vec_pretty(self)?).context("note where the servers are")
+    }
+
+    /// Ends both and removes all of their files.
+    pub fn end(&self) -> Result<()> {
+        for (pid, program, ending) in
+            [(self.broker, "java", Signal::Kill), (self.postgres, "postgres", Signal::Quit)]
+        {
+            if runs(pid, program) {
+                signal(pid, ending)?;
+                until_true("the server has ended", SOON, || Ok(!runs(pid, program)))?;
+            }
+        }
+        for folder in [&self.folder, &self.postgres_folder] {
+            // Gone already when a call was interrupted while it cleaned up.
+            let _ = fs::remove_dir_all(folder);
+        }
+        fs::remove_file(note()?).context("remove the note on the servers")
+    }
+
+    fn alive(&self) -> bool {
+        runs(self.broker, "java") && runs(self.postgres, "postgres")
+    }
+}
+
+/// The file that says where the servers are.
+fn note() -> Result<PathBuf> {
+    let folder = folders::target()?.join("tmp").join("bench");
+    fs::create_dir_all(&folder)?;
+    Ok(folder.join("servers.json"))
+}
+
+/// True when process `pid` runs `program`: its number may be somebody else's by now. One that has ended and is
+/// not waited for has no command line.
+fn runs(pid: u32, program: &str) -> bool {
+    let line =
+        fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
+    let path = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    path.ends_with(program.as_bytes())
+}

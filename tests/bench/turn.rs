@@ -1,0 +1,167 @@
+//! One measurement: a child process does the job while the clocks of all who take part are read.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use sluice_tests::child;
+use sluice_tests::host::Pipeline;
+
+use crate::clocks;
+use crate::figures::Figures;
+use crate::inside::{Begun, Done, Job, Mark};
+use crate::load::Load;
+use crate::priority::prefer;
+use crate::servers::Servers;
+use crate::way::Way;
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// What is measured.
+    pub way: Way,
+    /// With which messages.
+    pub load: Load,
+    /// Lanes of the host.
+    pub lanes: usize,
+    /// Most messages of a batch.
+    pub batch: usize,
+}
+
+impl Case {
+    /// `short road`
+    pub fn name(&self) -> String {
+        format!("{} {}", self.load.shape_name(), self.way.name())
+    }
+}
+
+/// A case with all that belongs to one measurement of it.
+pub struct Turn<'a> {
+    /// What is measured.
+    pub case: &'a Case,
+    /// The topic.
+    pub topic: &'a str,
+    /// Name of the pipeline.
+    pub name: String,
+    /// The component.
+    pub plugin: PathBuf,
+    /// The database.
+    pub url: String,
+    /// Table with the rows that the topic becomes.
+    pub reference: String,
+    /// Whose clocks are read.
+    pub servers: &'a Servers,
+    /// For librdkafka.
+    pub properties: &'a [(String, String)],
+}
+
+/// The clocks of a moment.
+struct Clocks {
+    at: Instant,
+    postgres: Duration,
+    broker: Duration,
+    machine: Duration,
+}
+
+impl Turn<'_> {
+    /// Measures once.
+    pub fn run(&self) -> Result<Figures> {
+        let log = self.servers.folder.join("host.log");
+        let result = self.measure(File::create(&log)?);
+        result.with_context(|| {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("the process failed:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
+        })
+    }
+
+    fn measure(&self, log: File) -> Result<Figures> {
+        let mut child = self.start(log)?;
+        let word = child.stdin.take().context("the process has no input")?;
+        let mut marks = BufReader::new(child.stdout.take().context("the process has no output")?);
+        prefer([child.id(), self.servers.broker, self.servers.postgres]);
+        let Mark::Begun(begun) = next(&mut marks)? else { bail!("done before it has begun") };
+        let before = self.clocks()?;
+        prefer(clocks::children(self.servers.postgres));
+        let Mark::Done(done) = next(&mut marks)? else { bail!("begun twice") };
+        let after = self.clocks()?;
+        drop(word);
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("it ended with {status}");
+        }
+        Ok(figures(&begun, &before, &done, &after))
+    }
+
+    fn start(&self, log: File) -> Result<Child> {
+        let job = Job {
+            way: self.case.way,
+            settings: self.settings()?,
+            messages: self.case.load.messages,
+            partitions: self.case.load.partitions,
+            reference: self.reference.clone(),
+        };
+        // A session of its own can be preferred to others.
+        let mut command = child::command("setsid");
+        command.arg(std::env::current_exe()?).arg("--inside").arg(serde_json::to_string(&job)?);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        child::spawn(command)
+    }
+
+    fn settings(&self) -> Result<PathBuf> {
+        let pipeline = Pipeline {
+            name: self.name.clone(),
+            brokers: self.servers.brokers.clone(),
+            topic: self.topic.to_owned(),
+            url: self.url.clone(),
+            plugin: self.plugin.clone(),
+            plugin_lines: String::new(),
+            batch_lines: format!("max_messages = {}\n", self.case.batch),
+            source_lines: String::new(),
+            properties: self.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
+            lanes: self.case.lanes,
+            sink_lines: self.case.way.sink().to_owned(),
+        };
+        pipeline.write(&self.servers.folder)
+    }
+
+    fn clocks(&self) -> Result<Clocks> {
+        Ok(Clocks {
+            at: Instant::now(),
+            postgres: clocks::of_tree(self.servers.postgres),
+            broker: clocks::of_process(self.servers.broker),
+            machine: clocks::of_machine()?,
+        })
+    }
+}
+
+/// What happened between the two marks, a message.
+fn figures(begun: &Begun, before: &Clocks, done: &Done, after: &Clocks) -> Figures {
+    let host = done.cpu.saturating_sub(begun.cpu);
+    let postgres = after.postgres.saturating_sub(before.postgres);
+    let broker = after.broker.saturating_sub(before.broker);
+    let all = after.machine.saturating_sub(before.machine);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let foreign = all.saturating_sub(host + postgres + broker).as_secs_f64()
+        / ((after.at - before.at).as_secs_f64() * cores as f64);
+    let per_message = |cpu: Duration| Some(cpu.as_secs_f64() * 1e6 / done.messages as f64);
+    Figures {
+        per_second: done.messages as f64 / done.time.as_secs_f64(),
+        host_us: per_message(host),
+        postgres_us: per_message(postgres),
+        broker_us: per_message(broker),
+        memory_mb: Some(done.peak_bytes as f64 / 1e6),
+        start_ms: Some(begun.after.as_secs_f64() * 1e3),
+        foreign_percent: Some(foreign * 100.0),
+    }
+}
+
+fn next(marks: &mut BufReader<ChildStdout>) -> Result<Mark> {
+    let mut line = String::new();
+    marks.read_line(&mut line)?;
+    serde_json::from_str(&line).context("it said nothing")
+}
