@@ -57,6 +57,10 @@ pub struct Arguments {
     /// what it prints; of `own`, `pg`, `broker`, `rss` and `foreign` the number behind each, where there is one
     #[arg(long, value_name = "COMMAND")]
     pub beside: Option<String>,
+    /// Instead of all this, run the host for so long at full speed while its plugin is swapped every ten
+    /// seconds, and compare the first sixth of the time with the last
+    #[arg(long, value_name = "MINUTES", conflicts_with = "keep")]
+    pub soak: Option<f64>,
     /// Leave broker, Postgres and topics for the next call, which finds them
     #[arg(long)]
     pub keep: bool,

@@ -1,6 +1,7 @@
-//! CPU time and memory of processes, as the kernel counts them. Linux only.
+//! CPU time, memory and files of processes, as the kernel counts them. Linux only.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,4 +84,32 @@ pub fn peak_bytes() -> Result<u64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM line")?;
     let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
     Ok(kib * 1024)
+}
+
+/// Memory of a process and its children: what each has for itself, and once the most that one of them shares with
+/// others. What is mapped from files is not counted.
+pub fn memory_of_tree(pid: u32) -> u64 {
+    let (mut own, mut shared) = (0, 0);
+    for pid in children(pid).into_iter().chain([pid]) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let bytes = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+            kib.unwrap_or_default() * 1024
+        };
+        own += bytes("RssAnon:");
+        shared = bytes("RssShmem:").max(shared);
+    }
+    own + shared
+}
+
+/// What a folder takes on disk. Files that vanish meanwhile are not counted.
+pub fn disk_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_of(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

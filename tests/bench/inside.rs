@@ -15,8 +15,21 @@ use crate::way::Way;
 
 mod copy;
 mod drain;
+mod feed;
+mod host;
 mod link;
 mod pipeline;
+
+/// What a process is started for.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Work {
+    /// One measurement.
+    Turn(Job),
+    /// A host with the pipeline that this file describes; see [`host`].
+    Host(PathBuf),
+    /// A producer; see [`feed`].
+    Feed(Feed),
+}
 
 /// What to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +44,45 @@ pub struct Job {
     pub partitions: i32,
     /// Table with the rows that `copy` writes.
     pub reference: String,
+}
+
+/// What to send.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Feed {
+    /// Where.
+    pub brokers: String,
+    /// To which topic.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Bad messages among a thousand.
+    pub bad_per_mille: u32,
+    /// How many messages to be ahead of those that are done.
+    pub ahead: u64,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Fed {
+    /// Messages.
+    pub sent: u64,
+    /// Those of them that become dead letters.
+    pub bad: u64,
+    /// Those that the broker has.
+    pub acknowledged: u64,
+    /// The offset behind the last of these, by partition.
+    pub ends: Vec<i64>,
+}
+
+/// What a host has done; see its own counters.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub messages: u64,
+    pub rows: u64,
+    pub filtered: u64,
+    pub rejected: u64,
+    pub fenced: u64,
+    pub swaps: u64,
 }
 
 /// What is said.
@@ -64,16 +116,30 @@ pub struct Done {
     pub peak_bytes: u64,
 }
 
-/// Does the job that `text` describes.
+/// Does the work that `text` describes.
 pub fn run(text: &str) -> Result<()> {
-    let job: Job = serde_json::from_str(text)?;
+    // As in the host's `main`.
+    sluice::memory::keep_freed_memory();
+    let work: Work = serde_json::from_str(text)?;
     log::start(&log::Arguments { log_format: log::LogFormat::Text, log_level: None }, "info");
-    let settings = Settings::load_all(std::slice::from_ref(&job.settings))?;
-    let settings = settings.into_iter().next().context("no settings")?;
+    match work {
+        Work::Turn(job) => turn(&job),
+        Work::Host(settings) => host::run(&load(&settings)?),
+        Work::Feed(feed) => feed::run(&feed),
+    }
+}
+
+fn load(settings: &PathBuf) -> Result<Settings> {
+    let settings = Settings::load_all(std::slice::from_ref(settings))?;
+    settings.into_iter().next().context("no settings")
+}
+
+fn turn(job: &Job) -> Result<()> {
+    let settings = load(&job.settings)?;
     match job.way {
-        Way::Drain => drain::run(&job, &settings),
-        Way::Copy => copy::run(&job, &settings),
-        _ => pipeline::run(&job, &settings),
+        Way::Drain => drain::run(job, &settings),
+        Way::Copy => copy::run(job, &settings),
+        _ => pipeline::run(job, &settings),
     }
 }
 
@@ -95,8 +161,8 @@ fn own_cpu() -> Duration {
     clocks::of_process(std::process::id()).saturating_sub(clocks::of_this_thread())
 }
 
-fn say(mark: &Mark) -> Result<()> {
+fn say(what: &impl Serialize) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    serde_json::to_writer(&mut stdout, mark)?;
+    serde_json::to_writer(&mut stdout, what)?;
     writeln!(stdout).and_then(|()| stdout.flush()).context("write standard output")
 }

@@ -58,15 +58,26 @@ impl Load {
         let target = target(brokers, &unique(&self.name()));
         create_topic(&target, self.partitions)?;
         let mut producer = connect(&target)?;
-        let mut generator = self.generator();
-        let (mut key, mut payload, mut bad) = (Vec::new(), Vec::new(), 0);
-        for index in 0..self.messages {
-            let verdict = self.write(&mut generator, index, &mut key, &mut payload);
+        let mut bad = 0;
+        self.each(|key, payload, verdict| {
             bad += u64::from(!verdict.is_good());
-            producer.send(&key, &payload)?;
-        }
+            producer.send(key, payload)
+        })?;
         producer.flush(FLUSH_MAX)?;
         Ok(Filled { topic: target.topic, bad })
+    }
+
+    /// Key, payload and verdict of each message.
+    pub fn each<E>(
+        &self,
+        mut take: impl FnMut(&[u8], &[u8], Verdict) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut generator = self.generator();
+        let (mut key, mut payload) = (Vec::new(), Vec::new());
+        (0..self.messages).try_for_each(|index| {
+            let verdict = self.write(&mut generator, index, &mut key, &mut payload);
+            take(&key, &payload, verdict)
+        })
     }
 
     /// Writes message `index`. In place of one that is bad by rules which a program beside need not know comes
@@ -95,7 +106,8 @@ impl Load {
     }
 }
 
-fn target(brokers: &str, topic: &str) -> Target {
+/// How a topic is filled.
+pub fn target(brokers: &str, topic: &str) -> Target {
     Target {
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
@@ -105,8 +117,8 @@ fn target(brokers: &str, topic: &str) -> Target {
     }
 }
 
-/// A topic that was just created may have no leaders yet.
-fn connect(target: &Target) -> Result<Producer> {
+/// Connects to a topic that may have no leaders yet because it was just created.
+pub fn connect(target: &Target) -> Result<Producer> {
     until("the topic can be written", SOON, || Ok(Producer::connect(target).ok()))
         .with_context(|| target.topic.clone())
 }

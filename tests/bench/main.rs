@@ -4,6 +4,7 @@
 //! its own are started, topics filled, and every row of the table measured in turn, each time in a new process.
 
 mod again;
+mod apart;
 mod arguments;
 mod beside;
 mod clocks;
@@ -13,6 +14,7 @@ mod load;
 mod priority;
 mod scene;
 mod servers;
+mod soak;
 mod turn;
 mod way;
 
@@ -40,6 +42,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         return inside::run(job);
     }
     again::start_again()?;
+    if let Some(minutes) = arguments.soak {
+        return soak::run(arguments, minutes);
+    }
     let mut scene = Scene::open(arguments)?;
     let cases = arguments.cases();
     for load in arguments.loads() {

@@ -1,6 +1,7 @@
 //! Where everything is measured: servers, topics, plugins, and one database.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::folders;
@@ -10,12 +11,12 @@ use crate::arguments::Arguments;
 use crate::beside;
 use crate::figures::Figures;
 use crate::load::{Filled, Load};
-use crate::servers::Servers;
+use crate::servers::{self, Servers};
 use crate::turn::{Case, Turn};
 use crate::way::Way;
 
 /// Database of all runs but those of the program beside.
-const DATABASE: &str = "bench";
+pub const DATABASE: &str = "bench";
 const WARM_UPS: usize = 5;
 
 /// Set up once; its servers end with it unless they are to be kept.
@@ -29,7 +30,7 @@ pub struct Scene<'a> {
 impl<'a> Scene<'a> {
     /// Finds or starts the servers and builds the plugins.
     pub fn open(arguments: &'a Arguments) -> Result<Self> {
-        let servers = Servers::find_or_start(arguments.keep)?;
+        let servers = Servers::find_or_start(&servers::RUNS, arguments.keep)?;
         let database = match open_database(&servers) {
             Ok(database) => database,
             Err(error) => {
@@ -38,13 +39,7 @@ impl<'a> Scene<'a> {
             }
         };
         let scene = Self { arguments, servers, database, runs: 0 };
-        let built = sluice::cli::plugin::build::build(folders::workspace(), "readings")?;
-        for name in ["readings", "readings-raw"] {
-            // A copy of our own: somebody may be building the plugins while we measure.
-            let from = built.with_file_name(format!("{name}.wasm"));
-            std::fs::copy(&from, scene.plugin(name))
-                .with_context(|| format!("copy {}", from.display()))?;
-        }
+        build_plugins(&scene.servers.folder)?;
         Ok(scene)
     }
 
@@ -151,7 +146,18 @@ fn reference(load: &Load) -> String {
     format!("reference_{}", load.name())
 }
 
-fn open_database(servers: &Servers) -> Result<Database> {
+/// Builds the plugins and copies them into `folder`: somebody may be building them while we measure.
+pub fn build_plugins(folder: &Path) -> Result<()> {
+    let built = sluice::cli::plugin::build::build(folders::workspace(), "readings")?;
+    for name in ["readings.wasm", "readings-raw.wasm"] {
+        let from = built.with_file_name(name);
+        fs::copy(&from, folder.join(name)).with_context(|| format!("copy {}", from.display()))?;
+    }
+    Ok(())
+}
+
+/// The database of all runs, created when it is not there.
+pub fn open_database(servers: &Servers) -> Result<Database> {
     let maintenance = Database::open(servers.url_of("postgres"))?;
     if !maintenance.holds(&format!("SELECT true FROM pg_database WHERE datname = '{DATABASE}'"))? {
         maintenance.execute(&format!("CREATE DATABASE {DATABASE}"))?;

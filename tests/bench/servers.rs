@@ -14,20 +14,45 @@ use sluice_tests::wait::{SOON, until_true};
 
 use crate::load::Filled;
 
-/// Kafka's own defaults for the virtual machine; segments that do not roll within a run.
-const BROKER: Tuning = Tuning {
-    java: &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"],
-    properties: "log.segment.bytes=1073741824\nlog.initial.task.delay.ms=30000\n",
-    outlives: false,
+/// Kafka's own defaults.
+const JAVA: &[&str] = &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"];
+
+/// What servers are started for.
+#[derive(Debug)]
+pub struct Purpose {
+    /// Name of the file that says where they are.
+    note: &'static str,
+    /// Lines for `server.properties` of the broker.
+    broker: &'static str,
+    /// Settings of Postgres, which is as durable as it is by default.
+    postgres: &'static [(&'static str, &'static str)],
+}
+
+/// Short runs, in which nothing is to be tidied up.
+pub const RUNS: Purpose = Purpose {
+    note: "servers.json",
+    broker: "log.segment.bytes=1073741824\nlog.initial.task.delay.ms=30000\n",
+    postgres: &[
+        ("shared_buffers", "1GB"),
+        ("max_wal_size", "8GB"),
+        ("synchronous_commit", "on"),
+        ("log_min_messages", "warning"),
+    ],
 };
 
-/// As durable as Postgres is by default, with room for what a run writes.
-const POSTGRES: &[(&str, &str)] = &[
-    ("shared_buffers", "1GB"),
-    ("max_wal_size", "8GB"),
-    ("synchronous_commit", "on"),
-    ("log_min_messages", "warning"),
-];
+/// A long one, in which everything is: old messages go, logs are recycled, tables vacuumed.
+pub const SOAK: Purpose = Purpose {
+    note: "soak.json",
+    broker: "log.segment.bytes=67108864\nlog.retention.bytes=134217728\n\
+             log.retention.check.interval.ms=2000\n",
+    postgres: &[
+        ("shared_buffers", "1GB"),
+        ("max_wal_size", "2GB"),
+        ("checkpoint_timeout", "5min"),
+        ("synchronous_commit", "on"),
+        ("log_min_messages", "warning"),
+    ],
+};
 
 /// Where the servers are; kept in a file between calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,29 +68,32 @@ pub struct Servers {
     /// Process of the postmaster.
     pub postgres: u32,
     postgres_folder: PathBuf,
+    note: PathBuf,
     /// Topics that were filled, by the name of their load.
     pub topics: BTreeMap<String, Filled>,
 }
 
 impl Servers {
     /// Those that a call before has left, or new ones.
-    pub fn find_or_start(keep: bool) -> Result<Self> {
+    pub fn find_or_start(purpose: &Purpose, keep: bool) -> Result<Self> {
+        let bench = folders::target()?.join("tmp").join("bench");
+        let note = bench.join(purpose.note);
         let found =
-            fs::read(note()?).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+            fs::read(&note).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         if let Some(servers) = found {
             if servers.alive() {
                 return Ok(servers);
             }
             servers.end()?;
         }
-        let folder =
-            folders::target()?.join("tmp").join("bench").join(std::process::id().to_string());
+        let folder = bench.join(std::process::id().to_string());
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         // Both are left to themselves here and ended by `end`; only the broker of a call that dies is ended by
         // the kernel, and its Postgres by the next call.
         eprintln!("starting Kafka and Postgres");
-        let postgres = Throwaway::start(POSTGRES, &mut |progress| eprintln!("{progress}"))?;
-        let broker = Broker::start(&Tuning { outlives: keep, ..BROKER }, &folder)?;
+        let postgres = Throwaway::start(purpose.postgres, &mut |progress| eprintln!("{progress}"))?;
+        let tuning = Tuning { java: JAVA, properties: purpose.broker, outlives: keep };
+        let broker = Broker::start(&tuning, &folder)?;
         let servers = Self {
             folder,
             brokers: broker.address().to_owned(),
@@ -73,6 +101,7 @@ impl Servers {
             postgres_port: postgres.port(),
             postgres: postgres.pid().context("Postgres has no process")?,
             postgres_folder: postgres.socket_folder().to_path_buf(),
+            note,
             topics: BTreeMap::new(),
         };
         servers.save()?;
@@ -87,7 +116,8 @@ impl Servers {
 
     /// Notes where everything is.
     pub fn save(&self) -> Result<()> {
-        fs::write(note()?, serde_json::to_vec_pretty(self)?).context("note where the servers are")
+        fs::write(&self.note, serde_json::to_vec_pretty(self)?)
+            .context("note where the servers are")
     }
 
     /// Ends both and removes all of their files.
@@ -100,23 +130,21 @@ impl Servers {
                 until_true("the server has ended", SOON, || Ok(!runs(pid, program)))?;
             }
         }
-        for folder in [&self.folder, &self.postgres_folder] {
+        for folder in self.folders() {
             // Gone already when a call was interrupted while it cleaned up.
             let _ = fs::remove_dir_all(folder);
         }
-        fs::remove_file(note()?).context("remove the note on the servers")
+        fs::remove_file(&self.note).context("remove the note on the servers")
+    }
+
+    /// Folders with all that both keep on disk.
+    pub fn folders(&self) -> [&Path; 2] {
+        [&self.folder, &self.postgres_folder]
     }
 
     fn alive(&self) -> bool {
         runs(self.broker, "java") && runs(self.postgres, "postgres")
     }
-}
-
-/// The file that says where the servers are.
-fn note() -> Result<PathBuf> {
-    let folder = folders::target()?.join("tmp").join("bench");
-    fs::create_dir_all(&folder)?;
-    Ok(folder.join("servers.json"))
 }
 
 /// True when process `pid` runs `program`: its number may be somebody else's by now. One that has ended and is

@@ -1,19 +1,18 @@
 //! One measurement: a child process does the job while the clocks of all who take part are read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::ChildStdout;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use sluice_tests::child;
 use sluice_tests::host::Pipeline;
 
+use crate::apart::{start, tail};
 use crate::clocks;
 use crate::figures::Figures;
-use crate::inside::{Begun, Done, Job, Mark};
+use crate::inside::{Begun, Done, Job, Mark, Work};
 use crate::load::Load;
 use crate::priority::prefer;
 use crate::servers::Servers;
@@ -71,16 +70,11 @@ impl Turn<'_> {
     /// Measures once.
     pub fn run(&self) -> Result<Figures> {
         let log = self.servers.folder.join("host.log");
-        let result = self.measure(File::create(&log)?);
-        result.with_context(|| {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            format!("the process failed:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
-        })
+        self.measure(&log).with_context(|| tail(&log))
     }
 
-    fn measure(&self, log: File) -> Result<Figures> {
-        let mut child = self.start(log)?;
+    fn measure(&self, log: &Path) -> Result<Figures> {
+        let mut child = start(&Work::Turn(self.job()?), log)?;
         let word = child.stdin.take().context("the process has no input")?;
         let mut marks = BufReader::new(child.stdout.take().context("the process has no output")?);
         prefer([child.id(), self.servers.broker, self.servers.postgres]);
@@ -97,19 +91,14 @@ impl Turn<'_> {
         Ok(figures(&begun, &before, &done, &after))
     }
 
-    fn start(&self, log: File) -> Result<Child> {
-        let job = Job {
+    fn job(&self) -> Result<Job> {
+        Ok(Job {
             way: self.case.way,
             settings: self.settings()?,
             messages: self.case.load.messages,
             partitions: self.case.load.partitions,
             reference: self.reference.clone(),
-        };
-        // A session of its own can be preferred to others.
-        let mut command = child::command("setsid");
-        command.arg(std::env::current_exe()?).arg("--inside").arg(serde_json::to_string(&job)?);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        child::spawn(command)
+        })
     }
 
     fn settings(&self) -> Result<PathBuf> {
