@@ -70,7 +70,7 @@ pub struct Fed {
     pub bad: u64,
     /// Those that the broker has.
     pub acknowledged: u64,
-    /// The offset behind the last of these, by partition.
+    /// The offset behind the last of these, by partition; in the last word only.
     pub ends: Vec<i64>,
 }
 

@@ -106,7 +106,7 @@ impl Load {
     }
 }
 
-/// How a topic is filled.
+/// How a topic is created and filled.
 pub fn target(brokers: &str, topic: &str) -> Target {
     Target {
         brokers: brokers.to_owned(),
@@ -117,8 +117,8 @@ pub fn target(brokers: &str, topic: &str) -> Target {
     }
 }
 
-/// Connects to a topic that may have no leaders yet because it was just created.
-pub fn connect(target: &Target) -> Result<Producer> {
+/// A topic that was just created may have no leaders yet.
+fn connect(target: &Target) -> Result<Producer> {
     until("the topic can be written", SOON, || Ok(Producer::connect(target).ok()))
         .with_context(|| target.topic.clone())
 }

@@ -41,7 +41,8 @@ const PARTITION_BYTES: u64 = 64 << 20;
 /// Time between two looks at the counters, and two words to the producer.
 const LOOK: Duration = Duration::from_millis(100);
 const SWAP_EVERY: Duration = Duration::from_secs(10);
-const CLEAN_EVERY: Duration = Duration::from_secs(60);
+/// So often that the rows of a fast machine fit on the disk, too.
+const CLEAN_EVERY: Duration = Duration::from_secs(30);
 /// Time between two lines, in soaks that are long enough.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 /// The part at the beginning that is compared with the one at the end.
@@ -104,9 +105,11 @@ impl<'a> Soak<'a> {
             ahead: AHEAD,
         });
         let mut feeder: Party<Fed> = Party::start(&feed, &servers.folder, "feeder")?;
-        feeder.tell(0)?;
         let settings = settings(arguments, servers, topic, &plugins)?;
-        wait_for("the producer is ahead", || Ok(feeder.latest()?.sent >= AHEAD))?;
+        wait_for("the producer is ahead", || {
+            feeder.tell(0)?;
+            Ok(feeder.latest()?.acknowledged >= AHEAD)
+        })?;
         let mut host: Party<Counts> = Party::start(&Work::Host(settings), &servers.folder, "host")?;
         wait_for("the first commit", || Ok(host.latest()?.messages > 0))?;
         let soak = Self { arguments, servers, database, plugins, feeder, host };
@@ -153,11 +156,11 @@ impl<'a> Soak<'a> {
         while Instant::now() < end {
             let (counts, fed) = (self.host.latest()?, self.feeder.latest()?);
             self.feeder.tell(counts.messages)?;
-            watched
-                .look(fed.sent.saturating_sub(counts.messages), resident_bytes(self.host.pid())?);
             if counts.messages > messages {
                 (messages, moved) = (counts.messages, Instant::now());
             }
+            let lag = fed.acknowledged.saturating_sub(messages);
+            watched.look(lag, resident_bytes(self.host.pid())?, moved.elapsed());
             ensure!(moved.elapsed() < PATIENCE, "nothing moves any more");
             if Instant::now() >= *swap_at {
                 self.plugins.swap()?;

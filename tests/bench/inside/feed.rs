@@ -1,78 +1,82 @@
 //! A producer that stays a fixed number of messages ahead of those that are done. It sends the same messages
 //! again and again: the less it has to do, the more is left to those that are measured.
 
-use std::convert::Infallible;
 use std::io::stdin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
-use sluice::simulate::{Producer, Shape};
+use anyhow::{Result, ensure};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+use sluice_tests::wait::{SOON, until_true};
 
 use super::{Fed, Feed, say};
-use crate::load::{Load, connect, target};
+use prepared::{Batches, Topic};
 
-/// Messages that are prepared.
-const PREPARED: u64 = 240_000;
-const FLUSH_MAX: Duration = Duration::from_secs(60);
+mod prepared;
+
+/// Most messages that librdkafka has at a time.
+const IN_FLIGHT_MAX: i32 = 500_000;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Sends until the standard input ends, on which stands, line by line, how many messages are done.
 pub fn run(order: &Feed) -> Result<()> {
-    let messages = Messages::prepare(order);
-    let mut producer = connect(&target(&order.brokers, &order.topic))?;
+    let failed = Arc::new(AtomicU64::new(0));
+    let producer = connect(order, Failures(failed.clone()))?;
+    let topic = Topic::of(&producer, &order.topic)?;
+    let mut batches = Batches::prepare(order);
     let mut fed = Fed::default();
     for line in stdin().lines() {
         let done: u64 = line?.parse()?;
         while fed.sent < done + order.ahead {
-            let message = &messages.all[(fed.sent % PREPARED) as usize];
-            producer.send(messages.part(message.key), messages.part(message.payload))?;
-            fed.sent += 1;
-            fed.bad += u64::from(message.bad);
+            while producer.in_flight_count() > IN_FLIGHT_MAX {
+                producer.poll(PAUSE);
+            }
+            let batch = batches.send_next(&topic)?;
+            fed.sent += batch.messages;
+            fed.bad += batch.bad;
         }
-        producer.serve();
-        enter(&mut fed, &producer);
+        producer.poll(Duration::ZERO);
+        ensure!(failed.load(Ordering::Relaxed) == 0, "the broker refused messages");
+        fed.acknowledged = fed.sent.saturating_sub(u64::try_from(producer.in_flight_count())?);
         say(&fed)?;
     }
-    producer.flush(FLUSH_MAX)?;
-    enter(&mut fed, &producer);
+    until_true("everything is acknowledged", SOON, || {
+        producer.poll(PAUSE);
+        Ok(producer.in_flight_count() == 0)
+    })?;
+    for partition in 0..order.partitions {
+        let (_, end) = producer.client().fetch_watermarks(&order.topic, partition, SOON)?;
+        fed.ends.push(end);
+    }
+    fed.acknowledged = u64::try_from(fed.ends.iter().sum::<i64>())?;
     say(&fed)
 }
 
-fn enter(fed: &mut Fed, producer: &Producer) {
-    let ledger = producer.ledger();
-    fed.acknowledged = ledger.acknowledged();
-    fed.ends = (0..producer.partitions() as i32).map(|partition| ledger.end(partition)).collect();
+fn connect(order: &Feed, failures: Failures) -> Result<BaseProducer<Failures>> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &order.brokers)
+        // What is counted is in the topic once.
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "20")
+        .set("batch.size", "1000000")
+        .set("queue.buffering.max.messages", "1000000")
+        .set("queue.buffering.max.kbytes", "1048576")
+        .set("delivery.report.only.error", "true");
+    Ok(config.create_with_context(failures)?)
 }
 
-/// Messages side by side in one piece of memory.
-struct Messages {
-    bytes: Vec<u8>,
-    all: Vec<Message>,
-}
+/// Counts messages that the broker did not take.
+struct Failures(Arc<AtomicU64>);
 
-struct Message {
-    key: (usize, usize),
-    payload: (usize, usize),
-    bad: bool,
-}
+impl ClientContext for Failures {}
 
-impl Messages {
-    fn prepare(feed: &Feed) -> Self {
-        let Feed { partitions, bad_per_mille, .. } = *feed;
-        let load = Load { shape: Shape::Short, messages: PREPARED, partitions, bad_per_mille };
-        let (mut bytes, mut all) = (Vec::new(), Vec::new());
-        let mut push = |part: &[u8]| {
-            bytes.extend_from_slice(part);
-            (bytes.len() - part.len(), bytes.len())
-        };
-        let Ok(()) = load.each::<Infallible>(|key, payload, verdict| {
-            let (key, payload) = (push(key), push(payload));
-            all.push(Message { key, payload, bad: !verdict.is_good() });
-            Ok(())
-        });
-        Self { bytes, all }
-    }
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
 
-    fn part(&self, (from, to): (usize, usize)) -> &[u8] {
-        &self.bytes[from..to]
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
     }
 }

@@ -24,12 +24,15 @@ pub struct Reading {
 pub struct Watched {
     lag: Option<(u64, u64)>,
     host_bytes: Option<(u64, u64)>,
+    /// The longest time without a commit.
+    pause: Duration,
 }
 
 impl Watched {
     /// Takes in one look.
-    pub fn look(&mut self, lag: u64, host_bytes: u64) {
-        self.add(Self { lag: Some((lag, lag)), host_bytes: Some((host_bytes, host_bytes)) });
+    pub fn look(&mut self, lag: u64, host_bytes: u64, pause: Duration) {
+        let (lag, host_bytes) = (Some((lag, lag)), Some((host_bytes, host_bytes)));
+        self.add(Self { lag, host_bytes, pause });
     }
 
     fn add(&mut self, other: Self) {
@@ -39,6 +42,7 @@ impl Watched {
         };
         self.lag = widen(self.lag, other.lag);
         self.host_bytes = widen(self.host_bytes, other.host_bytes);
+        self.pause = self.pause.max(other.pause);
     }
 }
 
@@ -58,7 +62,7 @@ pub struct Period {
     swaps: u64,
 }
 
-const COLUMNS: [(&str, usize); 13] = [
+const COLUMNS: [(&str, usize); 14] = [
     ("msg/s", 10),
     ("host us", 9),
     ("Postgres us", 13),
@@ -71,7 +75,8 @@ const COLUMNS: [(&str, usize); 13] = [
     ("broker MB", 11),
     ("disk MB", 9),
     ("swaps", 7),
-    ("lag (1000)", 14),
+    ("lag (1000)", 12),
+    ("pause ms", 10),
 ];
 /// Those of which a ratio says something.
 const RATIOS: usize = 5;
@@ -139,6 +144,7 @@ impl Period {
             mega(self.disk),
             self.swaps.to_string(),
             format!("{}-{}", lag_least / 1000, lag_most / 1000),
+            self.watched.pause.as_millis().to_string(),
         ];
         let cells = COLUMNS.iter().zip(texts).map(|((_, width), text)| format!("{text:>width$}"));
         cells.collect()
