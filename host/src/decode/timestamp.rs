@@ -29,21 +29,48 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     else {
         return None;
     };
-    let year = i64::from(two(y1, y2)?) * 100 + i64::from(two(y3, y4)?);
-    let (month, day) = (two(m1, m2)?, two(d1, d2)?);
-    let (hour, minute, second) = (two(h1, h2)?, two(n1, n2)?, two(s1, s2)?);
-    let is_date = (1..=12).contains(&month) && day >= 1 && day <= days_in(year, month);
-    if !is_date || hour > 23 || minute > 59 {
-        return None;
-    }
     let (micros, zone) = fraction(rest)?;
-    let minutes = days(year, i64::from(month), i64::from(day)) * 1440
-        + i64::from(hour * 60 + minute)
-        - offset_minutes(zone)?;
-    if second > 60 || second == 60 && minutes.rem_euclid(1440) != 1439 {
-        return None;
+    let clock = Clock {
+        year: i64::from(two(y1, y2)?) * 100 + i64::from(two(y3, y4)?),
+        month: two(m1, m2)?,
+        day: two(d1, d2)?,
+        hour: two(h1, h2)?,
+        minute: two(n1, n2)?,
+        second: two(s1, s2)?,
+        micros,
+    };
+    clock.micros_since_1970(offset_minutes(zone)?)
+}
+
+/// What a calendar and a clock show, unchecked.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    pub year: i64,
+    pub month: u32,
+    pub day: u32,
+    pub hour: u32,
+    pub minute: u32,
+    pub second: u32,
+    pub micros: i64,
+}
+
+impl Clock {
+    /// `None` when there is no such time. `offset_minutes` is how far the clock is ahead of UTC.
+    #[inline]
+    pub fn micros_since_1970(self, offset_minutes: i64) -> Option<i64> {
+        let Self { year, month, day, hour, minute, second, micros } = self;
+        let is_date = (1..=12).contains(&month) && day >= 1 && day <= days_in(year, month);
+        if !is_date || hour > 23 || minute > 59 {
+            return None;
+        }
+        let minutes = days(year, i64::from(month), i64::from(day)) * 1440
+            + i64::from(hour * 60 + minute)
+            - offset_minutes;
+        if second > 60 || second == 60 && minutes.rem_euclid(1440) != 1439 {
+            return None;
+        }
+        Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
     }
-    Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
 }
 
 /// Value of two digits.
