@@ -104,6 +104,8 @@ struct Work<'a> {
 }
 
 impl Task for Work<'_> {
+    type Result = ();
+
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see `Cpu`")]
     fn run<C: Cpu>(mut self, cpu: C) {
@@ -171,7 +173,7 @@ impl Decoder {
         let tree = Tree::new(fields.iter().map(|field| field.pointer.as_str()))?;
         let mut slots = vec![Vec::new(); tree.slots()];
         for (index, field) in fields.iter().enumerate() {
-            let target = Target { column: index as u32, required: field.required };
+            let target = Target { column: index as u32, required: field.required, depth: 0 };
             slots[tree.slot(index)].push(target);
         }
         let fields = fields
@@ -208,7 +210,7 @@ impl Decoder {
         match means {
             #[cfg(target_arch = "x86_64")]
             Means::Avx2(cpu) => cpu.run(work),
-            Means::Portable => work.run(Portable),
+            Means::Portable => Portable.run(work),
             Means::Scanner => (0..batch.len()).for_each(|message| work.scan(message, false)),
         }
         into.columns.iter_mut().for_each(complete_nulls);

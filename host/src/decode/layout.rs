@@ -32,7 +32,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Appended to a column.
-    Push { target: Target, depth: u8 },
+    Push(Target),
     /// Appended to all columns of the slot, which are several.
     PushAll { slot: u32, depth: u8 },
     /// Of no interest, but JSON.
@@ -144,17 +144,17 @@ impl Layouts {
             return None;
         }
         cursor.advance(length)?;
-        match step.action {
-            Action::Push { target, depth } => {
+        match &step.action {
+            Action::Push(target) => {
                 let column = &mut targets.columns[target.column as usize];
-                quick::push(cpu, cursor, target, depth, column, targets.room)
+                quick::push(cpu, cursor, *target, column, targets.room)
             }
-            Action::Skip { depth } => quick::skip(cpu, cursor, depth),
+            Action::Skip { depth } => quick::skip(cpu, cursor, *depth),
             Action::SkipScalar if matches!(cursor.byte(), b'{' | b'[') => None,
             Action::SkipScalar => quick::skip(cpu, cursor, 0),
             Action::More => Some(()),
             Action::PushAll { slot, depth } => {
-                *cursor = push_all(*cursor, slot, depth, targets)?;
+                *cursor = push_all(*cursor, *slot, *depth, targets)?;
                 Some(())
             }
             Action::End if !cursor.is_at_end() => None,
@@ -250,7 +250,7 @@ fn push_all<'a>(
     let mut behind = None;
     for (index, target) in slot.iter().enumerate() {
         let column = &mut targets.columns[target.column as usize];
-        behind = quick::push_any(cursor, *target, depth, column, targets.room);
+        behind = quick::push_any(cursor, Target { depth, ..*target }, column, targets.room);
         if behind.is_none() {
             for target in &slot[..index] {
                 let column = &mut targets.columns[target.column as usize];

@@ -138,7 +138,7 @@ impl Walk<'_> {
             Some(Some(slot)) => {
                 self.found[slot] = true;
                 match self.slots[slot].as_slice() {
-                    [target] => Action::Push { target: *target, depth },
+                    [target] => Action::Push(Target { depth, ..*target }),
                     _ => Action::PushAll { slot: slot as u32, depth },
                 }
             }

@@ -2,7 +2,7 @@
 //! Knows one value at a time; what is unusual about it is left to the scanner, and errors have no words here.
 #![expect(clippy::inline_always, reason = "see `Cpu`")]
 
-use super::cpu::{Cpu, TIME};
+use super::cpu::{Cpu, Number, TIME, Task};
 use super::numbers::{Found, Grammar};
 use super::scan::{DEPTH_MAX, Scanner, Shape};
 use super::simd::Cursor;
@@ -16,17 +16,17 @@ pub struct Target {
     pub column: u32,
     /// False where the value may be null.
     pub required: bool,
+    /// Objects and arrays around the value.
+    pub depth: u8,
 }
 
 /// Steps over the value at the cursor and appends it to `column`. `None`, with the column as it was
-/// and the cursor anywhere, when it does not fit there or is no JSON. `depth` counts the objects and arrays around it, `room` is
-/// for unescaped text.
+/// and the cursor anywhere, when it does not fit there or is no JSON. `room` is for unescaped text.
 #[inline(always)]
 pub fn push<C: Cpu>(
     cpu: C,
     cursor: &mut Cursor<'_>,
     target: Target,
-    depth: u8,
     column: &mut Column,
     room: &mut Vec<u8>,
 ) -> Option<()> {
@@ -37,14 +37,38 @@ pub fn push<C: Cpu>(
         Values::Float64(values) => float64(cpu, cursor).map(|value| values.push(value)),
         Values::Text(spans) | Values::Bytes(spans) => text(cpu, cursor, spans),
         Values::Timestamp(values) => time(cpu, cursor).map(|value| values.push(value)),
-        Values::Json(spans) => json(cpu, cursor, depth, spans),
-        Values::Int64List(lists) => list(cursor, lists, |cursor| int64(cpu, cursor)),
-        Values::Float64List(lists) => list(cursor, lists, |cursor| float64(cpu, cursor)),
+        Values::Json(_) | Values::Int64List(_) | Values::Float64List(_) => {
+            let behind = cpu.run(PushLong { cursor: *cursor, target, column });
+            behind.map(|behind| *cursor = behind)
+        }
     };
     if pushed.is_none() {
-        *cursor = push_any(start, target, depth, column, room)?;
+        *cursor = push_any(start, target, column, room)?;
     }
     Some(())
+}
+
+/// What [`push`] does with kinds whose values are long.
+struct PushLong<'a, 'b> {
+    cursor: Cursor<'a>,
+    target: Target,
+    column: &'b mut Column,
+}
+
+impl<'a> Task for PushLong<'a, '_> {
+    type Result = Option<Cursor<'a>>;
+
+    #[inline(always)]
+    fn run<C: Cpu>(mut self, cpu: C) -> Self::Result {
+        let cursor = &mut self.cursor;
+        match &mut self.column.values {
+            Values::Json(spans) => json(cpu, cursor, self.target.depth, spans)?,
+            Values::Int64List(lists) => list(cursor, lists, |cursor| int64(cpu, cursor))?,
+            Values::Float64List(lists) => list(cursor, lists, |cursor| float64(cpu, cursor))?,
+            _ => return None,
+        }
+        Some(self.cursor)
+    }
 }
 
 /// The same for every value that there is, by the scanner. Returns the place behind it.
@@ -53,18 +77,17 @@ pub fn push<C: Cpu>(
 pub fn push_any<'a>(
     mut cursor: Cursor<'a>,
     target: Target,
-    depth: u8,
     column: &mut Column,
     room: &mut Vec<u8>,
 ) -> Option<Cursor<'a>> {
-    let payload = cursor.payload();
-    let token = Scanner::inside(payload, cursor.at(), depth).value().ok()?;
-    if token.start as usize != cursor.at() {
+    let text = cursor.rest();
+    let token = Scanner::inside(text, target.depth).value().ok()?;
+    if token.start > 0 {
         // White space belongs to a layout, so that it can be learned.
         return None;
     }
-    cursor.advance(token.end as usize - cursor.at())?;
-    std::str::from_utf8(token.of(payload)).ok()?;
+    cursor.advance(token.end as usize)?;
+    std::str::from_utf8(token.of(text)).ok()?;
     if token.shape == Shape::Null {
         if target.required {
             return None;
@@ -73,7 +96,7 @@ pub fn push_any<'a>(
         return Some(cursor);
     }
     let row = column.len();
-    if value::push(payload, token, column, room).is_err() {
+    if value::push(text, token, column, room).is_err() {
         column.truncate(row);
         return None;
     }
@@ -94,27 +117,24 @@ fn boolean(cursor: &mut Cursor<'_>) -> Option<u8> {
     }
 }
 
-/// A number of few digits, without an exponent: its sign, its digits as an integer, and how many of
-/// them stand behind the dot.
+/// A short number without an exponent.
 #[inline(always)]
-fn number<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<(bool, i64, usize)> {
-    let negative = cursor.byte() == b'-';
-    cursor.advance(usize::from(negative))?;
-    let digits = cpu.digits(cursor.ahead())?;
-    cursor.advance(digits.length)?;
-    Some((negative, digits.value as i64, digits.fraction))
+fn number<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<Number> {
+    let number = cpu.number(cursor.ahead())?;
+    cursor.advance(number.length)?;
+    Some(number)
 }
 
 #[inline(always)]
 fn int64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<i64> {
-    let (negative, digits, fraction) = number(cpu, cursor)?;
+    let Number { negative, digits, fraction, .. } = number(cpu, cursor)?;
     (fraction == 0).then_some(if negative { -digits } else { digits })
 }
 
 /// Digits and power of ten are doubles themselves, so one division rounds as it should.
 #[inline(always)]
 fn float64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<f64> {
-    let (negative, digits, fraction) = number(cpu, cursor)?;
+    let Number { negative, digits, fraction, .. } = number(cpu, cursor)?;
     if digits > value::EXACT_MAX {
         return None;
     }
@@ -126,12 +146,12 @@ fn float64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<f64> {
 /// Steps over a string, up to its closing quote, and returns where its characters begin. `None` for
 /// one with escapes, and for one that is no UTF-8.
 #[inline(always)]
-fn plain<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<usize> {
+fn plain<'a, C: Cpu>(cpu: C, cursor: &mut Cursor<'a>) -> Option<Cursor<'a>> {
     if cursor.byte() != b'"' {
         return None;
     }
     cursor.advance(1)?;
-    let start = cursor.at();
+    let start = *cursor;
     let is_ascii = to_special(cpu, cursor)?;
     if cursor.byte() != b'"' || cursor.is_at_end() || !is_ascii && !is_utf8(cursor.since(start)) {
         return None;
@@ -152,6 +172,9 @@ fn to_special<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<bool> {
         }
         // By a constant: the next bytes can be loaded before it is known how these count.
         cursor.advance(32)?;
+        while cpu.is_plain(cursor.ahead()) {
+            cursor.advance(64)?;
+        }
     }
 }
 
@@ -171,17 +194,11 @@ fn text<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>, spans: &mut Spans) -> Option<()
 
 #[inline(always)]
 fn time<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<i64> {
-    if cursor.byte() != b'"' {
-        return None;
-    }
-    let before = *cursor;
-    cursor.advance(1)?;
     if let Some(clock) = cpu.time(cursor.ahead()) {
         cursor.advance(TIME)?;
         // A leap second is left to the scanner.
         return if clock.second < 60 { clock.micros_since_1970(0) } else { None };
     }
-    *cursor = before;
     let start = plain(cpu, cursor)?;
     let micros = timestamp::parse(cursor.since(start))?;
     cursor.advance(1)?;
@@ -193,7 +210,7 @@ fn json<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>, depth: u8, spans: &mut Spans) -
     if cursor.byte() == b'n' {
         return None;
     }
-    let start = cursor.at();
+    let start = *cursor;
     skip(cpu, cursor, depth)?;
     cursor.copy_since(start, &mut spans.data);
     spans.close();
@@ -283,10 +300,26 @@ impl Nesting {
 /// Steps over a value inside `depth` others, strictly. `None`, with the cursor anywhere, when it is no JSON.
 #[inline(always)]
 pub fn skip<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>, depth: u8) -> Option<()> {
-    match cursor.byte() {
-        b'"' => skip_string(cpu, cursor),
-        b'[' | b'{' => skip_nested(cpu, cursor, depth),
-        _ => skip_bare(cpu, cursor),
+    *cursor = cpu.run(Skip { cursor: *cursor, depth })?;
+    Some(())
+}
+
+struct Skip<'a> {
+    cursor: Cursor<'a>,
+    depth: u8,
+}
+
+impl<'a> Task for Skip<'a> {
+    type Result = Option<Cursor<'a>>;
+
+    #[inline(always)]
+    fn run<C: Cpu>(mut self, cpu: C) -> Self::Result {
+        match self.cursor.byte() {
+            b'"' => skip_string(cpu, &mut self.cursor)?,
+            b'[' | b'{' => skip_nested(cpu, &mut self.cursor, self.depth)?,
+            _ => skip_bare(cpu, &mut self.cursor)?,
+        }
+        Some(self.cursor)
     }
 }
 
@@ -356,7 +389,7 @@ fn skip_name<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<()> {
 #[inline(always)]
 fn skip_string<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<()> {
     cursor.advance(1)?;
-    let start = cursor.at();
+    let start = *cursor;
     let mut is_ascii = true;
     loop {
         is_ascii &= to_special(cpu, cursor)?;
@@ -373,8 +406,8 @@ fn skip_escape(cursor: &mut Cursor<'_>) -> Option<()> {
     match cursor.ahead::<2>()[1] {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => cursor.advance(2),
         _ => {
-            let behind = Scanner::inside(cursor.payload(), cursor.at(), 0).behind_escape()?;
-            cursor.advance(behind - cursor.at())
+            let length = Scanner::inside(cursor.rest(), 0).behind_escape()?;
+            cursor.advance(length)
         }
     }
 }
@@ -414,8 +447,8 @@ fn skip_bare<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<()> {
 fn skip_any(mut cursor: Cursor<'_>) -> Option<Cursor<'_>> {
     match cursor.byte() {
         b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-            let token = Scanner::inside(cursor.payload(), cursor.at(), 0).value().ok()?;
-            cursor.advance(token.end as usize - cursor.at())?;
+            let token = Scanner::inside(cursor.rest(), 0).value().ok()?;
+            cursor.advance(token.end as usize)?;
             Some(cursor)
         }
         _ => None,

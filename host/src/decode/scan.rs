@@ -96,14 +96,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// In front of a value that lies inside `depth` others.
-    pub fn inside(text: &'a [u8], at: usize, depth: u8) -> Self {
-        Self { text, at, depth: u32::from(depth) }
-    }
-
-    /// Bytes before this place.
-    pub fn at(&self) -> usize {
-        self.at
+    /// At the first byte of what follows inside `depth` objects and arrays.
+    pub fn inside(text: &'a [u8], depth: u8) -> Self {
+        Self { text, at: 0, depth: u32::from(depth) }
     }
 
     /// Objects and arrays around this place.

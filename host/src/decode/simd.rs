@@ -6,7 +6,8 @@
 //! only where the processor has the instructions, so that its methods are safe to call.
 #![expect(clippy::inline_always, reason = "see `Cpu`")]
 
-use std::ptr;
+use std::marker::PhantomData;
+use std::{ptr, slice};
 
 /// Bytes that may be read behind a payload, so that no load has to look where it ends.
 pub const PADDING: usize = 64;
@@ -15,24 +16,29 @@ pub const PADDING: usize = 64;
 const COPY: usize = 32;
 
 /// A place in a payload, with [`PADDING`] readable bytes behind the payload.
+///
+/// Two addresses and nothing else, because they stay in registers while a message is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor<'a> {
-    /// The payload and what lies behind it: at least `end + PADDING` bytes.
-    text: &'a [u8],
-    /// At most `end`.
-    at: usize,
-    /// The payload's length.
-    end: usize,
+    /// In the payload or at its end: never behind `end`, and in the same slice.
+    at: *const u8,
+    /// The payload's end. In the same slice, [`PADDING`] bytes follow.
+    end: *const u8,
+    /// The slice, which outlives the cursor and does not change meanwhile.
+    slice: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Cursor<'a> {
     /// At the first byte of the payload `arena[start..end]`. `None` when too little lies behind it.
     #[inline(always)]
     pub fn new(arena: &'a [u8], start: usize, end: usize) -> Option<Self> {
-        let length = end.checked_sub(start)?;
-        let text = arena.get(start..)?;
-        let is_padded = text.len().checked_sub(PADDING).is_some_and(|most| length <= most);
-        is_padded.then_some(Self { text, at: 0, end: length })
+        if start > end || end > arena.len() || arena.len() - end < PADDING {
+            return None;
+        }
+        let first = arena.as_ptr();
+        // SAFETY: neither is more than the slice's length.
+        let (at, end) = unsafe { (first.add(start), first.add(end)) };
+        Some(Self { at, end, slice: PhantomData })
     }
 
     /// At the first byte of a copy of `payload`, made in `room`.
@@ -40,19 +46,21 @@ impl<'a> Cursor<'a> {
         room.clear();
         room.extend_from_slice(payload);
         room.resize(payload.len() + PADDING, 0);
-        Self { text: room, at: 0, end: payload.len() }
+        Self::new(room, 0, payload.len()).expect("the padding was just appended")
     }
 
-    /// The whole payload.
+    /// Bytes from here to the payload's end.
     #[inline(always)]
-    pub fn payload(&self) -> &'a [u8] {
-        &self.text[..self.end]
+    fn left(&self) -> usize {
+        // SAFETY: both lie in one slice, `at` not behind `end`.
+        unsafe { self.end.offset_from_unsigned(self.at) }
     }
 
-    /// Bytes before this place.
+    /// The payload from here on.
     #[inline(always)]
-    pub fn at(&self) -> usize {
-        self.at
+    pub fn rest(&self) -> &'a [u8] {
+        // SAFETY: all bytes between the two lie in a slice that outlives the cursor.
+        unsafe { slice::from_raw_parts(self.at, self.left()) }
     }
 
     /// True behind the last byte.
@@ -66,8 +74,8 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub fn ahead<const COUNT: usize>(&self) -> &'a [u8; COUNT] {
         const { assert!(COUNT <= PADDING) };
-        // SAFETY: `at <= end` and `text` has `end + PADDING` bytes.
-        unsafe { &*self.text.as_ptr().add(self.at).cast() }
+        // SAFETY: `at` is not behind `end`, and `PADDING` bytes follow `end` in the slice.
+        unsafe { &*self.at.cast() }
     }
 
     /// The next byte; at the end it is any.
@@ -80,29 +88,33 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     #[must_use]
     pub fn advance(&mut self, count: usize) -> Option<()> {
-        if count > self.end - self.at {
+        if count > self.left() {
             return None;
         }
-        self.at += count;
+        // SAFETY: this is not behind `end`.
+        self.at = unsafe { self.at.add(count) };
         Some(())
     }
 
-    /// Steps over `count` bytes, or to the end when there are fewer.
-    #[inline(always)]
-    pub fn advance_at_most(&mut self, count: usize) {
-        self.at += count.min(self.end - self.at);
-    }
-
     /// The bytes from `start` to here.
+    ///
+    /// # Panics
+    /// When `start` is no earlier place in the same payload.
     #[inline(always)]
-    pub fn since(&self, start: usize) -> &'a [u8] {
-        &self.text[start..self.at]
+    pub fn since(&self, start: Self) -> &'a [u8] {
+        assert!(start.at <= self.at && start.end == self.end, "the bytes between two places");
+        // SAFETY: the places lie in the same slice, because their ends are the same and lie within a
+        // slice, not behind it.
+        unsafe { slice::from_raw_parts(start.at, self.at.offset_from_unsigned(start.at)) }
     }
 
     /// Appends the bytes from `start` to here. Most are few: copying always the same number of them,
     /// and keeping as many as count, spares a call.
+    ///
+    /// # Panics
+    /// As [`Cursor::since`].
     #[inline(always)]
-    pub fn copy_since(&self, start: usize, into: &mut Vec<u8>) {
+    pub fn copy_since(&self, start: Self, into: &mut Vec<u8>) {
         let bytes = self.since(start);
         if bytes.len() > COPY {
             into.extend_from_slice(bytes);
@@ -110,11 +122,10 @@ impl<'a> Cursor<'a> {
         }
         into.reserve(COPY);
         let length = into.len();
-        // SAFETY: `start <= at <= end`, or the slice above had panicked, so `PADDING` bytes may be read
-        // from there; `COPY` bytes were reserved, and all that are kept are written.
+        // SAFETY: `PADDING` bytes may be read at any cursor; `COPY` bytes were reserved, and all that
+        // are kept are written.
         unsafe {
-            let to = into.as_mut_ptr().add(length);
-            ptr::copy_nonoverlapping(self.text.as_ptr().add(start), to, COPY);
+            ptr::copy_nonoverlapping(start.at, into.as_mut_ptr().add(length), COPY);
             into.set_len(length + bytes.len());
         }
     }
@@ -131,12 +142,12 @@ mod avx2 {
         __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi128_si64,
         _mm_extract_epi64, _mm_loadl_epi64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16,
         _mm_min_epu8, _mm_movemask_epi8, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16,
-        _mm_set1_epi32, _mm_setr_epi8, _mm_shuffle_epi8, _mm_sub_epi8, _mm256_castsi256_si128,
-        _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8,
-        _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+        _mm_set1_epi32, _mm_setr_epi8, _mm_shuffle_epi8, _mm_sub_epi8, _mm256_and_si256,
+        _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+        _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
     };
 
-    use super::super::cpu::{Cpu, DIGITS_MAX, Digits, GAP_MAX, Plain, TIME, Task};
+    use super::super::cpu::{Cpu, GAP_MAX, NUMBER_MAX, Number, Plain, TIME, Task};
     use super::super::numbers::Marks;
     use super::super::timestamp::Clock;
 
@@ -151,16 +162,6 @@ mod avx2 {
                 && is_x86_feature_detected!("bmi1")
                 && is_x86_feature_detected!("bmi2");
             there.then_some(Self(()))
-        }
-
-        /// Runs `task`, compiled as a whole for such processors.
-        pub fn run<T: Task>(self, task: T) {
-            #[target_feature(enable = "avx2,bmi1,bmi2")]
-            fn with_avx2<T: Task>(cpu: Avx2, task: T) {
-                task.run(cpu);
-            }
-            // SAFETY: `self` proves that the processor has these features.
-            unsafe { with_avx2(self, task) }
         }
     }
 
@@ -206,6 +207,12 @@ mod avx2 {
             unsafe { _mm256_or_si256(bytes, others) }
         }
 
+        #[inline(always)]
+        fn both(self, bytes: __m256i, others: __m256i) -> __m256i {
+            // SAFETY: see above.
+            unsafe { _mm256_and_si256(bytes, others) }
+        }
+
         /// The highest bit of each byte.
         #[inline(always)]
         fn mask(self, bytes: __m256i) -> u32 {
@@ -214,7 +221,7 @@ mod avx2 {
         }
 
         /// The number that the first `length` of 32 digits write, at most 16, without the one at `dot`.
-        /// A negative `dot` leaves none out.
+        /// A negative `dot` leaves none out. What is no digit is a zero.
         #[inline(always)]
         fn joined(self, digits: __m256i, length: i8, dot: i8) -> u64 {
             // SAFETY: see above.
@@ -239,6 +246,17 @@ mod avx2 {
 
     impl Cpu for Avx2 {
         #[inline(always)]
+        fn run<T: Task>(self, task: T) -> T::Result {
+            #[target_feature(enable = "avx2,bmi1,bmi2")]
+            #[inline(never)]
+            fn with_avx2<T: Task>(cpu: Avx2, task: T) -> T::Result {
+                task.run(cpu)
+            }
+            // SAFETY: `self` proves that the processor has these features.
+            unsafe { with_avx2(self, task) }
+        }
+
+        #[inline(always)]
         fn is_gap_ahead(self, ahead: &[u8; GAP_MAX], gap: &[u8; GAP_MAX], length: usize) -> bool {
             let equal = u64::from(self.mask(self.equal(self.load(ahead), self.load(gap))));
             let wanted = (1_u64 << (length & 63)) - 1;
@@ -259,34 +277,56 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn digits(self, ahead: &[u8; 32]) -> Option<Digits> {
+        fn is_plain(self, ahead: &[u8; 64]) -> bool {
+            let (halves, _) = ahead.as_chunks::<32>();
+            let other = |bytes| {
+                let special = self.either(self.are(bytes, b'"'), self.are(bytes, b'\\'));
+                self.either(special, self.are_at_most(bytes, 0x1F))
+            };
+            let (low, high) = (self.load(&halves[0]), self.load(&halves[1]));
+            // Bytes beyond ASCII have the highest bit themselves.
+            let others = self.either(other(low), other(high));
+            self.mask(self.either(others, self.either(low, high))) == 0
+        }
+
+        #[inline(always)]
+        fn number(self, ahead: &[u8; 32]) -> Option<Number> {
             let bytes = self.load(ahead);
             let values = self.less(bytes, b'0');
-            let digit = u64::from(self.mask(self.are_at_most(values, 9)));
-            let dot = u64::from(self.mask(self.are(bytes, b'.')));
-            let whole = (!digit).trailing_zeros();
-            let has_dot = dot >> whole & 1;
-            let length = (!(digit | has_dot << whole)).trailing_zeros();
-            let fraction = length - whole - has_dot as u32;
+            let digits = self.are_at_most(values, 9);
+            // The sign is a bit here and not a step to the next byte: where the number ends, for which
+            // everything behind it waits, is known without it.
+            let negative = ahead[0] == b'-';
+            let (sign, digit) = (u32::from(negative), self.mask(digits));
+            let dot = self.mask(self.are(bytes, b'.'));
+            let length = (!(digit | dot | sign)).trailing_zeros();
+            let whole_end = (!(digit | sign)).trailing_zeros();
+            let whole = whole_end - sign;
+            // The dot and what follows it.
+            let behind = length - whole_end;
+            let second_dot = (dot & dot.wrapping_sub(1)).trailing_zeros();
             let is_odd = whole == 0
-                || length as usize > DIGITS_MAX
-                || has_dot == 1 && fraction == 0
-                || ahead[0] == b'0' && whole > 1
+                || behind == 1
+                || length as usize > NUMBER_MAX
+                || second_dot < length
+                || ahead[usize::from(negative)] == b'0' && whole > 1
                 || ahead[length as usize % 32] | 0x20 == b'e';
             if is_odd {
                 return None;
             }
-            let dot = if has_dot == 1 { whole as i8 } else { i8::MIN };
-            Some(Digits {
-                value: self.joined(values, length as i8, dot),
+            let dot = if behind > 0 { whole_end as i8 } else { i8::MIN };
+            Some(Number {
+                negative,
+                digits: self.joined(self.both(values, digits), length as i8, dot) as i64,
                 length: length as usize,
-                fraction: fraction as usize,
+                fraction: behind.saturating_sub(1) as usize,
             })
         }
 
         #[inline(always)]
         fn time(self, ahead: &[u8; TIME]) -> Option<Clock> {
-            let rest = ahead[16..24].first_chunk::<8>()?;
+            let [b'"', ahead @ .., b'"'] = ahead else { return None };
+            let (rest, _) = ahead[16..].split_first_chunk::<8>()?;
             // Each byte less the least it may be, and by how much it may be more.
             // SAFETY: `self` proves that the instructions exist; what is loaded are 16 and 8 bytes of arrays.
             let (date, time, rest) = unsafe {
@@ -300,7 +340,7 @@ mod avx2 {
                     _mm_cmpeq_epi8(_mm_min_epu8(first, more), first),
                     _mm_cmpeq_epi8(_mm_min_epu8(rest, more_of_rest), rest),
                 );
-                if _mm_movemask_epi8(fits) != 0xFFFF || ahead[24] != b'"' {
+                if _mm_movemask_epi8(fits) != 0xFFFF {
                     return None;
                 }
                 // In twos: century, year, month, day; hour, minute; second, tenth, rest.
@@ -314,7 +354,8 @@ mod avx2 {
             };
             let two = |twos: i64, index: u32| (twos >> (16 * index) & 0xFF) as u32;
             Some(Clock {
-                year: i64::from(two(date, 0) * 100 + two(date, 1)),
+                century: two(date, 0),
+                year: two(date, 1),
                 month: two(date, 2),
                 day: two(date, 3),
                 hour: two(time, 0),
