@@ -20,7 +20,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use sluice::batch::{Batch, Message};
 use sluice::cli::plugin::build;
 use sluice::decode::Decoder;
-use sluice::description::{Description, FieldSource};
+use sluice::description::{Description, FieldSource, OutputField};
 use sluice::plugin::check::{Returned, ReturnedRows, check};
 use sluice::plugin::engine::prepare_thread;
 use sluice::plugin::{Context, Instance, Limits, Loader};
@@ -73,7 +73,12 @@ fn checking(criterion: &mut Criterion, lab: &Lab) {
         field.source = FieldSource::Computed;
     }
     let rows = lab.decoded.messages.len() as u32;
-    let columns = lab.decoded.columns.clone();
+    // In the order of the output's fields, which is not that of the input's.
+    let source = |field: &OutputField| match field.source {
+        FieldSource::Field(index) => lab.decoded.columns[index].clone(),
+        FieldSource::Computed => unreachable!("readings computes nothing"),
+    };
+    let columns = lab.description.outputs[0].fields.iter().map(source).collect();
     let output = ReturnedRows { messages: (0..rows).collect(), columns, deletes: Vec::new() };
     let returned = Returned { outputs: vec![output], rejections: Vec::new() };
     let limits = Limits::default();

@@ -1,11 +1,21 @@
 //! JSON payloads to typed columns, guided by a plugin's input fields.
 //! Knows neither Kafka nor WebAssembly; what is in a payload is the sender's business, how it may fail is ours.
 //!
-//! A message is read in two steps: the scanner walks the whole payload once, strictly, and notes
-//! where the wanted values lie; then each value is converted at the end of its column.
+//! There are two roads to the same result. The scanner walks the whole payload once, strictly, and notes
+//! where the wanted values lie; then each value is converted at the end of its column. It decides what is
+//! JSON and says what is wrong with a message. But messages of one producer look alike: the bytes between
+//! the values of those that passed are remembered, and the next message with the same ones is read without
+//! a search, value by value. Whatever is unexpected there goes back to the scanner.
 
+mod cpu;
+mod escape;
+mod layout;
+mod learn;
+mod numbers;
 mod pointer;
+mod quick;
 mod scan;
+mod simd;
 mod timestamp;
 mod value;
 
@@ -16,19 +26,30 @@ use crate::batch::Batch;
 use crate::columns::{Column, Kind};
 use crate::description::InputField;
 use crate::rows::{Decoded, Rejection, Stage};
+use cpu::{Cpu, Portable, Task};
+use layout::{Layouts, Targets};
 use pointer::Tree;
+use quick::Target;
 use scan::{Scanner, Shape, Token};
+use simd::Cursor;
 use value::Problem;
 
-/// Turns the payloads of batches into columns, one per input field. Keeps its memory between batches.
+/// Turns the payloads of batches into columns, one per input field. Keeps its memory between batches,
+/// and what it learned of the messages.
 #[derive(Debug)]
 pub struct Decoder {
     tree: Tree,
     fields: Vec<Field>,
+    means: Means,
+    layouts: Layouts,
+    /// The columns of each slot.
+    slots: Vec<Vec<Target>>,
     /// Where the values of the message at hand lie, by slot.
     found: Vec<Token>,
     /// Room for text that is stored in an unescaped form nowhere else.
     unescaped: Vec<u8>,
+    /// Room for messages that lie too close to the end of their batch's arena.
+    padded: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -40,13 +61,121 @@ struct Field {
     slot: usize,
 }
 
+/// What a decoder may use. For tests and measurements: results are the same.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// All that the processor has.
+    Best,
+    /// What any processor has.
+    Portable,
+    /// No layouts: each message is searched.
+    Scanner,
+}
+
+/// A method, and the proof that the processor has what it takes.
+#[derive(Debug, Clone, Copy)]
+enum Means {
+    #[cfg(target_arch = "x86_64")]
+    Avx2(simd::Avx2),
+    Portable,
+    Scanner,
+}
+
+impl Means {
+    fn of(method: Method) -> Self {
+        match method {
+            #[cfg(target_arch = "x86_64")]
+            Method::Best => simd::Avx2::detect().map_or(Self::Portable, Self::Avx2),
+            #[cfg(not(target_arch = "x86_64"))]
+            Method::Best => Self::Portable,
+            Method::Portable => Self::Portable,
+            Method::Scanner => Self::Scanner,
+        }
+    }
+}
+
+/// One batch and what becomes of it.
+struct Work<'a> {
+    decoder: &'a mut Decoder,
+    batch: &'a Batch,
+    into: &'a mut Decoded,
+    rejected: &'a mut Vec<Rejection>,
+}
+
+impl Task for Work<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `Cpu`")]
+    fn run<C: Cpu>(mut self, cpu: C) {
+        let payloads = &self.batch.payloads.values;
+        let mut start = 0;
+        for (message, end) in payloads.ends.iter().enumerate() {
+            let end = *end as usize;
+            let decoder = &mut *self.decoder;
+            // A message without payload is an empty one here, which no layout fits.
+            let cursor = Cursor::new(&payloads.data, start, end)
+                .unwrap_or_else(|| Cursor::copied(&payloads.data[start..end], &mut decoder.padded));
+            let mut targets = Targets {
+                slots: &decoder.slots,
+                columns: &mut self.into.columns,
+                room: &mut decoder.unescaped,
+            };
+            if decoder.layouts.read(cpu, cursor, &mut targets) {
+                self.into.messages.push(message as u32);
+            } else {
+                self.scan(message, true);
+            }
+            start = end;
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Decodes a message by the scanner alone.
+    #[cold]
+    #[inline(never)]
+    fn scan(&mut self, message: usize, learn: bool) {
+        let row = self.into.messages.len();
+        let columns = &mut self.into.columns;
+        truncate(columns, row);
+        match self.decoder.message(self.batch.payloads.get(message), columns) {
+            Ok(payload) => {
+                self.into.messages.push(message as u32);
+                if learn {
+                    self.decoder.learn(payload);
+                }
+            }
+            Err(problem) => {
+                truncate(columns, row);
+                self.rejected.push(problem.into_rejection(message as u32));
+            }
+        }
+    }
+}
+
 impl Decoder {
     /// A decoder of these fields. Without fields every message passes as it is, unread.
     ///
     /// # Errors
     /// When a pointer is not one as in RFC 6901.
     pub fn new(fields: &[InputField]) -> Result<Self, String> {
+        Self::using(Method::Best, fields)
+    }
+
+    /// A decoder that works by this method.
+    ///
+    /// # Errors
+    /// When a pointer is not one as in RFC 6901.
+    #[doc(hidden)]
+    pub fn using(method: Method, fields: &[InputField]) -> Result<Self, String> {
         let tree = Tree::new(fields.iter().map(|field| field.pointer.as_str()))?;
+        let mut slots = vec![Vec::new(); tree.slots()];
+        for (index, field) in fields.iter().enumerate() {
+            let target = Target { column: index as u32, required: field.required, depth: 0 };
+            slots[tree.slot(index)].push(target);
+        }
         let fields = fields
             .iter()
             .enumerate()
@@ -57,8 +186,16 @@ impl Decoder {
                 slot: tree.slot(index),
             })
             .collect();
-        let found = vec![Token::ABSENT; tree.slots()];
-        Ok(Self { tree, fields, found, unescaped: Vec::new() })
+        Ok(Self {
+            found: vec![Token::ABSENT; tree.slots()],
+            tree,
+            fields,
+            means: Means::of(method),
+            layouts: Layouts::default(),
+            slots,
+            unescaped: Vec::new(),
+            padded: Vec::new(),
+        })
     }
 
     /// Replaces what is in `into` by the messages of `batch`, and appends those that do not fit to `rejected`.
@@ -68,16 +205,15 @@ impl Decoder {
             into.messages.extend(0..batch.len() as u32);
             return;
         }
-        for message in 0..batch.len() {
-            let row = into.messages.len();
-            match self.message(batch.payloads.get(message), row, &mut into.columns) {
-                Ok(()) => into.messages.push(message as u32),
-                Err(problem) => {
-                    into.columns.iter_mut().for_each(|column| column.truncate(row));
-                    rejected.push(problem.into_rejection(message as u32));
-                }
-            }
+        let means = self.means;
+        let mut work = Work { decoder: self, batch, into, rejected };
+        match means {
+            #[cfg(target_arch = "x86_64")]
+            Means::Avx2(cpu) => cpu.run(work),
+            Means::Portable => Portable.run(work),
+            Means::Scanner => (0..batch.len()).for_each(|message| work.scan(message, false)),
         }
+        into.columns.iter_mut().for_each(complete_nulls);
     }
 
     /// Empties the columns and keeps their memory, unless they are another decoder's.
@@ -92,12 +228,11 @@ impl Decoder {
     }
 
     /// Appends one row to the columns. On an error some of them may have it already.
-    fn message(
+    fn message<'a>(
         &mut self,
-        payload: Option<&[u8]>,
-        row: usize,
+        payload: Option<&'a [u8]>,
         columns: &mut [Column],
-    ) -> Result<(), Problem> {
+    ) -> Result<&'a [u8], Problem> {
         let payload = payload.ok_or_else(Problem::no_payload)?;
         std::str::from_utf8(payload).map_err(|error| Problem::invalid_utf8(&error))?;
         self.found.fill(Token::ABSENT);
@@ -114,10 +249,35 @@ impl Decoder {
             } else {
                 value::push(payload, token, column, &mut self.unescaped)
                     .map_err(|mismatch| mismatch.at(&field.pointer, field.kind, payload, token))?;
-                column.mark_present(row);
             }
         }
-        Ok(())
+        Ok(payload)
+    }
+
+    /// Remembers the layout of a message that passed, if there is room.
+    fn learn(&mut self, payload: &[u8]) {
+        if self.layouts.want()
+            && let Ok(layout) = learn::layout(payload, &self.tree, &self.slots)
+        {
+            self.layouts.add(layout);
+        }
+    }
+}
+
+/// Takes back what a message left in the columns that did not pass.
+fn truncate(columns: &mut [Column], row: usize) {
+    for column in columns {
+        column.truncate(row);
+    }
+}
+
+/// While rows are appended only gaps are marked: the rows behind the last one have their values, and a
+/// gap of a message that was rejected afterwards is none.
+fn complete_nulls(column: &mut Column) {
+    if column.nulls.contains(&1) {
+        column.nulls.resize(column.len(), 0);
+    } else {
+        column.nulls.clear();
     }
 }
 

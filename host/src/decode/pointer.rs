@@ -54,6 +54,11 @@ impl Tree {
         self.nodes.iter().filter(|node| node.slot.is_some()).count()
     }
 
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// A node.
     #[inline]
     pub fn node(&self, node: usize) -> &Node {

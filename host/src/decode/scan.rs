@@ -1,10 +1,11 @@
 //! A strict walk over one JSON document that notes where wanted values lie.
 //! Accepts what `serde_json` accepts, its limit on nesting included; knows nothing of kinds and columns.
 
+use super::escape::{hex, unescaped};
 use super::pointer::Tree;
 
 /// Objects and arrays within each other, at most; the limit of `serde_json`.
-const DEPTH_MAX: u32 = 127;
+pub const DEPTH_MAX: u32 = 127;
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,22 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// At the first byte of what follows inside `depth` objects and arrays.
+    pub fn inside(text: &'a [u8], depth: u8) -> Self {
+        Self { text, at: 0, depth: u32::from(depth) }
+    }
+
+    /// Objects and arrays around this place.
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// Steps over the escape that begins here and returns where it ends.
+    pub fn behind_escape(mut self) -> Option<usize> {
+        self.escape().ok()?;
+        Some(self.at)
+    }
+
     /// At the first item of the array `token`.
     pub fn items_of(payload: &'a [u8], token: Token) -> Self {
         Self { text: &payload[..token.end as usize], at: token.start as usize + 1, depth: 1 }
@@ -181,7 +198,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Walks a value of which nothing inside is wanted.
-    fn value(&mut self) -> Result<Token, Malformed> {
+    pub fn value(&mut self) -> Result<Token, Malformed> {
         let first = self.peek();
         let start = self.at;
         let shape = match first {
@@ -230,7 +247,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps over a member's name and its colon.
     #[inline]
-    fn member_name(&mut self) -> Result<Token, Malformed> {
+    pub fn member_name(&mut self) -> Result<Token, Malformed> {
         if self.peek() != Some(b'"') {
             return Err(self.expected("a name in quotes"));
         }
@@ -246,7 +263,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps over an opening bracket and returns where it stands.
     #[inline]
-    fn enter(&mut self) -> Result<usize, Malformed> {
+    pub fn enter(&mut self) -> Result<usize, Malformed> {
         if self.depth == DEPTH_MAX {
             return Err(self.expected("no more than 127 levels of nesting"));
         }
@@ -257,7 +274,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps over `bracket` when it follows at once.
     #[inline]
-    fn leave_empty(&mut self, bracket: u8) -> bool {
+    pub fn leave_empty(&mut self, bracket: u8) -> bool {
         let empty = self.peek() == Some(bracket);
         if empty {
             self.depth -= 1;
@@ -268,7 +285,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps over a comma, or over `bracket` and returns true.
     #[inline]
-    fn leave(&mut self, bracket: u8, expected: &'static str) -> Result<bool, Malformed> {
+    pub fn leave(&mut self, bracket: u8, expected: &'static str) -> Result<bool, Malformed> {
         let next = self.peek();
         if next != Some(b',') && next != Some(bracket) {
             return Err(self.expected(expected));
@@ -382,7 +399,7 @@ impl<'a> Scanner<'a> {
 
     /// The next byte that is no white space.
     #[inline]
-    fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         while let Some(byte) = self.byte() {
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
                 return Some(byte);
@@ -408,23 +425,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Value of four hexadecimal digits.
-fn hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))
-}
-
 /// Index of the first quote, backslash or control character from `at` on, eight bytes at a time.
 #[inline]
 fn special(text: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-    while let Some(chunk) = text[at..].first_chunk::<8>() {
-        let chunk = u64::from_le_bytes(*chunk);
-        // The lowest byte that is marked is one; those above it may be marked by the borrow.
-        let quote = (chunk ^ (ONES * 0x22)).wrapping_sub(ONES) & !(chunk ^ (ONES * 0x22));
-        let backslash = (chunk ^ (ONES * 0x5C)).wrapping_sub(ONES) & !(chunk ^ (ONES * 0x5C));
-        let control = chunk.wrapping_sub(ONES * 0x20) & !chunk;
-        let marks = (quote | backslash | control) & HIGHS;
+    while let Some(eight) = text[at..].first_chunk::<8>() {
+        let marks = specials(u64::from_le_bytes(*eight));
         if marks != 0 {
             return at + marks.trailing_zeros() as usize / 8;
         }
@@ -434,45 +439,15 @@ fn special(text: &[u8], mut at: usize) -> usize {
     rest.map_or(text.len(), |offset| at + offset)
 }
 
-/// The characters of a string that was walked before, its escapes resolved in `room` if it has any.
+/// Marks the highest bit of the lowest byte that is a quote, a backslash or a control character.
+/// Bytes above that one may be marked by the borrow.
 #[inline]
-pub fn unescaped<'a>(payload: &'a [u8], token: Token, room: &'a mut Vec<u8>) -> &'a [u8] {
-    if token.shape == Shape::Text {
-        return token.unquoted(payload);
-    }
-    room.clear();
-    unescape_into(token.unquoted(payload), room);
-    room
-}
-
-/// Appends the characters of a string that was walked before.
-pub fn unescape_into(mut text: &[u8], into: &mut Vec<u8>) {
-    while let Some(index) = text.iter().position(|byte| *byte == b'\\') {
-        into.extend_from_slice(&text[..index]);
-        text = &text[index + 1..];
-        let (character, length) = escaped(text);
-        into.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        text = &text[length..];
-    }
-    into.extend_from_slice(text);
-}
-
-/// The character that an escape stands for, and how many bytes it takes behind the backslash.
-fn escaped(text: &[u8]) -> (char, usize) {
-    let unit = |at: usize| text.get(at..at + 4).and_then(hex).unwrap_or_default();
-    match text[0] {
-        b'b' => ('\u{8}', 1),
-        b'f' => ('\u{c}', 1),
-        b'n' => ('\n', 1),
-        b'r' => ('\r', 1),
-        b't' => ('\t', 1),
-        b'u' => match unit(1) {
-            high @ 0xD800..=0xDBFF => {
-                let code = 0x10000 + ((high - 0xD800) << 10) + (unit(7) - 0xDC00);
-                (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 11)
-            }
-            code => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 5),
-        },
-        other => (char::from(other), 1),
-    }
+pub fn specials(eight: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    let (quote, backslash) = (eight ^ (ONES * 0x22), eight ^ (ONES * 0x5C));
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let backslash = backslash.wrapping_sub(ONES) & !backslash;
+    let control = eight.wrapping_sub(ONES * 0x20) & !eight;
+    (quote | backslash | control) & HIGHS
 }

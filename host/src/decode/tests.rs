@@ -5,6 +5,8 @@ use crate::batch::Message;
 use crate::columns::Values;
 
 mod agreement;
+mod layouts;
+mod processors;
 
 /// A batch of these payloads.
 fn batch(payloads: &[Option<&[u8]>]) -> Batch {
@@ -26,14 +28,28 @@ fn field(pointer: &str, kind: Kind, required: bool) -> InputField {
     InputField { pointer: pointer.to_owned(), kind, required, read: true }
 }
 
+/// By all methods, with what was learned and without: the results are the same.
 fn decode(fields: &[InputField], payloads: &[Option<&[u8]>]) -> (Decoded, Vec<Rejection>) {
-    let (mut into, mut rejected) = (Decoded::default(), Vec::new());
-    Decoder::new(fields).expect("pointers are well-formed").decode(
-        &batch(payloads),
-        &mut into,
-        &mut rejected,
-    );
-    (into, rejected)
+    let batch = batch(payloads);
+    let decode = |decoder: &mut Decoder| {
+        let (mut into, mut rejected) = (Decoded::default(), Vec::new());
+        decoder.decode(&batch, &mut into, &mut rejected);
+        (into, rejected)
+    };
+    let decoder = |method| Decoder::using(method, fields).expect("pointers are well-formed");
+    let expected = decode(&mut decoder(Method::Scanner));
+    for method in [Method::Best, Method::Portable] {
+        let mut decoder = decoder(method);
+        for _ in 0..2 {
+            let (into, rejected) = decode(&mut decoder);
+            assert_eq!(
+                (&into.columns, &into.messages),
+                (&expected.0.columns, &expected.0.messages)
+            );
+            assert_eq!(rejected, expected.1);
+        }
+    }
+    expected
 }
 
 /// One cell as text, so that all kinds compare alike.
@@ -284,7 +300,9 @@ fn columns_are_reused_for_the_next_batch() {
     let mut decoder = Decoder::new(&[field("/v", Kind::Text, true)]).unwrap();
     let mut into = Decoded { messages: vec![9], columns: vec![Column::new(Kind::Int64)] };
     let mut rejected = Vec::new();
-    decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut into, &mut rejected);
+    for _ in 0..2 {
+        decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut into, &mut rejected);
+    }
     let Values::Text(spans) = &into.columns[0].values else { panic!("a text column") };
     let place = spans.data.as_ptr();
     decoder.decode(&batch(&[Some(br#"{"v":"next"}"#)]), &mut into, &mut rejected);

@@ -29,22 +29,86 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     else {
         return None;
     };
-    let year = i64::from(two(y1, y2)?) * 100 + i64::from(two(y3, y4)?);
-    let (month, day) = (two(m1, m2)?, two(d1, d2)?);
-    let (hour, minute, second) = (two(h1, h2)?, two(n1, n2)?, two(s1, s2)?);
-    let is_date = (1..=12).contains(&month) && day >= 1 && day <= days_in(year, month);
-    if !is_date || hour > 23 || minute > 59 {
-        return None;
-    }
     let (micros, zone) = fraction(rest)?;
-    let minutes = days(year, i64::from(month), i64::from(day)) * 1440
-        + i64::from(hour * 60 + minute)
-        - offset_minutes(zone)?;
-    if second > 60 || second == 60 && minutes.rem_euclid(1440) != 1439 {
-        return None;
-    }
-    Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
+    let clock = Clock {
+        century: two(y1, y2)?,
+        year: two(y3, y4)?,
+        month: two(m1, m2)?,
+        day: two(d1, d2)?,
+        hour: two(h1, h2)?,
+        minute: two(n1, n2)?,
+        second: two(s1, s2)?,
+        micros,
+    };
+    clock.micros_since_1970(offset_minutes(zone)?)
 }
+
+/// What a calendar and a clock show, two digits each, unchecked.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// The year's first two digits.
+    pub century: u32,
+    /// The other two.
+    pub year: u32,
+    pub month: u32,
+    pub day: u32,
+    pub hour: u32,
+    pub minute: u32,
+    pub second: u32,
+    pub micros: i64,
+}
+
+impl Clock {
+    /// `None` when there is no such time. `offset_minutes` is how far the clock is ahead of UTC.
+    #[inline]
+    pub fn micros_since_1970(self, offset_minutes: i64) -> Option<i64> {
+        let Self { month, day, hour, minute, second, micros, .. } = self;
+        let length = MONTHS.get(month as usize)?.1 + u32::from(month == 2 && self.is_leap_year());
+        if day == 0 || day > length || hour > 23 || minute > 59 {
+            return None;
+        }
+        let minutes = self.days() * 1440 + i64::from(hour * 60 + minute) - offset_minutes;
+        if second > 60 || second == 60 && minutes.rem_euclid(1440) != 1439 {
+            return None;
+        }
+        Some((minutes * 60 + i64::from(second)) * 1_000_000 + micros)
+    }
+
+    #[inline]
+    fn is_leap_year(self) -> bool {
+        // Years that 100 divides are those whose century 4 divides.
+        (if self.year == 0 { self.century } else { self.year }) % 4 == 0
+    }
+
+    /// Days since 1970-01-01 of a date that there is.
+    #[inline]
+    fn days(self) -> i64 {
+        let years = self.century * 100 + self.year;
+        // Leap days before this year; the year 0 has one.
+        let centuries = self.century + u32::from(self.year > 0);
+        let leap_days = years.div_ceil(4) - centuries + centuries.div_ceil(4);
+        let leap_day = u32::from(self.month > 2 && self.is_leap_year());
+        let before = MONTHS[self.month as usize].0;
+        i64::from(years * 365 + leap_days + leap_day + before + self.day) - 719_529
+    }
+}
+
+/// For each month, from 1 on, the days of the year before it and its own; February has 28.
+static MONTHS: [(u32, u32); 13] = [
+    (0, 0),
+    (0, 31),
+    (31, 28),
+    (59, 31),
+    (90, 30),
+    (120, 31),
+    (151, 30),
+    (181, 31),
+    (212, 31),
+    (243, 30),
+    (273, 31),
+    (304, 30),
+    (334, 31),
+];
 
 /// Value of two digits.
 #[inline]
@@ -77,22 +141,4 @@ fn offset_minutes(zone: &[u8]) -> Option<i64> {
         }
         _ => None,
     }
-}
-
-#[inline]
-fn days_in(year: i64, month: u32) -> u32 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days since 1970-01-01, in years that begin in March so that leap days come last.
-#[inline]
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let before = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    before + (153 * month + 2) / 5 + day - 1 - 719_468
 }

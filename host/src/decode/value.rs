@@ -2,9 +2,19 @@
 
 use std::str::Utf8Error;
 
-use super::scan::{Malformed, Scanner, Shape, Token, unescape_into, unescaped};
+use super::escape::{unescape_into, unescaped};
+use super::scan::{Malformed, Scanner, Shape, Token};
 use super::timestamp;
 use crate::columns::{Column, Kind, Lists, Spans, Values};
+
+/// Integers up to here are doubles, all of them.
+pub const EXACT_MAX: i64 = 1 << 53;
+
+/// Powers of ten that are doubles, as far as they are needed.
+pub static POWERS: [f64; 18] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17,
+];
 
 /// Characters of a value that are quoted to the operator.
 const QUOTE_MAX: usize = 40;
@@ -91,10 +101,6 @@ fn float64(payload: &[u8], token: Token) -> Result<f64, Mismatch> {
 /// then rounds as it should (Clinger's fast path). `None` for all others.
 #[inline]
 fn exact_float(text: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 23] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-        1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-    ];
     const DIGITS_MAX: usize = 17;
     if text.len() > DIGITS_MAX {
         return None;
@@ -115,7 +121,7 @@ fn exact_float(text: &[u8]) -> Option<f64> {
             _ => return None,
         }
     }
-    if digits > 1 << 53 {
+    if digits > EXACT_MAX as u64 {
         return None;
     }
     let value = digits as f64 / POWERS[fraction.unwrap_or(0)];

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 
-const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Boolean,
     Kind::Int64,
     Kind::Float64,
@@ -17,7 +17,7 @@ const KINDS: [Kind; 9] = [
     Kind::Float64List,
 ];
 
-const POINTERS: [&str; 14] = [
+pub const POINTERS: [&str; 14] = [
     "", "/a", "/b", "/a/b", "/a/a", "/b/0", "/b/1", "/b/1/a", "/c/0/b", "/0", "/1/a", "/x~1y",
     "/x~0y", "/",
 ];
@@ -72,7 +72,7 @@ fn space() -> impl Strategy<Value = &'static str> + Clone {
 }
 
 /// The text of a document, with duplicate names and odd white space.
-fn document() -> impl Strategy<Value = String> {
+pub fn document() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         1 => Just("null".to_owned()),
         1 => Just("true".to_owned()),
