@@ -81,7 +81,7 @@ fn source_settings(section: Section<'_>, pipeline: &str) -> SourceSettings {
             Start::Earliest,
         ),
         // The upper end is librdkafka's own (`queued.max.messages.kbytes`).
-        queue_bytes: section.bytes("queue_bytes", 64 << 10..=2047 * MIB, 32 * MIB),
+        queue_bytes: section.bytes("queue_bytes", 64 << 10..=2047 * MIB, 16 * MIB),
         properties: properties::read(&own),
     };
     section.finish();

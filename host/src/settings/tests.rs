@@ -64,7 +64,7 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert!(settings.pipeline.lanes >= 1);
     assert_eq!(settings.source.group, "readings");
     assert_eq!(settings.source.start, Start::Earliest);
-    assert_eq!(settings.source.queue_bytes, 32 << 20);
+    assert_eq!(settings.source.queue_bytes, 16 << 20);
     assert_eq!(settings.batch.max_messages, 50_000);
     assert_eq!(settings.batch.max_bytes, 32 << 20);
     assert_eq!(settings.plugin.settings, serde_json::json!({}));

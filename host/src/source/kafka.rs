@@ -20,6 +20,9 @@ use crate::source::{PartitionFault, Room, Source, properties};
 /// Most messages taken from librdkafka in one call.
 const TAKEN_MAX: usize = 4096;
 
+/// As long as it would take librdkafka to ask by itself.
+const LEADERS_WAIT: Duration = Duration::from_secs(1);
+
 /// Reads messages of some partitions of one topic.
 pub struct KafkaSource {
     // Dropped before the consumer it belongs to.
@@ -27,6 +30,8 @@ pub struct KafkaSource {
     consumer: BaseConsumer<Logged>,
     topic: String,
     started: BTreeSet<i32>,
+    /// True when the client has asked who leads the topic's partitions.
+    acquainted: bool,
 }
 
 impl KafkaSource {
@@ -39,7 +44,13 @@ impl KafkaSource {
             .create_with_context(Logged)
             .map_err(|error| refused(&error))?;
         let fetched = FetchedQueue::of(&consumer, TAKEN_MAX);
-        Ok(Self { fetched, consumer, topic: settings.topic.clone(), started: BTreeSet::new() })
+        Ok(Self {
+            fetched,
+            consumer,
+            topic: settings.topic.clone(),
+            started: BTreeSet::new(),
+            acquainted: false,
+        })
     }
 
     fn one(&self, partition: i32, offset: Offset) -> TopicPartitionList {
@@ -47,6 +58,14 @@ impl KafkaSource {
         list.add_partition_offset(&self.topic, partition, offset)
             .expect("a position is never negative");
         list
+    }
+
+    /// Asks for the leaders of the partitions once. librdkafka would find out by itself that it does not know
+    /// them, but looks only once a second, and meanwhile fetches nothing. No answer is no harm.
+    fn get_acquainted(&mut self) {
+        if !self.acquainted {
+            self.acquainted = self.consumer.fetch_metadata(Some(&self.topic), LEADERS_WAIT).is_ok();
+        }
     }
 
     fn fault(&self, error: &FetchError) -> Option<PartitionFault> {
@@ -110,6 +129,7 @@ fn passing(code: RDKafkaErrorCode) -> bool {
 impl Source for KafkaSource {
     fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault> {
         self.stop(partition)?;
+        self.get_acquainted();
         self.started.insert(partition);
         let list = self.one(partition, Offset::Offset(offset));
         self.consumer.incremental_assign(&list).map_err(|error| {

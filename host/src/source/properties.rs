@@ -95,7 +95,7 @@ mod tests {
             topic: "t".into(),
             group: "g".into(),
             start: Start::Earliest,
-            queue_bytes: 32 << 20,
+            queue_bytes: 16 << 20,
             properties: properties.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     fn the_operators_properties_win_over_the_tuning() {
         let config = fetcher(&source(&[("fetch.max.bytes", "5000000")]));
         assert_eq!(config.get("fetch.max.bytes"), Some("5000000"));
-        assert_eq!(config.get("queued.max.messages.kbytes"), Some("32768"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("16384"));
     }
 
     #[test]
