@@ -132,12 +132,13 @@ impl Lab {
         let component = build::build(&workspace, "readings").expect("the plugin builds");
         let generation = loader().load_file(&component).expect("the plugin is fit");
         let description = generation.description.clone();
-        let mut decoder = Decoder::new(description.payload.fields()).expect("pointers are right");
-        let (batch, mut decoded, mut undecoded) = (batch(), Decoded::default(), Vec::new());
-        decoder.decode(&batch, &mut decoded, &mut undecoded);
+        let mut reads = Decoder::new(description.payload.fields()).expect("pointers are right");
+        let batch = batch();
+        let (mut decoded, mut rejected) = (Decoded::default(), Vec::new());
+        reads.decode(&batch, &mut decoded, &mut rejected);
         let context = Context { pipeline: "bench".into() };
         let instance = generation.instantiate(context).expect("the plugin starts");
-        Self { batch, decoded, undecoded, instance, description }
+        Self { batch, decoded, undecoded: rejected, instance, description }
     }
 
     fn process(&mut self) -> Checked<Outcome> {
