@@ -1,12 +1,32 @@
 //! What decoding a message costs, by size, layout and method.
 //!
-//! The cost model follows once measured.
+//! A message of a known layout costs, in nanoseconds of CPU time on one core of a virtual machine of two
+//! (AMD EPYC), with nothing on the other:
+//!
+//! | part | cost |
+//! |---|---|
+//! | message: its place in the arena, its end, its row | 5 |
+//! | each member: the bytes up to its value, and the jump to its kind | 5 |
+//! | a text of up to 32 bytes, beside that | 4 |
+//! | an integer | 5 |
+//! | a decimal, with its division | 7 |
+//! | a time with milliseconds | 8 |
+//! | 60 numbers and 1,300 characters that no field wants | 120 |
+//!
+//! That is 107 for a short reading of nine members, and 229 for a long one. The portable road takes 158
+//! and 900, the scanner 460 and 1,470. One bad message in a hundred, as here, adds about 10 to each: the
+//! scanner and the words of its rejection. A neighbour on the other core adds up to a half.
+//!
+//! What costs more: short texts with characters beyond ASCII (10 each) and long ones (half a nanosecond a
+//! byte: the standard library's check); texts with escapes, numbers of more than 16 bytes or with
+//! exponents (55 each, by the scanner); and messages without any common layout, which cost what the
+//! scanner costs and a fifth for the attempt.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_main};
 use sluice::batch::{Batch, Message};
 use sluice::columns::Kind;
 use sluice::decode::{Decoder, Method};
@@ -197,12 +217,12 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default()
+fn benches() {
+    let criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = decode
+    decode(&mut criterion.configure_from_args());
 }
+
 criterion_main!(benches);

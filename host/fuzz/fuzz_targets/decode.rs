@@ -1,6 +1,5 @@
 //! Feeds the decoder sequences of messages and compares what it learned with its scanner and with `serde_json`.
-//!
-//! With cargo-fuzz: `cargo +nightly fuzz run decode --features fuzzer`, here or in `host`. Without it, see `Cargo.toml`.
+//! How to run it stands in `Cargo.toml`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -2,7 +2,7 @@
 //! Knows one value at a time; what is unusual about it is left to the scanner, and errors have no words here.
 #![expect(clippy::inline_always, reason = "see `Cpu`")]
 
-use super::cpu::{Cpu, Number, TIME, Task};
+use super::cpu::{Cpu, NUMBER_MAX, Number, TIME, Task};
 use super::numbers::{Found, Grammar};
 use super::scan::{DEPTH_MAX, Scanner, Shape};
 use super::simd::Cursor;
@@ -60,6 +60,10 @@ impl<'a> Task for PushLong<'a, '_> {
 
     #[inline(always)]
     fn run<C: Cpu>(mut self, cpu: C) -> Self::Result {
+        if u32::from(self.target.depth) == DEPTH_MAX {
+            // No list may begin here.
+            return None;
+        }
         let cursor = &mut self.cursor;
         match &mut self.column.values {
             Values::Json(spans) => json(cpu, cursor, self.target.depth, spans)?,
@@ -131,13 +135,12 @@ fn int64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<i64> {
     (fraction == 0).then_some(if negative { -digits } else { digits })
 }
 
-/// Digits and power of ten are doubles themselves, so one division rounds as it should.
+/// Rounds once. With a dot there are fewer than 16 digits, so that they and the power of ten are doubles
+/// themselves and only the division rounds; without one only the conversion does.
 #[inline(always)]
 fn float64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<f64> {
+    const { assert!(10_i64.pow(NUMBER_MAX as u32 - 1) < value::EXACT_MAX) };
     let Number { negative, digits, fraction, .. } = number(cpu, cursor)?;
-    if digits > value::EXACT_MAX {
-        return None;
-    }
     let value = digits as f64 / value::POWERS[fraction];
     // Not a branch: signs cannot be foreseen.
     Some(f64::from_bits(value.to_bits() ^ u64::from(negative) << 63))
@@ -153,7 +156,7 @@ fn plain<'a, C: Cpu>(cpu: C, cursor: &mut Cursor<'a>) -> Option<Cursor<'a>> {
     cursor.advance(1)?;
     let start = *cursor;
     let is_ascii = to_special(cpu, cursor)?;
-    if cursor.byte() != b'"' || cursor.is_at_end() || !is_ascii && !is_utf8(cursor.since(start)) {
+    if cursor.byte() != b'"' || !is_ascii && !is_utf8(cursor.since(start)) {
         return None;
     }
     Some(start)
@@ -187,9 +190,11 @@ fn is_utf8(text: &[u8]) -> bool {
 #[inline(always)]
 fn text<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>, spans: &mut Spans) -> Option<()> {
     let start = plain(cpu, cursor)?;
-    cursor.copy_since(start, &mut spans.data);
+    let end = *cursor;
+    cursor.advance(1)?;
+    end.copy_since(start, &mut spans.data);
     spans.close();
-    cursor.advance(1)
+    Some(())
 }
 
 #[inline(always)]
