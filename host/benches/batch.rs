@@ -52,7 +52,7 @@ fn main() {
 fn run() {
     prepare_thread();
     let mut criterion = Criterion::default().configure_from_args();
-    let mut lab = Lab::new();
+    let mut lab = Lab::new("readings", MESSAGES);
     crossing(&mut criterion, &mut lab);
     checking(&mut criterion, &lab);
     encoding(&mut criterion, &mut lab);
@@ -61,8 +61,13 @@ fn run() {
 
 fn crossing(criterion: &mut Criterion, lab: &mut Lab) {
     let mut group = criterion.benchmark_group("crossing");
+    let mut single = Lab::new("readings", 1);
+    group.bench_function("one message alone", |bench| bench.iter(|| single.process()));
     group.throughput(Throughput::Elements(MESSAGES));
-    group.bench_function("readings, four columns in", |bench| bench.iter(|| lab.process()));
+    group.bench_function("four columns in", |bench| bench.iter(|| lab.process()));
+    // Reads the JSON in the guest and computes every column there.
+    let mut raw = Lab::new("readings-raw", MESSAGES);
+    group.bench_function("payloads in, nine columns out", |bench| bench.iter(|| raw.process()));
     group.finish();
 }
 
@@ -127,13 +132,14 @@ fn ranges() -> Vec<Range> {
 }
 
 impl Lab {
-    fn new() -> Self {
+    fn new(plugin: &str, messages: u64) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let component = build::build(&workspace, "readings").expect("the plugin builds");
+        let component = component.with_file_name(format!("{plugin}.wasm"));
         let generation = loader().load_file(&component).expect("the plugin is fit");
         let description = generation.description.clone();
         let mut reads = Decoder::new(description.payload.fields()).expect("pointers are right");
-        let batch = batch();
+        let batch = batch(messages);
         let (mut decoded, mut rejected) = (Decoded::default(), Vec::new());
         reads.decode(&batch, &mut decoded, &mut rejected);
         let context = Context { pipeline: "bench".into() };
@@ -197,12 +203,12 @@ fn settings() -> Settings {
 }
 
 /// One bad message in a hundred, in runs of a partition as fetches are.
-fn batch() -> Batch {
+fn batch(messages: u64) -> Batch {
     const RUN: u64 = 500;
     let mut devices = Devices::new(500_000, Shape::Short, 10, 7, 1_795_316_645_000);
     let mut batch = Batch::new("readings");
     let (mut key, mut payload) = (Vec::new(), Vec::new());
-    for index in 0..MESSAGES {
+    for index in 0..messages {
         devices.write(index, &mut key, &mut payload);
         batch.push(Message {
             partition: (index / RUN) as i32 % PARTITIONS,

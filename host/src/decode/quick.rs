@@ -184,7 +184,7 @@ fn to_special<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<bool> {
 #[cold]
 #[inline(never)]
 fn is_utf8(text: &[u8]) -> bool {
-    std::str::from_utf8(text).is_ok()
+    simdutf8::basic::from_utf8(text).is_ok()
 }
 
 #[inline(always)]
