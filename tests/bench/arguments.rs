@@ -57,6 +57,12 @@ pub struct Arguments {
     /// what it prints; of `own`, `pg`, `broker`, `rss` and `foreign` the number behind each, where there is one
     #[arg(long, value_name = "COMMAND")]
     pub beside: Option<String>,
+    /// Instead of all this, measure how long messages take to become rows; a run without `--only` does so, too
+    #[arg(long, conflicts_with_all = ["only", "soak"])]
+    pub latency: bool,
+    /// Messages a second then: by default those of 500,000 devices that send one a minute
+    #[arg(long, default_value_t = 8334)]
+    pub per_second: u64,
     /// Instead of all this, run the host for so long at full speed while its plugin is swapped every ten
     /// seconds, and compare the first sixth of the time with the last
     #[arg(long, value_name = "MINUTES", conflicts_with = "keep")]

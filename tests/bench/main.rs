@@ -10,10 +10,12 @@ mod beside;
 mod clocks;
 mod figures;
 mod inside;
+mod latency;
 mod load;
 mod priority;
 mod scene;
 mod servers;
+mod settings;
 mod soak;
 mod turn;
 mod way;
@@ -46,6 +48,19 @@ fn run(arguments: &Arguments) -> Result<()> {
         return soak::run(arguments, minutes);
     }
     let mut scene = Scene::open(arguments)?;
+    if arguments.latency {
+        println!("{}", latency::measure(&scene, arguments, arguments.runs)?);
+        return Ok(());
+    }
+    println!("{}", compare(&mut scene, arguments)?);
+    if arguments.only.is_empty() {
+        println!("{}", latency::measure(&scene, arguments, 1)?);
+    }
+    Ok(())
+}
+
+/// Measures all rows of the table, round by round.
+fn compare(scene: &mut Scene<'_>, arguments: &Arguments) -> Result<Table> {
     let cases = arguments.cases();
     for load in arguments.loads() {
         scene.prepare(&load)?;
@@ -62,6 +77,5 @@ fn run(arguments: &Arguments) -> Result<()> {
             table.add(index, figures);
         }
     }
-    println!("{table}");
-    Ok(())
+    Ok(table)
 }

@@ -90,7 +90,7 @@ impl<'a> Scene<'a> {
     }
 
     /// An empty table, no positions, letters or lineage of runs before, and nothing left to write to disk.
-    fn clean(&self, way: Way) -> Result<()> {
+    pub fn clean(&self, way: Way) -> Result<()> {
         self.database.execute("DROP TABLE IF EXISTS readings")?;
         self.database.execute(&way.table())?;
         if self.database.holds("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
@@ -120,6 +120,16 @@ impl<'a> Scene<'a> {
         ))?;
         ensure!(positions == messages, "positions stand behind {positions} of {messages} messages");
         Ok(())
+    }
+
+    /// The servers.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// The database of all runs.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     fn filled(&self, load: &Load) -> Result<&Filled> {
