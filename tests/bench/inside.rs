@@ -46,6 +46,8 @@ pub struct Job {
     pub messages: u64,
     /// Partitions of the topic.
     pub partitions: i32,
+    /// True when the host's start-up is all that does not count; otherwise all up to the first commit.
+    pub from_start: bool,
     /// Table with the rows that `copy` writes.
     pub reference: String,
 }
