@@ -27,6 +27,7 @@ foreign is the share of the machine that others used meanwhile.";
 /// Measures the road from Kafka to Postgres.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "road", after_help = ROWS, max_term_width = 110)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Arguments {
     /// Rows, shapes, or both, such as `road,native,short` [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -57,6 +58,16 @@ pub struct Arguments {
     /// what it prints; of `own`, `pg`, `broker`, `rss` and `foreign` the number behind each, where there is one
     #[arg(long, value_name = "COMMAND")]
     pub beside: Option<String>,
+    /// Instead of all this, compare what a message costs the host with 12 and 120 partitions, 1 and 4 lanes,
+    /// none and 1 % rejected, batches of 50,000 and 5,000
+    #[arg(long, conflicts_with_all = ["only", "soak", "latency"])]
+    pub matrix: bool,
+    /// Instead of all this, measure how long messages take to become rows; a run without `--only` does so, too
+    #[arg(long, conflicts_with_all = ["only", "soak"])]
+    pub latency: bool,
+    /// Messages a second then: by default those of 500,000 devices that send one a minute
+    #[arg(long, default_value_t = 8334)]
+    pub per_second: u64,
     /// Instead of all this, run the host for so long at full speed while its plugin is swapped every ten
     /// seconds, and compare the first sixth of the time with the last
     #[arg(long, value_name = "MINUTES", conflicts_with = "keep")]
@@ -122,7 +133,13 @@ impl Arguments {
         };
         let ways: Vec<Way> = Way::value_variants().iter().copied().filter(wanted).collect();
         let cases = self.loads().into_iter().flat_map(|load| {
-            ways.iter().map(move |&way| Case { way, load, lanes: self.lanes, batch: self.batch })
+            ways.iter().map(move |&way| Case {
+                way,
+                load,
+                lanes: self.lanes,
+                batch: self.batch,
+                from_start: false,
+            })
         });
         cases.collect()
     }

@@ -104,13 +104,8 @@ impl fmt::Display for Table {
         for (case, runs) in &self.rows {
             write!(formatter, "{:<14}", case.name())?;
             for column in 0..COLUMNS.len() {
-                let cell = spread(runs, column).map_or("-".to_owned(), |[least, median, most]| {
-                    let show = |value| shown(column, value);
-                    match runs.len() {
-                        1 => show(median),
-                        _ => format!("{} ({}-{})", show(median), show(least), show(most)),
-                    }
-                });
+                let values: Option<_> = runs.iter().map(|run| run.columns()[column]).collect();
+                let cell = cell(values.unwrap_or_default(), |value| shown(column, value));
                 write!(formatter, "{cell:>26}")?;
             }
             writeln!(formatter)?;
@@ -125,10 +120,25 @@ impl fmt::Display for Table {
 
 /// Least, median and most of a column; nothing when a run lacks it.
 fn spread(runs: &[Figures], column: usize) -> Option<[f64; 3]> {
-    let mut values: Vec<f64> =
-        runs.iter().map(|run| run.columns()[column]).collect::<Option<_>>()?;
+    of_values(runs.iter().map(|run| run.columns()[column]).collect::<Option<_>>()?)
+}
+
+/// Least, median and most.
+fn of_values(mut values: Vec<f64>) -> Option<[f64; 3]> {
     values.sort_by(f64::total_cmp);
     Some([*values.first()?, values[values.len() / 2], *values.last()?])
+}
+
+/// `median (least-most)`, or the one value.
+pub fn cell(values: Vec<f64>, show: impl Fn(f64) -> String) -> String {
+    let single = values.len() == 1;
+    match of_values(values) {
+        None => "-".to_owned(),
+        Some([_, median, _]) if single => show(median),
+        Some([least, median, most]) => {
+            format!("{} ({}-{})", show(median), show(least), show(most))
+        }
+    }
 }
 
 fn shown(column: usize, value: f64) -> String {

@@ -12,9 +12,11 @@ use sluice::settings::Settings;
 
 use crate::clocks;
 use crate::way::Way;
+pub use evenly::{Evenly, Seen};
 
 mod copy;
 mod drain;
+mod evenly;
 mod feed;
 mod host;
 mod link;
@@ -29,6 +31,8 @@ pub enum Work {
     Host(PathBuf),
     /// A producer; see [`feed`].
     Feed(Feed),
+    /// A producer that looks at what becomes of its messages; see [`evenly`].
+    Evenly(Evenly),
 }
 
 /// What to do.
@@ -42,6 +46,8 @@ pub struct Job {
     pub messages: u64,
     /// Partitions of the topic.
     pub partitions: i32,
+    /// True when the host's start-up is all that does not count; otherwise all up to the first commit.
+    pub from_start: bool,
     /// Table with the rows that `copy` writes.
     pub reference: String,
 }
@@ -81,6 +87,7 @@ pub struct Counts {
     pub rows: u64,
     pub filtered: u64,
     pub rejected: u64,
+    pub batches: u64,
     pub fenced: u64,
     pub swaps: u64,
 }
@@ -126,6 +133,7 @@ pub fn run(text: &str) -> Result<()> {
         Work::Turn(job) => turn(&job),
         Work::Host(settings) => host::run(&load(&settings)?),
         Work::Feed(feed) => feed::run(&feed),
+        Work::Evenly(order) => evenly::run(&order),
     }
 }
 

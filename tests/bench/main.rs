@@ -1,7 +1,32 @@
 //! The road, measured: what it moves a second and what that costs, beside what its parts could do alone.
 //!
-//! `cargo bench -p sluice-tests --bench road -- --help` lists what can be asked for. A broker and a Postgres of
-//! its own are started, topics filled, and every row of the table measured in turn, each time in a new process.
+//! ```text
+//! cargo bench -p sluice-tests --bench road                              all rows, then the latency: some minutes
+//! cargo bench -p sluice-tests --bench road -- --only road,short --keep  one row; the next call takes seconds
+//! cargo bench -p sluice-tests --bench road -- --latency                 from the send of a message to its row
+//! cargo bench -p sluice-tests --bench road -- --matrix                  cost of a message, by the shape of the work
+//! cargo bench -p sluice-tests --bench road -- --soak 60                 an hour at full speed, with the books checked
+//! cargo bench -p sluice-tests --bench road -- --help                    all else that can be asked for
+//! ```
+//!
+//! A broker and a Postgres of its own are started and topics filled: 1,000,000 short readings and 300,000 long ones
+//! of 2,000 bytes, 1 % of them bad, over 12 partitions. With `--keep` all of that stays for the next call with
+//! `--keep`; a call without it ends them. Needs Linux; what a quiet machine is worth shows the column `foreign`.
+//!
+//! Each row is measured in a new process, in turns, and after each turn rows, dead letters and positions in Postgres
+//! are compared with what was sent. The rows:
+//!
+//! - `drain`: librdkafka alone reads the topic into batches that are thrown away. No host can read faster.
+//! - `copy`: Postgres alone is sent the same rows, encoded before. No host can write faster.
+//! - `native`: the host, with the plugin's code linked in. What the sandbox costs is its distance to the next.
+//! - `road`: the host as it is: Kafka, sandboxed plugin, COPY and positions in one transaction.
+//! - `upsert`: the same into a table with a primary key, `mode = "upsert"`.
+//! - `raw`: the same with a plugin that gets payloads and decodes them itself. What the host's decoder is worth.
+//! - `beside`: another program that does the same work, named with `--beside`.
+//!
+//! The columns: messages a second, from the first commit to the last; CPU time of the host, of all of Postgres and of
+//! the broker, each in microseconds a message; peak of the host's memory; time from the end of its preparations to
+//! its first commit; the share of the machine that was used by others meanwhile. Cells are `median (least-most)`.
 
 mod again;
 mod apart;
@@ -10,10 +35,13 @@ mod beside;
 mod clocks;
 mod figures;
 mod inside;
+mod latency;
 mod load;
+mod matrix;
 mod priority;
 mod scene;
 mod servers;
+mod settings;
 mod soak;
 mod turn;
 mod way;
@@ -46,6 +74,23 @@ fn run(arguments: &Arguments) -> Result<()> {
         return soak::run(arguments, minutes);
     }
     let mut scene = Scene::open(arguments)?;
+    if arguments.latency {
+        println!("{}", latency::measure(&scene, arguments, arguments.runs)?);
+        return Ok(());
+    }
+    if arguments.matrix {
+        println!("{}", matrix::measure(&mut scene, arguments)?);
+        return Ok(());
+    }
+    println!("{}", compare(&mut scene, arguments)?);
+    if arguments.only.is_empty() {
+        println!("{}", latency::measure(&scene, arguments, 1)?);
+    }
+    Ok(())
+}
+
+/// Measures all rows of the table, round by round.
+fn compare(scene: &mut Scene<'_>, arguments: &Arguments) -> Result<Table> {
     let cases = arguments.cases();
     for load in arguments.loads() {
         scene.prepare(&load)?;
@@ -62,6 +107,5 @@ fn run(arguments: &Arguments) -> Result<()> {
             table.add(index, figures);
         }
     }
-    println!("{table}");
-    Ok(())
+    Ok(table)
 }

@@ -45,23 +45,35 @@ impl<'a> Scene<'a> {
 
     /// Fills the topic of `load`, and a table with the rows it becomes; the servers are warm then, too.
     pub fn prepare(&mut self, load: &Load) -> Result<()> {
-        let (lanes, batch) = (self.arguments.lanes, self.arguments.batch);
-        if !self.servers.topics.contains_key(&load.name()) {
-            eprintln!("filling a topic with {} {} readings", load.messages, load.shape_name());
-            let filled = load.fill(&self.servers.brokers)?;
-            self.servers.topics.insert(load.name(), filled);
-            self.servers.save()?;
-            // The broker's code is compiled while it runs, and the more it has run the better.
-            for _ in 0..WARM_UPS {
-                self.measure(&Case { way: Way::Drain, load: *load, lanes, batch })?;
-            }
-        }
+        self.fill(load)?;
         let reference = reference(load);
         if self.database.text(&format!("SELECT to_regclass('{reference}')"))?.is_none() {
-            self.measure(&Case { way: Way::Road, load: *load, lanes, batch })?;
+            self.measure(&self.case(Way::Road, load))?;
             self.database.execute(&format!("ALTER TABLE readings RENAME TO {reference}"))?;
         }
         Ok(())
+    }
+
+    /// Fills the topic of `load` if it is not there.
+    pub fn fill(&mut self, load: &Load) -> Result<()> {
+        if self.servers.topics.contains_key(&load.name()) {
+            return Ok(());
+        }
+        let Load { messages, partitions, .. } = load;
+        eprintln!("filling {partitions} partitions with {messages} {} readings", load.shape_name());
+        let filled = load.fill(&self.servers.brokers)?;
+        self.servers.topics.insert(load.name(), filled);
+        self.servers.save()?;
+        // The broker's code is compiled while it runs, and the more it has run the better.
+        for _ in 0..WARM_UPS {
+            self.measure(&self.case(Way::Drain, load))?;
+        }
+        Ok(())
+    }
+
+    fn case(&self, way: Way, load: &Load) -> Case {
+        let Arguments { lanes, batch, .. } = *self.arguments;
+        Case { way, load: *load, lanes, batch, from_start: false }
     }
 
     /// Measures once.
@@ -90,7 +102,7 @@ impl<'a> Scene<'a> {
     }
 
     /// An empty table, no positions, letters or lineage of runs before, and nothing left to write to disk.
-    fn clean(&self, way: Way) -> Result<()> {
+    pub fn clean(&self, way: Way) -> Result<()> {
         self.database.execute("DROP TABLE IF EXISTS readings")?;
         self.database.execute(&way.table())?;
         if self.database.holds("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
@@ -120,6 +132,16 @@ impl<'a> Scene<'a> {
         ))?;
         ensure!(positions == messages, "positions stand behind {positions} of {messages} messages");
         Ok(())
+    }
+
+    /// The servers.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// The database of all runs.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     fn filled(&self, load: &Load) -> Result<&Filled> {

@@ -8,14 +8,12 @@ mod books;
 mod periods;
 mod plugins;
 
-use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use sluice::simulate::producer::{create_topic, unique};
 use sluice_tests::child::resident_bytes;
-use sluice_tests::host::Pipeline;
 use sluice_tests::postgres::Database;
 
 use crate::apart::Party;
@@ -24,8 +22,9 @@ use crate::clocks;
 use crate::inside::{Counts, Fed, Feed, Work};
 use crate::load::target;
 use crate::priority::prefer;
-use crate::scene::{DATABASE, build_plugins, open_database};
+use crate::scene::{build_plugins, open_database};
 use crate::servers::{self, Servers};
+use crate::settings;
 use crate::way::Way;
 use books::Books;
 use periods::{Period, Reading, Report, Watched};
@@ -105,7 +104,7 @@ impl<'a> Soak<'a> {
             ahead: AHEAD,
         });
         let mut feeder: Party<Fed> = Party::start(&feed, &servers.folder, "feeder")?;
-        let settings = settings(arguments, servers, topic, &plugins)?;
+        let settings = settings::write(arguments, servers, "soak", &topic, plugins.file())?;
         wait_for("the producer is ahead", || {
             feeder.tell(0)?;
             Ok(feeder.latest()?.acknowledged >= AHEAD)
@@ -198,28 +197,6 @@ impl<'a> Soak<'a> {
         let counts = host.finish()?;
         Books::check(&database, &fed, &counts, plugins.swaps(), arguments.lanes as u64)
     }
-}
-
-fn settings(
-    arguments: &Arguments,
-    servers: &Servers,
-    topic: String,
-    plugins: &Plugins,
-) -> Result<PathBuf> {
-    let pipeline = Pipeline {
-        name: "soak".to_owned(),
-        brokers: servers.brokers.clone(),
-        topic,
-        url: servers.url_of(DATABASE),
-        plugin: plugins.file().to_path_buf(),
-        plugin_lines: String::new(),
-        batch_lines: format!("max_messages = {}\n", arguments.batch),
-        source_lines: String::new(),
-        properties: arguments.properties.iter().cloned().collect(),
-        lanes: arguments.lanes,
-        sink_lines: Way::Road.sink().to_owned(),
-    };
-    pipeline.write(&servers.folder)
 }
 
 fn wait_for(what: &str, probe: impl FnMut() -> Result<bool>) -> Result<()> {

@@ -29,6 +29,8 @@ pub struct Case {
     pub lanes: usize,
     /// Most messages of a batch.
     pub batch: usize,
+    /// True when all counts from the end of the host's start-up on, not from its first commit.
+    pub from_start: bool,
 }
 
 impl Case {
@@ -97,6 +99,7 @@ impl Turn<'_> {
             settings: self.settings()?,
             messages: self.case.load.messages,
             partitions: self.case.load.partitions,
+            from_start: self.case.from_start,
             reference: self.reference.clone(),
         })
     }

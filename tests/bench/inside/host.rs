@@ -41,7 +41,7 @@ pub fn run(settings: &Settings) -> Result<()> {
 
 impl From<Snapshot> for Counts {
     fn from(counters: Snapshot) -> Self {
-        let Snapshot { messages, rows, filtered, rejected, fenced, swaps, .. } = counters;
-        Self { messages, rows, filtered, rejected, fenced, swaps }
+        let Snapshot { messages, rows, filtered, rejected, batches, fenced, swaps, .. } = counters;
+        Self { messages, rows, filtered, rejected, batches, fenced, swaps }
     }
 }

@@ -23,7 +23,7 @@ pub fn run(job: &Job, settings: &Settings) -> Result<()> {
     let loader = if job.way == Way::Native { loader.with_link(link::link) } else { loader };
     let running = pipeline::start_with(settings, loader, runtime.handle())?;
     let control = running.control();
-    let told = watch(&control, job.messages).and_then(|(messages, time)| done(messages, time));
+    let told = watch(&control, job).and_then(|(messages, time)| done(messages, time));
     control.stop();
     running.wait()?;
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -39,11 +39,16 @@ pub fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Waits for the last message. What counts begins with the first commit: how many messages were committed after
-/// it, and in which time.
-fn watch(control: &Control, messages: u64) -> Result<(u64, Duration)> {
+/// Waits for the last message. What counts begins with the first commit, unless all does: how many messages were
+/// committed after it, and in which time.
+fn watch(control: &Control, job: &Job) -> Result<(u64, Duration)> {
+    let messages = job.messages;
     let start = Instant::now();
     let (mut first, mut before, mut moved) = (None, 0, start);
+    if job.from_start {
+        begun(Duration::ZERO)?;
+        first = Some((0, start));
+    }
     loop {
         if control.wait_for_end(LOOK) {
             bail!("the pipeline has ended by itself");
