@@ -25,6 +25,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in the order of `plugin.wit`.
+    pub const ALL: [Self; 9] = [
+        Self::Boolean,
+        Self::Int64,
+        Self::Float64,
+        Self::Text,
+        Self::Bytes,
+        Self::Timestamp,
+        Self::Json,
+        Self::Int64List,
+        Self::Float64List,
+    ];
+
     /// The contract's name of the kind, as it stands in `plugin.wit`.
     pub fn name(self) -> &'static str {
         match self {
@@ -349,17 +362,7 @@ mod tests {
 
     #[test]
     fn a_missing_value_keeps_its_row_in_every_kind() {
-        for kind in [
-            Kind::Boolean,
-            Kind::Int64,
-            Kind::Float64,
-            Kind::Text,
-            Kind::Bytes,
-            Kind::Timestamp,
-            Kind::Json,
-            Kind::Int64List,
-            Kind::Float64List,
-        ] {
+        for kind in Kind::ALL {
             let mut column = Column::new(kind);
             column.push_null();
             assert_eq!((column.len(), column.is_null(0), column.kind()), (1, true, kind));

@@ -112,6 +112,18 @@ struct Membership {
     reports: Sender<Report>,
 }
 
+/// The runtime for the connections of pipelines. Decoding, plugins and encoding run on the lanes' own threads.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("postgres")
+        .enable_all()
+        .build()
+}
+
 /// Checks everything, then starts. Nothing moves before plugin, tables, positions and topic were found to
 /// be in order. Blocks; not to be called on a thread of `runtime`.
 ///

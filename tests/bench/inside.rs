@@ -80,18 +80,6 @@ pub struct Fed {
     pub ends: Vec<i64>,
 }
 
-/// What a host has done; see its own counters.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct Counts {
-    pub messages: u64,
-    pub rows: u64,
-    pub filtered: u64,
-    pub rejected: u64,
-    pub batches: u64,
-    pub fenced: u64,
-    pub swaps: u64,
-}
-
 /// What is said.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Mark {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use sluice::pipeline::counters::Snapshot;
 use sluice::simulate::producer::{create_topic, unique};
 use sluice_tests::wait::{SOON, until_true};
 
@@ -12,7 +13,7 @@ use crate::apart::Party;
 use crate::arguments::Arguments;
 use crate::clocks;
 use crate::figures::cell;
-use crate::inside::{Counts, Evenly, Seen, Work};
+use crate::inside::{Evenly, Seen, Work};
 use crate::load::target;
 use crate::priority::prefer;
 use crate::scene::{DATABASE, Scene};
@@ -63,8 +64,9 @@ fn once(scene: &Scene<'_>, arguments: &Arguments) -> Result<[f64; FIGURES.len()]
     let name = unique("latency");
     create_topic(&target(&servers.brokers, &name), arguments.partitions)?;
     let plugin = servers.folder.join("readings.wasm");
-    let settings = settings::write(arguments, servers, &name, &name, &plugin)?;
-    let mut host: Party<Counts> = Party::start(&Work::Host(settings), &servers.folder, "host")?;
+    let settings =
+        settings::of(arguments, servers, &name, &name, &plugin).write(&servers.folder)?;
+    let mut host: Party<Snapshot> = Party::start(&Work::Host(settings), &servers.folder, "host")?;
     let claimed = format!("SELECT count(*) FROM sluice.positions WHERE pipeline = '{name}'");
     until_true("all partitions are claimed", SOON, || {
         host.latest()?;
@@ -105,11 +107,11 @@ struct Clocks {
     at: Instant,
     cpu: [Duration; 4],
     machine: Duration,
-    counts: Counts,
+    counts: Snapshot,
 }
 
 impl Clocks {
-    fn read([host, postgres, broker, producer]: [u32; 4], counts: Counts) -> Result<Self> {
+    fn read([host, postgres, broker, producer]: [u32; 4], counts: Snapshot) -> Result<Self> {
         Ok(Self {
             at: Instant::now(),
             cpu: [

@@ -91,10 +91,9 @@ impl<'a> Scene<'a> {
             // Another name each time, so that neither positions nor the group are known.
             name: format!("bench-{}-{}", std::process::id(), self.runs),
             plugin: self.plugin(case.way.plugin()),
-            url: self.servers.url_of(DATABASE),
             reference: reference(&case.load),
             servers: &self.servers,
-            properties: &self.arguments.properties,
+            arguments: self.arguments,
         };
         let figures = turn.run().with_context(|| case.name())?;
         self.check(case, &turn.name, filled.bad).with_context(|| case.name())?;

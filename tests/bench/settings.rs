@@ -1,8 +1,7 @@
-//! Settings files of pipelines that go on until they are stopped.
+//! The pipelines that are measured.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Result;
 use sluice_tests::host::Pipeline;
 
 use crate::arguments::Arguments;
@@ -10,26 +9,30 @@ use crate::scene::DATABASE;
 use crate::servers::Servers;
 use crate::way::Way;
 
-/// Writes the settings of the pipeline `name`, which appends the readings of `topic`.
-pub fn write(
+/// The pipeline `name`, which appends the readings of `topic` as `arguments` ask for.
+pub fn of(
     arguments: &Arguments,
     servers: &Servers,
     name: &str,
     topic: &str,
     plugin: &Path,
-) -> Result<PathBuf> {
-    let pipeline = Pipeline {
+) -> Pipeline {
+    Pipeline {
         name: name.to_owned(),
         brokers: servers.brokers.clone(),
         topic: topic.to_owned(),
         url: servers.url_of(DATABASE),
         plugin: plugin.to_path_buf(),
         plugin_lines: String::new(),
-        batch_lines: format!("max_messages = {}\n", arguments.batch),
+        batch_lines: batch_lines(arguments.batch),
         source_lines: String::new(),
         properties: arguments.properties.iter().cloned().collect(),
         lanes: arguments.lanes,
         sink_lines: Way::Road.sink().to_owned(),
-    };
-    pipeline.write(&servers.folder)
+    }
+}
+
+/// How large a batch may get.
+pub fn batch_lines(messages_max: usize) -> String {
+    format!("max_messages = {messages_max}\n")
 }

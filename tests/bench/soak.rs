@@ -12,6 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use sluice::pipeline::counters::Snapshot;
 use sluice::simulate::producer::{create_topic, unique};
 use sluice_tests::child::resident_bytes;
 use sluice_tests::postgres::Database;
@@ -19,7 +20,7 @@ use sluice_tests::postgres::Database;
 use crate::apart::Party;
 use crate::arguments::Arguments;
 use crate::clocks;
-use crate::inside::{Counts, Fed, Feed, Work};
+use crate::inside::{Fed, Feed, Work};
 use crate::load::target;
 use crate::priority::prefer;
 use crate::scene::{build_plugins, open_database};
@@ -85,7 +86,7 @@ struct Soak<'a> {
     database: Database,
     plugins: Plugins,
     feeder: Party<Fed>,
-    host: Party<Counts>,
+    host: Party<Snapshot>,
 }
 
 impl<'a> Soak<'a> {
@@ -104,12 +105,14 @@ impl<'a> Soak<'a> {
             ahead: AHEAD,
         });
         let mut feeder: Party<Fed> = Party::start(&feed, &servers.folder, "feeder")?;
-        let settings = settings::write(arguments, servers, "soak", &topic, plugins.file())?;
+        let settings = settings::of(arguments, servers, "soak", &topic, plugins.file())
+            .write(&servers.folder)?;
         wait_for("the producer is ahead", || {
             feeder.tell(0)?;
             Ok(feeder.latest()?.acknowledged >= AHEAD)
         })?;
-        let mut host: Party<Counts> = Party::start(&Work::Host(settings), &servers.folder, "host")?;
+        let mut host: Party<Snapshot> =
+            Party::start(&Work::Host(settings), &servers.folder, "host")?;
         wait_for("the first commit", || Ok(host.latest()?.messages > 0))?;
         let soak = Self { arguments, servers, database, plugins, feeder, host };
         let sessions = clocks::children(servers.postgres);

@@ -1,6 +1,5 @@
 //! One measurement: a child process does the job while the clocks of all who take part are read.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdout;
@@ -10,12 +9,14 @@ use anyhow::{Context as _, Result, bail};
 use sluice_tests::host::Pipeline;
 
 use crate::apart::{start, tail};
+use crate::arguments::Arguments;
 use crate::clocks;
 use crate::figures::Figures;
 use crate::inside::{Begun, Done, Job, Mark, Work};
 use crate::load::Load;
 use crate::priority::prefer;
 use crate::servers::Servers;
+use crate::settings;
 use crate::way::Way;
 
 /// A row of the table.
@@ -50,14 +51,12 @@ pub struct Turn<'a> {
     pub name: String,
     /// The component.
     pub plugin: PathBuf,
-    /// The database.
-    pub url: String,
     /// Table with the rows that the topic becomes.
     pub reference: String,
     /// Whose clocks are read.
     pub servers: &'a Servers,
-    /// For librdkafka.
-    pub properties: &'a [(String, String)],
+    /// What all turns have in common.
+    pub arguments: &'a Arguments,
 }
 
 /// The clocks of a moment.
@@ -105,18 +104,12 @@ impl Turn<'_> {
     }
 
     fn settings(&self) -> Result<PathBuf> {
+        let Case { way, lanes, batch, .. } = *self.case;
         let pipeline = Pipeline {
-            name: self.name.clone(),
-            brokers: self.servers.brokers.clone(),
-            topic: self.topic.to_owned(),
-            url: self.url.clone(),
-            plugin: self.plugin.clone(),
-            plugin_lines: String::new(),
-            batch_lines: format!("max_messages = {}\n", self.case.batch),
-            source_lines: String::new(),
-            properties: self.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
-            lanes: self.case.lanes,
-            sink_lines: self.case.way.sink().to_owned(),
+            batch_lines: settings::batch_lines(batch),
+            lanes,
+            sink_lines: way.sink().to_owned(),
+            ..settings::of(self.arguments, self.servers, &self.name, self.topic, &self.plugin)
         };
         pipeline.write(&self.servers.folder)
     }

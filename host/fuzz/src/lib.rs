@@ -24,18 +24,6 @@ use serde_json::Value;
 /// Ends a message in the fuzzer's input; no message that is JSON has it.
 const SEPARATOR: u8 = 0xFF;
 
-const KINDS: [Kind; 9] = [
-    Kind::Boolean,
-    Kind::Int64,
-    Kind::Float64,
-    Kind::Text,
-    Kind::Bytes,
-    Kind::Timestamp,
-    Kind::Json,
-    Kind::Int64List,
-    Kind::Float64List,
-];
-
 const POINTERS: [&str; 10] = ["/a", "/b", "/c", "/d", "/e", "/f", "/a/b", "/b/0", "/c/0/a", ""];
 
 /// Decodes a sequence of messages by all methods, twice, and panics when they differ from each other
@@ -68,7 +56,7 @@ pub fn check(input: &[u8]) {
 
 fn field(byte: u8) -> InputField {
     let pointer = POINTERS[usize::from(byte) / 18 % POINTERS.len()].to_owned();
-    let kind = KINDS[usize::from(byte) / 2 % KINDS.len()];
+    let kind = Kind::ALL[usize::from(byte) / 2 % Kind::ALL.len()];
     InputField { pointer, kind, required: byte % 2 == 1, read: true }
 }
 

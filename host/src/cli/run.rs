@@ -27,12 +27,7 @@ pub struct Arguments {
 /// Runs the pipelines until they have ended; one that fails does not stop the others.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Settings::load_all(&arguments.files)?;
-    // Connections only: decoding, plugins and encoding run on the lanes' own threads.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("postgres")
-        .enable_all()
-        .build()?;
+    let runtime = pipeline::runtime()?;
     let controls = Arc::new(Controls::default());
     shutdown::listen(controls.clone())?;
 

@@ -91,7 +91,9 @@ pub fn push_any<'a>(
         return None;
     }
     cursor.advance(token.end as usize)?;
-    std::str::from_utf8(token.of(text)).ok()?;
+    if !is_utf8(token.of(text)) {
+        return None;
+    }
     if token.shape == Shape::Null {
         if target.required {
             return None;

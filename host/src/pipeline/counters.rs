@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// Counts of one pipeline on this host, since it started. Only ever grow.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -48,7 +50,7 @@ impl Counters {
 }
 
 /// The counts of a moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Messages in committed batches.
     pub messages: u64,

@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use sluice::pipeline;
-use sluice::pipeline::counters::Snapshot;
 use sluice::settings::Settings;
 
-use super::pipeline::runtime;
-use super::{Counts, say};
+use super::say;
 
 /// How often it says so.
 const TELL: Duration = Duration::from_millis(50);
 
 /// Runs the pipeline until the standard input ends.
 pub fn run(settings: &Settings) -> Result<()> {
-    let runtime = runtime()?;
+    let runtime = pipeline::runtime()?;
     let running = pipeline::start(settings, runtime.handle())?;
     let control = running.control();
     std::thread::spawn({
@@ -30,18 +28,11 @@ pub fn run(settings: &Settings) -> Result<()> {
         scope.spawn(|| {
             while !control.wait_for_end(TELL) {
                 // Nobody listens any more: then the standard input has ended, too.
-                let _ = say(&Counts::from(control.counters()));
+                let _ = say(&control.counters());
             }
         });
         running.wait()
     })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
-    say(&Counts::from(ended))
-}
-
-impl From<Snapshot> for Counts {
-    fn from(counters: Snapshot) -> Self {
-        let Snapshot { messages, rows, filtered, rejected, batches, fenced, swaps, .. } = counters;
-        Self { messages, rows, filtered, rejected, batches, fenced, swaps }
-    }
+    say(&ended)
 }

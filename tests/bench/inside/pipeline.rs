@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use sluice::pipeline::{self, Control};
 use sluice::plugin::Loader;
 use sluice::settings::Settings;
-use tokio::runtime::Runtime;
 
 use super::{Job, begun, done, link};
 use crate::way::Way;
@@ -18,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the pipeline until all messages of the topic are committed.
 pub fn run(job: &Job, settings: &Settings) -> Result<()> {
-    let runtime = runtime()?;
+    let runtime = pipeline::runtime()?;
     let loader = Loader::new(&settings.pipeline.name, &settings.plugin);
     let loader = if job.way == Way::Native { loader.with_link(link::link) } else { loader };
     let running = pipeline::start_with(settings, loader, runtime.handle())?;
@@ -28,15 +27,6 @@ pub fn run(job: &Job, settings: &Settings) -> Result<()> {
     running.wait()?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     told
-}
-
-/// As `sluice run` builds it.
-pub fn runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("postgres")
-        .enable_all()
-        .build()
 }
 
 /// Waits for the last message. What counts begins with the first commit, unless all does: how many messages were

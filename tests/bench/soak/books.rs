@@ -4,9 +4,10 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result};
+use sluice::pipeline::counters::Snapshot;
 use sluice_tests::postgres::Database;
 
-use crate::inside::{Counts, Fed};
+use crate::inside::Fed;
 
 /// What was compared: its name, what it should be, what it is.
 pub struct Books {
@@ -22,7 +23,7 @@ impl Books {
     pub fn check(
         database: &Database,
         fed: &Fed,
-        counts: &Counts,
+        counts: &Snapshot,
         swaps: u64,
         lanes: u64,
     ) -> Result<Self> {
@@ -39,7 +40,7 @@ impl Books {
                 .collect()
         };
         let (positions, ranges_end) = (column(0)?, column(1)?);
-        let Counts { messages, rows, filtered, rejected, .. } = *counts;
+        let Snapshot { messages, rows, filtered, rejected, .. } = *counts;
         let partitions = fed.ends.len() as u64;
         let versions = swaps.min(1) + 1;
         let entries = vec![

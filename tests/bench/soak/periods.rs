@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::inside::Counts;
+use sluice::pipeline::counters::Snapshot;
 
 /// All clocks and counters at one moment.
 pub struct Reading {
     pub at: Instant,
-    pub counts: Counts,
+    pub counts: Snapshot,
     /// Messages that the producer has sent.
     pub sent: u64,
     /// Host, Postgres, broker, producer.

@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use super::{licences, run, tools};
+use crate::folders;
 
 /// One thing that is checked.
 pub(super) struct Step {
@@ -42,7 +43,10 @@ fn lints() -> Result<()> {
     run::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
     // The fuzzer's package is a workspace of its own and takes the decoder in by path: it must go on to build.
     let fuzz = ["clippy", "--quiet", "--manifest-path", "host/fuzz/Cargo.toml", "--lib", "--tests"];
-    run::cargo(&[&fuzz[..], &["--", "--deny", "warnings"]].concat())
+    let target = folders::target()?;
+    let mut clippy = run::command("cargo");
+    clippy.args(fuzz).arg("--target-dir").arg(target).args(["--", "--deny", "warnings"]);
+    run::finish(&mut clippy)
 }
 
 fn documentation() -> Result<()> {

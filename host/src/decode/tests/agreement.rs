@@ -5,18 +5,6 @@ use serde_json::Value;
 
 use super::*;
 
-pub const KINDS: [Kind; 9] = [
-    Kind::Boolean,
-    Kind::Int64,
-    Kind::Float64,
-    Kind::Text,
-    Kind::Bytes,
-    Kind::Timestamp,
-    Kind::Json,
-    Kind::Int64List,
-    Kind::Float64List,
-];
-
 pub const POINTERS: [&str; 14] = [
     "", "/a", "/b", "/a/b", "/a/a", "/b/0", "/b/1", "/b/1/a", "/c/0/b", "/0", "/1/a", "/x~1y",
     "/x~0y", "/",
@@ -155,7 +143,7 @@ fn compare(payload: &[u8]) {
         return;
     }
     for pointer in POINTERS {
-        for kind in KINDS {
+        for kind in Kind::ALL {
             let ours = one(pointer, kind, false, payload);
             let Ok(document) = &parsed else {
                 let refused =

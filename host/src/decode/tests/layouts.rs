@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::agreement::{KINDS, POINTERS, document};
+use super::agreement::{POINTERS, document};
 use super::*;
 
 /// A row's cells, or why there is none.
@@ -73,7 +73,7 @@ fn quick(fields: &[InputField], messages: &[&str]) {
 
 /// An optional field of each kind, `/boolean` and so on, below `parent`.
 fn one_of_each(parent: &str) -> Vec<InputField> {
-    KINDS.iter().map(|kind| field(&format!("{parent}/{}", kind.name()), *kind, false)).collect()
+    Kind::ALL.iter().map(|kind| field(&format!("{parent}/{}", kind.name()), *kind, false)).collect()
 }
 
 const EACH: &str = r#"{"boolean":true,"int64":-12,"float64":1.5,"text":"abc","bytes":"","timestamp":"2026-11-22T03:04:05.123Z","json":{"a":[1, {}]},"int64-list":[1,-2],"float64-list":[0.5]}"#;
@@ -104,7 +104,7 @@ fn other_values_at_the_same_places_need_no_other_layout() {
         "[1, 2]",
         "{}",
     ];
-    for (kind, required) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+    for (kind, required) in Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let fields = [field("/v", kind, required), field("/w", Kind::Int64, true)];
         let messages: Vec<_> = values
             .iter()
@@ -302,7 +302,7 @@ proptest! {
         documents in proptest::collection::vec(document(), 1..5),
         picks in proptest::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 1..24),
         fields in proptest::collection::vec(
-            (prop::sample::select(POINTERS.to_vec()), prop::sample::select(KINDS.to_vec()), any::<bool>()),
+            (prop::sample::select(POINTERS.to_vec()), prop::sample::select(Kind::ALL.to_vec()), any::<bool>()),
             1..8,
         ),
     ) {

@@ -5,18 +5,6 @@ use crate::batch::Message;
 use crate::columns::Kind;
 use crate::description::{InputField, Payload};
 
-const KINDS: [Kind; 9] = [
-    Kind::Boolean,
-    Kind::Int64,
-    Kind::Float64,
-    Kind::Text,
-    Kind::Bytes,
-    Kind::Timestamp,
-    Kind::Json,
-    Kind::Int64List,
-    Kind::Float64List,
-];
-
 const ALL: Attributes =
     Attributes { payload: true, key: true, timestamp: true, position: true, headers: true };
 
@@ -32,7 +20,7 @@ fn description(reads: Attributes) -> Description {
         name: "test".into(),
         version: "1.0.0".into(),
         reads,
-        payload: Payload::Json(KINDS.into_iter().enumerate().map(field).collect()),
+        payload: Payload::Json(Kind::ALL.into_iter().enumerate().map(field).collect()),
         outputs: Vec::new(),
         settings_schema: String::new(),
     }
@@ -66,7 +54,7 @@ fn decoded(messages: &[u32]) -> Decoded {
         }
         column
     };
-    Decoded { messages: messages.to_vec(), columns: KINDS.map(column).into() }
+    Decoded { messages: messages.to_vec(), columns: Kind::ALL.map(column).into() }
 }
 
 /// Lends, looks, restores; batch and columns must be what they were.
@@ -120,7 +108,7 @@ fn attributes_of_messages_that_were_not_decoded_stay_behind() {
 
 #[test]
 fn every_kind_keeps_its_case_both_ways() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let mut column = Column::new(kind);
         column.push_null();
         let original = column.clone();
