@@ -16,6 +16,8 @@ pub struct Counters {
     pub filtered: AtomicU64,
     /// Messages that became dead letters.
     pub rejected: AtomicU64,
+    /// Messages that are tried again later, or wait behind one that is.
+    pub parked: AtomicU64,
     /// Committed batches.
     pub batches: AtomicU64,
     /// Batches whose write was refused because somebody else had claimed a partition.
@@ -40,6 +42,7 @@ impl Counters {
             rows: read(&self.rows),
             filtered: read(&self.filtered),
             rejected: read(&self.rejected),
+            parked: read(&self.parked),
             batches: read(&self.batches),
             fenced: read(&self.fenced),
             swaps: read(&self.swaps),
@@ -60,6 +63,8 @@ pub struct Snapshot {
     pub filtered: u64,
     /// Messages that became dead letters.
     pub rejected: u64,
+    /// Messages that are tried again later, or wait behind one that is.
+    pub parked: u64,
     /// Committed batches.
     pub batches: u64,
     /// Batches whose write was refused because somebody else had claimed a partition.

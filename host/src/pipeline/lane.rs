@@ -12,11 +12,13 @@ use crate::batch::Batch;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
 use crate::pipeline::counters::Counters;
+use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
+use crate::rows::Rejection;
 use crate::sink::postgres::{Writer, Written};
 use crate::sink::table::Plan;
-use crate::sink::{Prepared, Receipt};
+use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report};
 use crate::source::{PartitionFault, Room, Source};
@@ -50,13 +52,25 @@ pub struct Parts {
     pub topic: String,
     /// How large a batch may get.
     pub room: Room,
+    /// What is tried again.
+    pub parking: Parking,
+    /// Asks which keys are free again.
+    pub questions: Sender<Question>,
 }
 
 /// A batch that is encoded and waits for the write before it.
 struct Ready {
     plan: Arc<Plan>,
     prepared: Prepared,
-    timestamps: Vec<i64>,
+    batch: Batch,
+    number: u64,
+}
+
+/// A batch that is being written: a row may be refused, and then its message is needed.
+struct Writing {
+    plan: Arc<Plan>,
+    batch: Batch,
+    number: u64,
 }
 
 /// A lane at work.
@@ -67,10 +81,10 @@ pub struct Lane {
     batch: Batch,
     ready: Option<Ready>,
     writer: Option<(Uuid, Writer)>,
-    /// Timestamps of the messages in the write that is under way.
-    writing: Vec<i64>,
+    writing: Option<Writing>,
     spare: Vec<Prepared>,
-    spare_timestamps: Vec<Vec<i64>>,
+    spare_batches: Vec<Batch>,
+    order: KeyOrder,
     finishing: bool,
 }
 
@@ -79,6 +93,7 @@ impl Lane {
     pub fn new(parts: Parts) -> Result<Self, Fault> {
         let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
         let batch = Batch::new(&parts.topic);
+        let order = KeyOrder::new(parts.questions.clone());
         Ok(Self {
             parts,
             worker,
@@ -86,9 +101,10 @@ impl Lane {
             batch,
             ready: None,
             writer: None,
-            writing: Vec::new(),
+            writing: None,
             spare: Vec::new(),
-            spare_timestamps: Vec::new(),
+            spare_batches: Vec::new(),
+            order,
             finishing: false,
         })
     }
@@ -97,6 +113,9 @@ impl Lane {
     pub fn run(&mut self) -> Result<(), Fault> {
         while !self.finishing {
             self.obey()?;
+            if let Some((topic_id, _)) = &self.writer {
+                self.order.look(*topic_id, Instant::now());
+            }
             let wait = self.gather();
             self.take_receipt(wait)?;
             if self.should_process() {
@@ -171,11 +190,13 @@ impl Lane {
         }
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
-        let (plan, prepared) = self.worker.process(&mut self.batch, ranges, spare)?;
-        let spare = self.spare_timestamps.pop().unwrap_or_default();
-        let timestamps = std::mem::replace(&mut self.batch.timestamps, spare);
-        self.batch.clear();
-        self.ready = Some(Ready { plan, prepared, timestamps });
+        let (parking, waiting) = (self.parts.parking.clone(), self.order.waiting());
+        let (plan, prepared) =
+            self.worker.process(&mut self.batch, ranges, parking, waiting, spare)?;
+        let number = self.order.made(&prepared);
+        let next = self.spare_batches.pop().unwrap_or_else(|| Batch::new(&self.parts.topic));
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.ready = Some(Ready { plan, prepared, batch, number });
         Ok(())
     }
 
@@ -183,9 +204,9 @@ impl Lane {
         let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
             return;
         };
-        if let Some(Ready { plan, prepared, timestamps }) = self.ready.take() {
-            writer.write(plan, prepared);
-            self.spare_timestamps.push(std::mem::replace(&mut self.writing, timestamps));
+        if let Some(Ready { plan, prepared, batch, number }) = self.ready.take() {
+            writer.write(plan.clone(), prepared);
+            self.writing = Some(Writing { plan, batch, number });
         }
     }
 
@@ -195,16 +216,23 @@ impl Lane {
         let Some(written) = written else { return Ok(()) };
         match written {
             Written::Done { receipt, reuse } => {
-                self.spare.push(reuse);
                 self.count(&receipt);
+                if let Some(Writing { number, .. }) = self.writing {
+                    self.order.committed(number);
+                }
+                self.written(reuse);
                 self.positions.commit(&receipt);
                 let next = receipt.ranges().iter().map(|range| (range.partition, range.to));
                 self.report(Report::Committed(next.collect()));
                 Ok(())
             }
             Written::Fenced { partitions, reuse } => {
-                self.spare.push(reuse);
+                self.written(reuse);
                 self.fenced(partitions)
+            }
+            Written::Refused { rejections, prepared } => {
+                self.write_without(&rejections, prepared);
+                Ok(())
             }
             Written::Stopped { fault, .. } => Err(fault),
         }
@@ -217,9 +245,54 @@ impl Lane {
             Counters::add(&counters.rows, range.rows);
             Counters::add(&counters.filtered, range.filtered);
             Counters::add(&counters.rejected, range.rejected);
+            Counters::add(&counters.parked, range.parked);
         }
         Counters::add(&counters.batches, 1);
-        counters.latency.record(&self.writing, Timestamp::now().as_microsecond());
+        if let Some(Writing { batch, .. }) = &self.writing {
+            counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
+        }
+    }
+
+    /// Keeps the memory of a batch whose fate is known.
+    fn written(&mut self, reuse: Prepared) {
+        self.spare.push(reuse);
+        if let Some(Writing { batch, .. }) = self.writing.take() {
+            self.spare_batch(batch);
+        }
+    }
+
+    fn spare_batch(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.spare_batches.push(batch);
+    }
+
+    /// Writes the batch again, with dead letters in the place of rows that were refused.
+    fn write_without(&mut self, rejections: &[Rejection], mut prepared: Prepared) {
+        let (Some((_, writer)), Some(writing)) = (&mut self.writer, &self.writing) else { return };
+        let Writing { plan, batch, number } = writing;
+        let Some(Rejection { message, code, reason, .. }) = rejections.first() else { return };
+        let message = *message as usize;
+        tracing::warn!(
+            pipeline = &*self.parts.pipeline,
+            messages = rejections.len(),
+            partition = batch.partitions[message],
+            offset = batch.offsets[message],
+            sqlstate = code,
+            "rows refused, their messages become dead letters; the first: {reason}"
+        );
+        let known = prepared.parked_keys().len();
+        prepared.bury(batch, rejections);
+        let mut fresh = WaitingKeys::default();
+        for (partition, key) in &prepared.parked_keys()[known..] {
+            fresh.insert(*partition, key, *number);
+        }
+        self.order.parked(&prepared.parked_keys()[known..], *number);
+        writer.write(plan.clone(), prepared);
+        // The batch behind was made when nobody knew.
+        if let Some(ready) = &mut self.ready {
+            ready.prepared.wait_behind(&ready.batch, &fresh);
+            self.order.parked(ready.prepared.parked_keys(), ready.number);
+        }
     }
 
     /// Somebody else has claimed partitions of the batch: nothing of it was written. They are let go of,
@@ -253,6 +326,7 @@ impl Lane {
 
     fn leave(&mut self, partition: i32) -> Result<(), Fault> {
         self.positions.forget(partition);
+        self.order.forget(partition);
         self.parts.source.stop(partition)
     }
 
@@ -288,8 +362,12 @@ impl Lane {
     /// Reads all partitions again from what is known to be committed.
     fn rewind(&mut self) -> Result<(), Fault> {
         self.batch.clear();
-        if let Some(Ready { prepared, .. }) = self.ready.take() {
+        if let Some(Ready { prepared, batch, .. }) = self.ready.take() {
             self.spare.push(prepared);
+            self.spare_batch(batch);
+        }
+        if let Some(Writing { batch, .. }) = self.writing.take() {
+            self.spare_batch(batch);
         }
         for (partition, offset) in self.positions.rewind() {
             self.parts.source.stop(partition)?;

@@ -11,8 +11,8 @@ use super::properties;
 use super::secret::quote;
 use super::section::{Report, Section, Text};
 use super::{
-    BatchSettings, Isolation, Mode, PipelineSettings, PluginSettings, Settings, SinkSettings,
-    SourceSettings, Start, TableSettings,
+    BatchSettings, Isolation, Mode, PipelineSettings, PluginSettings, RetryOrder, RetrySettings,
+    Settings, SinkSettings, SourceSettings, Start, TableSettings,
 };
 use crate::sink::postgres::Options;
 
@@ -23,8 +23,8 @@ const MODES: [(&str, Mode); 3] =
 /// All sections. What is wrong goes into the report; the result is then of no use.
 pub(super) fn settings<'f>(report: &'f Report<'f>, table: &'f DeTable<'f>) -> Settings {
     let root = Section::root(report, table);
-    let [pipeline, source, batch, plugin, sink] =
-        ["pipeline", "source", "batch", "plugin", "sink"].map(|key| root.section(key));
+    let [pipeline, source, batch, plugin, sink, retry] =
+        ["pipeline", "source", "batch", "plugin", "sink", "retry"].map(|key| root.section(key));
     for (section, example) in [
         (&pipeline, "[pipeline] with `name`"),
         (&source, "[source] with `brokers` and `topic`"),
@@ -44,6 +44,7 @@ pub(super) fn settings<'f>(report: &'f Report<'f>, table: &'f DeTable<'f>) -> Se
         batch: batch_settings(batch),
         plugin: plugin_settings(plugin),
         sink: sink_settings(sink),
+        retry: retry_settings(retry),
         pipeline,
     }
 }
@@ -117,6 +118,7 @@ fn plugin_settings(section: Section<'_>) -> PluginSettings {
             &[("lane", Isolation::Lane), ("batch", Isolation::Batch)],
             Isolation::Lane,
         ),
+        poison_limit: section.integer("poison_limit", 1..=1_000_000, 100) as u32,
     };
     section.finish();
     settings
@@ -182,6 +184,30 @@ fn sink_settings(section: Section<'_>) -> SinkSettings {
                 BTreeMap::new()
             }
         },
+    };
+    section.finish();
+    settings
+}
+
+fn retry_settings(section: Section<'_>) -> RetrySettings {
+    let default = RetrySettings::default();
+    let day = Duration::from_hours(24);
+    let settings = RetrySettings {
+        attempts: section.integer("attempts", 1..=1000, default.attempts.into()) as u32,
+        delay: section.duration("delay", Duration::from_millis(10)..=day, default.delay),
+        multiplier: section.number("multiplier", 1.0..=100.0, default.multiplier),
+        max_delay: section.duration(
+            "max_delay",
+            Duration::from_millis(10)..=30 * day,
+            default.max_delay,
+        ),
+        order: section.choice(
+            "order",
+            &[("none", RetryOrder::None), ("key", RetryOrder::Key)],
+            default.order,
+        ),
+        sqlstates: section.texts("sqlstates"),
+        constraints: section.texts("constraints"),
     };
     section.finish();
     settings

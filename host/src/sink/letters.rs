@@ -27,25 +27,8 @@ impl Letters {
 
     pub fn push(&mut self, batch: &Batch, rejection: &Rejection, digest: &str) {
         let out = &mut self.rows;
-        let message = rejection.message as usize;
-        copy::four(batch.partitions[message].to_be_bytes(), out);
-        copy::eight(batch.offsets[message].to_be_bytes(), out);
-        match batch.timestamps[message] {
-            time if time != -1 && datetime::check_timestamp(time).is_ok() => {
-                copy::eight(datetime::timestamp(time).to_be_bytes(), out);
-            }
-            _ => copy::null(out),
-        }
-        copy::maybe_bytes(batch.keys.get(message), out);
-        copy::maybe_bytes(batch.payloads.get(message), out);
-        let headers = batch.headers.of(message);
-        copy::byte_strings(headers.clone().map(|index| Some(batch.headers.names.get(index))), out);
-        copy::byte_strings(headers.map(|index| batch.headers.values.get(index)), out);
-        copy::bytes(rejection.stage.name().as_bytes(), out);
-        // Both may come from a plugin, and text takes no U+0000.
-        copy::bytes(rejection.code.replace('\0', "\u{fffd}").as_bytes(), out);
-        copy::bytes(rejection.reason.replace('\0', "\u{fffd}").as_bytes(), out);
-        copy::bytes(digest.as_bytes(), out);
+        put_message(batch, rejection.message as usize, out);
+        put_rejection(rejection, digest, out);
         self.ends.push(self.rows.len());
     }
 
@@ -55,23 +38,54 @@ impl Letters {
 
     /// The whole COPY; empty when there is no letter.
     pub fn under(&self, head: &Letterhead) -> Bytes {
-        if self.ends.is_empty() {
-            return Bytes::new();
-        }
-        let mut front = Vec::with_capacity(128);
-        front.extend_from_slice(&COLUMNS.to_be_bytes());
-        copy::bytes(head.pipeline.as_bytes(), &mut front);
-        copy::bytes(head.topic.as_bytes(), &mut front);
-        copy::bytes(head.topic_id.as_bytes(), &mut front);
-        let mut out = Vec::with_capacity(self.rows.len() + self.ends.len() * front.len() + 32);
-        copy::begin(&mut out);
-        let mut start = 0;
-        for end in &self.ends {
-            out.extend_from_slice(&front);
-            out.extend_from_slice(&self.rows[start..*end]);
-            start = *end;
-        }
-        copy::end(&mut out);
-        Bytes::from(out)
+        under(head, COLUMNS, &self.rows, &self.ends)
     }
+}
+
+/// From `partition` to `header_values`.
+pub(super) fn put_message(batch: &Batch, message: usize, out: &mut Vec<u8>) {
+    copy::four(batch.partitions[message].to_be_bytes(), out);
+    copy::eight(batch.offsets[message].to_be_bytes(), out);
+    match batch.timestamps[message] {
+        time if time != -1 && datetime::check_timestamp(time).is_ok() => {
+            copy::eight(datetime::timestamp(time).to_be_bytes(), out);
+        }
+        _ => copy::null(out),
+    }
+    copy::maybe_bytes(batch.keys.get(message), out);
+    copy::maybe_bytes(batch.payloads.get(message), out);
+    let headers = batch.headers.of(message);
+    copy::byte_strings(headers.clone().map(|index| Some(batch.headers.names.get(index))), out);
+    copy::byte_strings(headers.map(|index| batch.headers.values.get(index)), out);
+}
+
+/// From `stage` to `digest`.
+pub(super) fn put_rejection(rejection: &Rejection, digest: &str, out: &mut Vec<u8>) {
+    copy::bytes(rejection.stage.name().as_bytes(), out);
+    // Both may come from a plugin, and text takes no U+0000.
+    copy::bytes(rejection.code.replace('\0', "\u{fffd}").as_bytes(), out);
+    copy::bytes(rejection.reason.replace('\0', "\u{fffd}").as_bytes(), out);
+    copy::bytes(digest.as_bytes(), out);
+}
+
+/// A whole COPY of rows without the columns that all share; empty when there is no row.
+pub(super) fn under(head: &Letterhead, columns: u16, rows: &[u8], ends: &[usize]) -> Bytes {
+    if ends.is_empty() {
+        return Bytes::new();
+    }
+    let mut front = Vec::with_capacity(128);
+    front.extend_from_slice(&columns.to_be_bytes());
+    copy::bytes(head.pipeline.as_bytes(), &mut front);
+    copy::bytes(head.topic.as_bytes(), &mut front);
+    copy::bytes(head.topic_id.as_bytes(), &mut front);
+    let mut out = Vec::with_capacity(rows.len() + ends.len() * front.len() + 32);
+    copy::begin(&mut out);
+    let mut start = 0;
+    for end in ends {
+        out.extend_from_slice(&front);
+        out.extend_from_slice(&rows[start..*end]);
+        start = *end;
+    }
+    copy::end(&mut out);
+    Bytes::from(out)
 }

@@ -9,6 +9,8 @@ mod lab;
 mod migrate;
 mod modes;
 mod outages;
+mod parked;
 mod plan;
 mod proxy;
+mod refused;
 mod tls;

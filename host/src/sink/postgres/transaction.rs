@@ -13,7 +13,7 @@ use super::connection::{Options, Session, describe, fault};
 use crate::fault::{Fault, Remedy, sqlstate};
 use crate::sink::commit::{ADVANCE, advance_and_commit};
 use crate::sink::plan::{Plan, Route, TablePlan};
-use crate::sink::{Letterhead, Prepared, Range, Version, letters};
+use crate::sink::{Letterhead, Prepared, Range, Version, letters, parked};
 
 /// Larger pieces only make the library's buffer grow; smaller ones cost wake-ups.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -23,12 +23,20 @@ const PIECE_BYTES: usize = 256 * 1024;
 const SORT_IN_MEMORY: &str = "SELECT set_config('work_mem', '64MB', false) \
      WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')";
 
+/// Messages of a batch that do not become rows, each a whole COPY or empty.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    pub letters: Bytes,
+    pub parked: Bytes,
+}
+
 /// A session with the statements of one plan.
 #[derive(Debug)]
 pub(super) struct Work {
     session: Session,
     advance: Statement,
     letters: Statement,
+    parked: Statement,
     plan: Option<Planned>,
 }
 
@@ -78,7 +86,20 @@ impl Work {
         let session = options.connect().await?;
         let advance = prepare_ours(&session, ADVANCE).await?;
         let letters = prepare_ours(&session, letters::COPY).await?;
-        Ok(Self { session, advance, letters, plan: None })
+        let parked = prepare_ours(&session, parked::COPY).await?;
+        Ok(Self { session, advance, letters, parked, plan: None })
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The COPY of table `index` of the plan taken up last.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(super) fn copy_statement(&self, index: usize) -> Statement {
+        self.plan.as_ref().expect("a plan was taken up").copies[index].clone()
     }
 
     /// Process id of the server's side.
@@ -103,7 +124,7 @@ impl Work {
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-        letters: &Bytes,
+        Aside { letters, parked }: &Aside,
         head: &Letterhead,
         progress: &Progress,
     ) -> Result<(), Fault> {
@@ -125,6 +146,9 @@ impl Work {
         if !letters.is_empty() {
             copying = self.copy(copying, &self.letters, "sluice.dead_letters", letters).await?;
         }
+        if !parked.is_empty() {
+            copying = self.copy(copying, &self.parked, "sluice.parked", parked).await?;
+        }
         if matches!(copying, Copying::NotBegun) {
             // Nothing but filtered messages: their positions move all the same.
             self.run("BEGIN", "begin").await?;
@@ -141,7 +165,7 @@ impl Work {
     }
 
     /// Prepares the statements of a plan, and forgets those of the one before.
-    async fn take_up(&mut self, plan: &Plan) -> Result<(), Fault> {
+    pub(super) async fn take_up(&mut self, plan: &Plan) -> Result<(), Fault> {
         if self.plan.as_ref().is_some_and(|planned| planned.id == plan.id) {
             return Ok(());
         }
@@ -191,7 +215,7 @@ impl Work {
         Ok(Copying::Fed { sink, table })
     }
 
-    async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
+    pub(super) async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
         self.session.batch_execute(statement).await.map_err(|error| fault(doing, &error))
     }
 }
@@ -246,7 +270,7 @@ impl Copying<'_> {
 }
 
 /// Hands all rows to the connection, or as many as it takes: why it takes no more, the end tells.
-async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
+pub(super) async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
     let mut rest = bytes.clone();
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE_BYTES));
