@@ -23,6 +23,7 @@ use crate::source::rebalance::{Command, Ownership, Report};
 
 pub mod counters;
 pub mod lane;
+pub mod replay;
 mod store;
 mod work;
 

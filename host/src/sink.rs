@@ -18,13 +18,15 @@ pub mod claims;
 
 pub mod migrate;
 
+pub mod letters;
+
 mod commit;
 mod encode;
-mod letters;
 mod plan;
 mod prepared;
 mod upsert;
 
+pub(crate) use commit::Backoff;
 pub use prepared::{Prepared, Rejected};
 
 #[cfg(test)]
