@@ -12,9 +12,10 @@ use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
 use crate::settings::Settings;
+use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
-use crate::sink::{self, Version};
+use crate::sink::{self, Parking, Version};
 use crate::source::Room;
 use crate::source::claims::ClaimsThread;
 use crate::source::kafka::KafkaSource;
@@ -24,11 +25,14 @@ use crate::source::rebalance::{Command, Ownership, Report};
 pub mod counters;
 pub mod lane;
 pub mod order;
+pub mod replay;
+mod retry;
 mod store;
 mod work;
 
 use counters::{Counters, Snapshot};
 use lane::{Lane, Parts};
+use order::Question;
 
 /// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
 /// another one between two batches.
@@ -48,6 +52,7 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     ends: Receiver<Result<(), Fault>>,
     member: Membership,
+    retries: Retries,
 }
 
 /// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
@@ -103,6 +108,20 @@ impl Control {
     fn end(&self) {
         *self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.state.ending.notify_all();
+    }
+}
+
+/// The thread that tries parked messages again. It ends when nobody can ask it any more.
+struct Retries {
+    thread: JoinHandle<()>,
+    questions: Sender<Question>,
+}
+
+impl Retries {
+    fn end(self) {
+        drop(self.questions);
+        // A panic is in the log.
+        let _ = self.thread.join();
     }
 }
 
@@ -169,8 +188,30 @@ pub fn start_with(
 
     let (end, ends) = channel();
     let counters = Arc::new(Counters::default());
-    let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
+    let parking =
+        Parking { rule: Arc::new(settings.retry.clone()), tried: Vec::new(), kept: false };
+    let (questions, asked) = channel();
+    let start = LaneStart {
+        settings,
+        name: &name,
+        owner: &owner,
+        options: &options,
+        runtime,
+        parking: &parking,
+        questions: &questions,
+    };
     let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let due = Due::new(&options, &name, parking.rule.clone(), false);
+    let retries = retry::Parts {
+        pipeline: name.clone(),
+        slot: slot.clone(),
+        due,
+        parking,
+        counters: counters.clone(),
+        questions: asked,
+        runtime: runtime.clone(),
+    };
+    let retries = Retries { thread: retry::start(retries), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = ClaimsThread::new(
         member.clone(),
@@ -187,7 +228,7 @@ pub fn start_with(
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, commands, state, watcher };
-    Ok(Running { control, lanes, ends, member: membership })
+    Ok(Running { control, lanes, ends, member: membership, retries })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -222,6 +263,8 @@ struct LaneStart<'a> {
     owner: &'a str,
     options: &'a Options,
     runtime: &'a tokio::runtime::Handle,
+    parking: &'a Parking,
+    questions: &'a Sender<Question>,
 }
 
 impl LaneStart<'_> {
@@ -250,6 +293,8 @@ impl LaneStart<'_> {
                     messages_max: self.settings.batch.max_messages,
                     bytes_max: self.settings.batch.max_bytes,
                 },
+                parking: self.parking.clone(),
+                questions: self.questions.clone(),
             };
             lanes.push(spawn_lane(parts, end.clone()));
         }
@@ -330,7 +375,7 @@ impl Running {
     /// # Errors
     /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
-        let Self { control, lanes, ends, member } = self;
+        let Self { control, lanes, ends, member, retries } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
             let Ok(end) = ends.recv() else { break };
@@ -343,6 +388,7 @@ impl Running {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
+        retries.end();
         member.leave();
         let counters = control.counters();
         log_end(&control.name, &counters, result.as_ref().err());

@@ -18,16 +18,18 @@ pub mod claims;
 
 pub mod migrate;
 
+pub mod letters;
+
 mod commit;
 mod copied;
 mod encode;
-mod letters;
-mod parked;
+pub mod parked;
 pub mod parking;
 mod plan;
 mod prepared;
 mod upsert;
 
+pub(crate) use commit::Backoff;
 pub use parking::{Parking, WaitingKeys};
 pub use prepared::{Prepared, Rejected};
 

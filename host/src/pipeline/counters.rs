@@ -18,6 +18,10 @@ pub struct Counters {
     pub rejected: AtomicU64,
     /// Messages that are tried again later, or wait behind one that is.
     pub parked: AtomicU64,
+    /// Parked messages that passed when they were tried again.
+    pub retried: AtomicU64,
+    /// Parked messages that became dead letters after their last attempt.
+    pub given_up: AtomicU64,
     /// Committed batches.
     pub batches: AtomicU64,
     /// Batches whose write was refused because somebody else had claimed a partition.
@@ -43,6 +47,8 @@ impl Counters {
             filtered: read(&self.filtered),
             rejected: read(&self.rejected),
             parked: read(&self.parked),
+            retried: read(&self.retried),
+            given_up: read(&self.given_up),
             batches: read(&self.batches),
             fenced: read(&self.fenced),
             swaps: read(&self.swaps),
@@ -65,6 +71,10 @@ pub struct Snapshot {
     pub rejected: u64,
     /// Messages that are tried again later, or wait behind one that is.
     pub parked: u64,
+    /// Parked messages that passed when they were tried again.
+    pub retried: u64,
+    /// Parked messages that became dead letters after their last attempt.
+    pub given_up: u64,
     /// Committed batches.
     pub batches: u64,
     /// Batches whose write was refused because somebody else had claimed a partition.

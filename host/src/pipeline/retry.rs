@@ -13,14 +13,14 @@ use super::counters::Counters;
 use super::order::Question;
 use super::replay::{batch_of, ranges_of};
 use super::work::Worker;
-use crate::backoff::Backoff;
 use crate::fault::{Fault, Remedy};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
+use crate::sink::Backoff;
 use crate::sink::letters::read::Letter;
 use crate::sink::parked::due::{Due, Verdicts};
-use crate::sink::{Parking, Prepared};
+use crate::sink::{Parking, Prepared, WaitingKeys};
 
 /// What is parked by others is found after this time at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ impl Retrier {
         }
         let worker = self.worker.as_mut().expect("made above");
         worker.swap(&self.parts.slot);
-        let plan = worker.plan();
+        let (plan, version) = (worker.deployed().plan.clone(), worker.deployed().version.clone());
         let messages = runtime.block_on(self.parts.due.take(&plan))?;
         if messages.is_empty() {
             self.parts.due.let_go();
@@ -113,15 +113,16 @@ impl Retrier {
         let mut batch = batch_of(&messages);
         let parking = Parking {
             tried: messages.iter().map(|message| message.attempts as u32).collect(),
+            kept: true,
             ..self.parts.parking.clone()
         };
         let (spare, ranges) = (std::mem::take(&mut self.spare), ranges_of(&messages));
+        let waiting = WaitingKeys::default();
         let processed = self
             .parts
             .due
-            .hold(runtime, || worker.process_kept(&mut batch, ranges, parking, spare));
-        let mut prepared = processed?;
-        let version = worker.version();
+            .hold(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
+        let (_, mut prepared) = processed?;
         let mut fruitless = 0;
         loop {
             let verdicts = self.verdicts(&messages, &prepared);
@@ -220,7 +221,11 @@ impl Trouble {
     fn met(&mut self, pipeline: &str, fault: &Fault) -> Duration {
         if self.code != Some(fault.code) {
             self.code = Some(fault.code);
-            tracing::warn!(pipeline, code = fault.code, "cannot try parked messages again now: {fault}");
+            tracing::warn!(
+                pipeline,
+                code = fault.code,
+                "cannot try parked messages again now: {fault}"
+            );
         }
         self.backoff.next()
     }

@@ -97,6 +97,11 @@ impl Worker {
         Ok((self.deployed.plan.clone(), prepared))
     }
 
+    /// The version at work.
+    pub fn deployed(&self) -> &Arc<Deployed> {
+        &self.deployed
+    }
+
     fn decode(&mut self, batch: &Batch) {
         self.undecoded.clear();
         if let Some(decoder) = &mut self.decoder {

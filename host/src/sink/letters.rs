@@ -2,6 +2,13 @@
 
 use bytes::Bytes;
 
+pub mod discard;
+pub mod read;
+pub mod replay;
+pub mod selection;
+
+pub use selection::Selection;
+
 use super::types::datetime;
 use super::{Letterhead, copy};
 use crate::batch::Batch;
@@ -62,9 +69,8 @@ pub(super) fn put_message(batch: &Batch, message: usize, out: &mut Vec<u8>) {
 /// From `stage` to `digest`.
 pub(super) fn put_rejection(rejection: &Rejection, digest: &str, out: &mut Vec<u8>) {
     copy::bytes(rejection.stage.name().as_bytes(), out);
-    // Both may come from a plugin, and text takes no U+0000.
-    copy::bytes(rejection.code.replace('\0', "\u{fffd}").as_bytes(), out);
-    copy::bytes(rejection.reason.replace('\0', "\u{fffd}").as_bytes(), out);
+    copy::bytes(storable(&rejection.code).as_bytes(), out);
+    copy::bytes(storable(&rejection.reason).as_bytes(), out);
     copy::bytes(digest.as_bytes(), out);
 }
 
@@ -88,4 +94,9 @@ pub(super) fn under(head: &Letterhead, columns: u16, rows: &[u8], ends: &[usize]
     }
     copy::end(&mut out);
     Bytes::from(out)
+}
+
+/// Code and reason may come from a plugin, and text takes no U+0000.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub mod due;
+
 use super::letters::{put_message, put_rejection, under};
 use super::{Letterhead, copy};
 use crate::batch::Batch;

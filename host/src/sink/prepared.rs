@@ -21,6 +21,7 @@ pub struct Prepared {
     pub(super) letters: Letters,
     parked: Parked,
     parked_keys: Vec<(i32, Vec<u8>)>,
+    kept: Vec<Rejection>,
     pub(super) parking: Parking,
     pub(super) ranges: Vec<Range>,
     pub(super) rejected: Vec<Rejected>,
@@ -94,6 +95,17 @@ impl Prepared {
         &self.rejected
     }
 
+    /// Number of rows, table by table in the order of the plan.
+    pub fn rows_of_tables(&self) -> impl Iterator<Item = usize> {
+        self.tables.iter().map(|table| table.messages.len())
+    }
+
+    /// Number of rows, over all tables, of each message that was not turned away; in the order of the batch.
+    pub fn passed(&self) -> impl Iterator<Item = (usize, u32)> {
+        let fates = self.fates.iter().enumerate();
+        fates.filter(|(_, fate)| fate.end == End::Rows).map(|(message, fate)| (message, fate.rows))
+    }
+
     /// Forgets the batch and keeps the memory.
     pub(super) fn clear(&mut self) {
         for TableCopy { bytes, mut messages, .. } in std::mem::take(&mut self.tables) {
@@ -104,6 +116,7 @@ impl Prepared {
         self.letters.clear();
         self.parked.clear();
         self.parked_keys.clear();
+        self.kept.clear();
         self.ranges.clear();
         self.rejected.clear();
         self.version = None;
@@ -198,8 +211,10 @@ impl Prepared {
                 }
                 _ if behind && self.fates[message].end == End::Rows => {
                     self.fates[message].end = End::Parked;
-                    let version = self.version();
-                    self.parked.push_behind(batch, message, &version.digest);
+                    if !self.parking.kept {
+                        let version = self.version();
+                        self.parked.push_behind(batch, message, &version.digest);
+                    }
                 }
                 _ => {}
             }
@@ -212,23 +227,31 @@ impl Prepared {
     }
 
     fn turn_one_away(&mut self, batch: &Batch, rejection: &Rejection) {
-        let fate = self.fates[rejection.message as usize];
-        assert!(fate.end == End::Rows, "a message is turned away once");
         let (attempts, version) = (self.parking.attempts(rejection.message), self.version());
-        let rule = &self.parking.rule;
-        if rejection.retry && rule.goes_on(attempts) {
-            self.fates[rejection.message as usize].end = End::Parked;
-            let pause = rule.pause_after(attempts);
+        let parks = rejection.retry && self.parking.rule.goes_on(attempts);
+        let fate = &mut self.fates[rejection.message as usize];
+        assert!(fate.end == End::Rows, "a message is turned away once");
+        fate.end = if parks { End::Parked } else { End::Letter };
+        if !parks {
+            self.count(rejection);
+        }
+        if self.parking.kept {
+            self.kept.push(rejection.clone());
+        } else if parks {
+            let pause = self.parking.rule.pause_after(attempts);
             self.parked.push(batch, rejection, &version.digest, attempts, pause);
         } else {
-            self.fates[rejection.message as usize].end = End::Letter;
             self.letters.push(batch, rejection, &version.digest);
-            self.count(rejection);
         }
     }
 
     fn version(&self) -> Arc<Version> {
         self.version.clone().expect("a prepared batch has a version")
+    }
+
+    /// What was turned away of messages that are kept elsewhere; not those that wait behind others.
+    pub fn kept(&self) -> &[Rejection] {
+        &self.kept
     }
 
     /// Keys of messages that were parked, by partition. Empty unless later ones have to wait.
@@ -280,7 +303,7 @@ impl Prepared {
         self.tables[index] = table;
     }
 
-    pub(super) fn count(&mut self, rejection: &Rejection) {
+    fn count(&mut self, rejection: &Rejection) {
         let same = |counted: &&mut Rejected| {
             counted.stage == rejection.stage && counted.code == rejection.code
         };

@@ -144,8 +144,11 @@ impl Due {
     pub async fn take_again(&mut self, plan: &Plan, messages: &[Letter]) -> Result<bool, Fault> {
         let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
         let attempts: Vec<i32> = messages.iter().map(|message| message.attempts).collect();
-        let select =
-            Statement { doing: "take parked messages", text: TAKE_AGAIN, parameters: &[&ids, &attempts] };
+        let select = Statement {
+            doing: "take parked messages",
+            text: TAKE_AGAIN,
+            parameters: &[&ids, &attempts],
+        };
         Ok(self.settler.take(plan, select).await?.len() == messages.len())
     }
 
@@ -230,8 +233,7 @@ impl Due {
             .query(STILL_PARKED, &[&pipeline, &topic_id, &partitions, &names])
             .await
             .map_err(|error| fault_of_ours("look for parked keys", &error))?;
-        let parked: Vec<(i32, Vec<u8>)> =
-            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let parked: Vec<(i32, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         Ok(keys.into_iter().filter(|key| !parked.contains(key)).collect())
     }
 

@@ -36,6 +36,11 @@ static SERVER: LazyLock<Throwaway> = LazyLock::new(|| {
     Throwaway::start(&settings, &mut |_| {}).unwrap()
 });
 
+/// The runtime that [`wait_for`] uses.
+pub fn runtime() -> tokio::runtime::Handle {
+    RUNTIME.handle().clone()
+}
+
 /// Runs a future to its end.
 pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
@@ -209,6 +214,17 @@ impl Given {
             waiting: &self.waiting,
         };
         plan.encode(delivery, reuse)
+    }
+
+    /// For messages that a table of ours keeps.
+    pub fn encode_kept(
+        mut self,
+        plan: &Plan,
+        ranges: Vec<Range>,
+        version: Arc<Version>,
+    ) -> Prepared {
+        self.parking.kept = true;
+        self.encode(plan, ranges, version, Prepared::default())
     }
 }
 

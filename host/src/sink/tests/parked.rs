@@ -11,12 +11,9 @@ use crate::sink::table::Plan;
 use crate::sink::{Parking, Range, WaitingKeys};
 
 fn parking(order: RetryOrder) -> Parking {
-    let rule = RetrySettings {
-        order,
-        constraints: vec!["known".to_owned()],
-        ..RetrySettings::default()
-    };
-    Parking { rule: Arc::new(rule), tried: Vec::new() }
+    let rule =
+        RetrySettings { order, constraints: vec!["known".to_owned()], ..RetrySettings::default() };
+    Parking { rule: Arc::new(rule), tried: Vec::new(), kept: false }
 }
 
 /// One message per key; its value is its offset.
@@ -135,7 +132,10 @@ fn rows_refused_by_a_constraint_of_the_rule_are_parked_with_those_behind() {
     let batch = given(&["a", "b", "b", "c", "b", "c"], parking(RetryOrder::Key));
     let ranges = lane.write(&plan, batch, &version("a"));
     assert_eq!(counts(&ranges[0]), [6, 3, 0, 0, 3]);
-    assert_eq!((rows(&database), parked(&database)), ("0 3 5".into(), "1:1, 2 behind, 4 behind".into()));
+    assert_eq!(
+        (rows(&database), parked(&database)),
+        ("0 3 5".into(), "1:1, 2 behind, 4 behind".into())
+    );
 }
 
 #[test]
