@@ -4,13 +4,14 @@ mod host;
 mod kafka;
 mod plugin;
 mod postgres;
+mod relay;
 mod settings;
 mod simulate;
 
 /// What is to be known about a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
-    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
+    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres, D dead letters,
     /// S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
@@ -23,9 +24,17 @@ pub struct Explanation {
 
 /// All explanations, by code.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES, host::CODES]
-        .into_iter()
-        .flatten()
+    [
+        settings::CODES,
+        kafka::CODES,
+        plugin::CODES,
+        postgres::CODES,
+        relay::CODES,
+        simulate::CODES,
+        host::CODES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The explanation of `code`, in any case.

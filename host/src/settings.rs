@@ -30,6 +30,8 @@ pub struct Settings {
     pub plugin: PluginSettings,
     /// `[sink]`
     pub sink: SinkSettings,
+    /// `[dead_letters]`
+    pub dead_letters: DeadLetterSettings,
 }
 
 impl Settings {
@@ -226,4 +228,13 @@ pub enum Mode {
     Upsert,
     /// Keep the row that is there.
     Ignore,
+}
+
+/// `[dead_letters]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterSettings {
+    /// `topic`: where letters are relayed to as well; on the same brokers.
+    pub topic: Option<String>,
+    /// `max_per_minute`: most letters that one host makes within a minute.
+    pub max_per_minute: Option<u64>,
 }

@@ -25,6 +25,7 @@ mod plan;
 mod prepared;
 mod upsert;
 
+pub(crate) use commit::Backoff;
 pub use prepared::{Prepared, Rejected};
 
 #[cfg(test)]
@@ -108,4 +109,6 @@ struct Letterhead {
     pipeline: String,
     topic: String,
     topic_id: uuid::Uuid,
+    /// True when they are to be sent to a topic as well.
+    relay: bool,
 }

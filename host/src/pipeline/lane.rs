@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
+use crate::pipeline::budget::{LetterBudget, Reservation};
 use crate::pipeline::counters::Counters;
 use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub reports: Sender<Report>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// How many dead letters it may make.
+    pub budget: Arc<LetterBudget>,
     /// Name of the pipeline.
     pub pipeline: Arc<str>,
     /// Name of the topic.
@@ -57,6 +60,13 @@ struct Ready {
     plan: Arc<Plan>,
     prepared: Prepared,
     timestamps: Vec<i64>,
+    reservation: Reservation,
+}
+
+/// A batch that would make too many dead letters is not written; its messages are read again.
+struct HeldBack {
+    /// True when the first of them would be a letter too many: not before there is room for it.
+    until_room: bool,
 }
 
 /// A lane at work.
@@ -69,6 +79,11 @@ pub struct Lane {
     writer: Option<(Uuid, Writer)>,
     /// Timestamps of the messages in the write that is under way.
     writing: Vec<i64>,
+    /// Its dead letters.
+    reservation: Option<Reservation>,
+    held_back: Option<HeldBack>,
+    /// Most messages of a batch for now: less than is allowed after one was held back.
+    messages_max: usize,
     spare: Vec<Prepared>,
     spare_timestamps: Vec<Vec<i64>>,
     finishing: bool,
@@ -79,6 +94,7 @@ impl Lane {
     pub fn new(parts: Parts) -> Result<Self, Fault> {
         let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
         let batch = Batch::new(&parts.topic);
+        let messages_max = parts.room.messages_max;
         Ok(Self {
             parts,
             worker,
@@ -87,6 +103,9 @@ impl Lane {
             ready: None,
             writer: None,
             writing: Vec::new(),
+            reservation: None,
+            held_back: None,
+            messages_max,
             spare: Vec::new(),
             spare_timestamps: Vec::new(),
             finishing: false,
@@ -97,7 +116,7 @@ impl Lane {
     pub fn run(&mut self) -> Result<(), Fault> {
         while !self.finishing {
             self.obey()?;
-            let wait = self.gather();
+            let wait = if self.held_back.is_some() { self.resume()? } else { self.gather() };
             self.take_receipt(wait)?;
             if self.should_process() {
                 self.process()?;
@@ -140,7 +159,7 @@ impl Lane {
     /// takes no more messages, so librdkafka's bounded queue fills and it stops fetching, while the
     /// member's thread goes on polling for the group.
     fn gather(&mut self) -> Duration {
-        let room = self.parts.room;
+        let room = self.room();
         if room.is_full(&self.batch) && self.ready.is_some() {
             return IDLE_WAIT;
         }
@@ -157,7 +176,7 @@ impl Lane {
     }
 
     fn should_process(&self) -> bool {
-        let full = self.parts.room.is_full(&self.batch);
+        let full = self.room().is_full(&self.batch);
         !self.batch.is_empty() && self.ready.is_none() && (full || !self.busy())
     }
 
@@ -165,26 +184,76 @@ impl Lane {
         self.writer.as_ref().is_some_and(|(_, writer)| writer.busy())
     }
 
-    fn process(&mut self) -> Result<(), Fault> {
-        if self.worker.swap(&self.parts.slot) {
+    fn room(&self) -> Room {
+        Room { messages_max: self.messages_max, ..self.parts.room }
+    }
+
+    fn swap(&mut self) -> bool {
+        let swapped = self.worker.swap(&self.parts.slot);
+        if swapped {
             Counters::add(&self.parts.counters.swaps, 1);
+            self.parts.budget.begin_version(&self.parts.slot.current().version.digest);
         }
+        swapped
+    }
+
+    fn process(&mut self) -> Result<(), Fault> {
+        self.swap();
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
         let (plan, prepared) = self.worker.process(&mut self.batch, ranges, spare)?;
+        let reservation = match self.parts.budget.reserve(prepared.letters(), Instant::now()) {
+            Ok(reservation) => reservation,
+            Err(free) => {
+                self.hold_back(prepared, free);
+                return Ok(());
+            }
+        };
+        self.messages_max = self.messages_max.saturating_mul(2).min(self.parts.room.messages_max);
         let spare = self.spare_timestamps.pop().unwrap_or_default();
         let timestamps = std::mem::replace(&mut self.batch.timestamps, spare);
         self.batch.clear();
-        self.ready = Some(Ready { plan, prepared, timestamps });
+        self.ready = Some(Ready { plan, prepared, timestamps, reservation });
         Ok(())
+    }
+
+    /// There is room for `free` letters, and the batch would make more: the next one ends ahead of the first
+    /// letter too many.
+    fn hold_back(&mut self, prepared: Prepared, free: u64) {
+        self.parts.budget.tell_held_back(&prepared, Instant::now());
+        let messages = prepared.messages_ahead_of_letter(free);
+        self.messages_max = messages.max(1);
+        self.held_back = Some(HeldBack { until_room: messages == 0 });
+        Counters::add(&self.parts.counters.paused_lanes, 1);
+        self.spare.push(prepared);
+        self.batch.clear();
+    }
+
+    /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
+    /// of the plugin, which may make fewer; returns how long to wait for the write that is under way.
+    fn resume(&mut self) -> Result<Duration, Fault> {
+        // Reading begins anew where the committed positions stand: not while they may still move.
+        if self.busy() {
+            return Ok(IDLE_WAIT);
+        }
+        let until_room = self.held_back.as_ref().is_some_and(|held| held.until_room);
+        if until_room && !self.swap() && !self.parts.budget.has_room(Instant::now()) {
+            std::thread::sleep(IDLE_WAIT);
+            return Ok(Duration::ZERO);
+        }
+        self.held_back = None;
+        Counters::subtract(&self.parts.counters.paused_lanes, 1);
+        self.rewind()?;
+        Ok(Duration::ZERO)
     }
 
     fn write(&mut self) {
         let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
             return;
         };
-        if let Some(Ready { plan, prepared, timestamps }) = self.ready.take() {
+        if let Some(Ready { plan, prepared, timestamps, reservation }) = self.ready.take() {
             writer.write(plan, prepared);
+            self.reservation = Some(reservation);
             self.spare_timestamps.push(std::mem::replace(&mut self.writing, timestamps));
         }
     }
@@ -193,10 +262,13 @@ impl Lane {
         let Some((_, writer)) = &mut self.writer else { return Ok(()) };
         let written = if wait.is_zero() { writer.poll() } else { writer.wait(wait) };
         let Some(written) = written else { return Ok(()) };
+        let reservation = self.reservation.take();
         match written {
             Written::Done { receipt, reuse } => {
                 self.spare.push(reuse);
                 self.count(&receipt);
+                let letters = receipt.ranges().iter().map(|range| range.rejected).sum();
+                reservation.into_iter().for_each(|it| it.spend(letters, Instant::now()));
                 self.positions.commit(&receipt);
                 let next = receipt.ranges().iter().map(|range| (range.partition, range.to));
                 self.report(Report::Committed(next.collect()));
@@ -278,6 +350,7 @@ impl Lane {
     }
 
     fn throw_away(&mut self) -> Result<(), Fault> {
+        self.reservation = None;
         if let Some((topic_id, writer)) = self.writer.take() {
             drop(writer);
             self.writer = Some((topic_id, (self.parts.connect)(topic_id)));

@@ -111,7 +111,7 @@ fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outc
 /// Pauses between attempts while Postgres is away: 50 ms, doubling up to 5 s, each shortened by up to a
 /// half at random, so that many lanes do not come back at once.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
 }
 

@@ -8,9 +8,9 @@ use crate::batch::Batch;
 use crate::rows::Rejection;
 
 /// Columns in the order of [`Letters::push`] behind those of the [`Letterhead`].
-pub(super) const COPY: &str = "COPY sluice.dead_letters (pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", \
-     key, payload, header_names, header_values, stage, code, reason, digest) FROM STDIN (FORMAT binary)";
-const COLUMNS: u16 = 14;
+pub(super) const COPY: &str = "COPY sluice.dead_letters (pipeline, topic, topic_id, relay, partition, \"offset\", \"timestamp\", \
+     log_append_time, key, payload, header_names, header_values, stage, code, reason, digest) FROM STDIN (FORMAT binary)";
+const COLUMNS: u16 = 16;
 
 /// Rows without the columns that all share: a lane encodes a batch before it knows who writes it.
 #[derive(Debug, Default)]
@@ -36,6 +36,7 @@ impl Letters {
             }
             _ => copy::null(out),
         }
+        copy::one(batch.log_append_times[message].into(), out);
         copy::maybe_bytes(batch.keys.get(message), out);
         copy::maybe_bytes(batch.payloads.get(message), out);
         let headers = batch.headers.of(message);
@@ -63,6 +64,7 @@ impl Letters {
         copy::bytes(head.pipeline.as_bytes(), &mut front);
         copy::bytes(head.topic.as_bytes(), &mut front);
         copy::bytes(head.topic_id.as_bytes(), &mut front);
+        copy::one(head.relay.into(), &mut front);
         let mut out = Vec::with_capacity(self.rows.len() + self.ends.len() * front.len() + 32);
         copy::begin(&mut out);
         let mut start = 0;

@@ -67,6 +67,18 @@ impl Prepared {
         &self.rejected
     }
 
+    /// Messages that become dead letters.
+    pub fn letters(&self) -> u64 {
+        self.ranges.iter().map(|range| range.rejected).sum()
+    }
+
+    /// How many messages of the batch stand ahead of the one that becomes letter `number`, counted from 0; all of
+    /// them when there are fewer letters.
+    pub fn messages_ahead_of_letter(&self, number: u64) -> usize {
+        let mut letters = self.fates.iter().enumerate().filter(|(_, fate)| fate.rejected);
+        letters.nth(number as usize).map_or(self.fates.len(), |(message, _)| message)
+    }
+
     /// Forgets the batch and keeps the memory.
     pub(super) fn clear(&mut self) {
         for TableCopy { bytes, .. } in self.tables.drain(..) {
