@@ -2,6 +2,7 @@
 
 mod host;
 mod kafka;
+mod letters;
 mod plugin;
 mod postgres;
 mod relay;
@@ -11,8 +12,8 @@ mod simulate;
 /// What is to be known about a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
-    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres, D dead letters,
-    /// S simulate and demo, X the host itself), then three digits.
+    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
+    /// D dead letters, S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
     pub title: &'static str,
@@ -29,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Explanation> {
         kafka::CODES,
         plugin::CODES,
         postgres::CODES,
+        letters::CODES,
         relay::CODES,
         simulate::CODES,
         host::CODES,

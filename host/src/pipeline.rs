@@ -25,6 +25,7 @@ use crate::source::rebalance::{Command, Ownership, Report};
 mod budget;
 pub mod counters;
 pub mod lane;
+pub mod replay;
 mod store;
 mod work;
 

@@ -26,6 +26,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of the road.
+    pub const ALL: [Self; 3] = [Self::Decode, Self::Plugin, Self::Sink];
+
     /// The word used in tables, logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -18,9 +18,10 @@ pub mod claims;
 
 pub mod migrate;
 
+pub mod letters;
+
 mod commit;
 mod encode;
-mod letters;
 mod plan;
 mod prepared;
 mod upsert;

@@ -76,21 +76,42 @@ impl Worker {
         ranges: Vec<Range>,
         reuse: Prepared,
     ) -> Result<(Arc<Plan>, Prepared), Fault> {
+        let plan = self.deployed.plan.clone();
+        let prepared = self.judge(batch, ranges, |delivery| plan.encode(delivery, reuse))?;
+        Ok((plan, prepared))
+    }
+
+    /// The same for messages that are kept in a table of ours already; see [`Plan::encode_kept`].
+    pub fn process_kept(
+        &mut self,
+        batch: &mut Batch,
+        ranges: Vec<Range>,
+        reuse: Prepared,
+    ) -> Result<(Prepared, Vec<Rejection>), Fault> {
+        let plan = self.deployed.plan.clone();
+        self.judge(batch, ranges, |delivery| plan.encode_kept(delivery, reuse))
+    }
+
+    /// Decodes, calls the plugin, and hands what was made of the batch to `encode`.
+    fn judge<T>(
+        &mut self,
+        batch: &mut Batch,
+        ranges: Vec<Range>,
+        encode: impl FnOnce(Delivery<'_>) -> T,
+    ) -> Result<T, Fault> {
         self.decode(batch);
         let outcome = self
             .instance
             .process(batch, &mut self.decoded)
             .map_err(|fault| self.at(fault.into(), &ranges))?;
-        let delivery = Delivery {
+        Ok(encode(Delivery {
             batch,
             decoded: &self.decoded,
             outcome: &outcome,
             undecoded: &self.undecoded,
             ranges,
             version: self.deployed.version.clone(),
-        };
-        let prepared = self.deployed.plan.encode(delivery, reuse);
-        Ok((self.deployed.plan.clone(), prepared))
+        }))
     }
 
     fn decode(&mut self, batch: &Batch) {

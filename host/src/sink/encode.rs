@@ -2,6 +2,7 @@
 //! every message is counted once.
 
 use super::copy::{self, Behind, Field};
+use super::letters::Letters;
 use super::plan::{Plan, TablePlan};
 use super::prepared::{Fate, Prepared};
 use super::{Delivery, Range};
@@ -14,12 +15,44 @@ impl Plan {
     /// # Panics
     /// When the outcome is not of the plugin that the plan was made for.
     pub fn encode(&self, delivery: Delivery<'_>, reuse: Prepared) -> Prepared {
+        self.encode_with(delivery, reuse, |delivery, rejection, letters| {
+            letters.push(delivery.batch, rejection, &delivery.version.digest);
+        })
+    }
+
+    /// The same for messages that are kept in a table of ours already: their rejections are handed back and
+    /// become no dead letters here.
+    ///
+    /// # Panics
+    /// When the outcome is not of the plugin that the plan was made for.
+    pub fn encode_kept(
+        &self,
+        delivery: Delivery<'_>,
+        reuse: Prepared,
+    ) -> (Prepared, Vec<Rejection>) {
+        let mut rejections = Vec::new();
+        let prepared = self.encode_with(delivery, reuse, |_, rejection, _| {
+            rejections.push(rejection.clone());
+        });
+        (prepared, rejections)
+    }
+
+    /// Shows `reject` every rejection, in the order of the batch.
+    fn encode_with(
+        &self,
+        delivery: Delivery<'_>,
+        reuse: Prepared,
+        mut reject: impl FnMut(&Delivery<'_>, &Rejection, &mut Letters),
+    ) -> Prepared {
         let mut prepared = reuse;
         prepared.clear();
         assert_eq!(self.tables.len(), delivery.outcome.tables.len(), "one table per output");
         prepared.fates.resize(delivery.batch.len(), Fate::default());
         let misfits = self.misfits(&delivery);
-        reject(&delivery, &misfits, &mut prepared);
+        for rejection in rejections(&delivery, &misfits) {
+            prepared.reject(rejection);
+            reject(&delivery, rejection, &mut prepared.letters);
+        }
         for (plan, rows) in self.tables.iter().zip(&delivery.outcome.tables) {
             plan.encode(rows, delivery.decoded, &mut prepared);
         }
@@ -42,18 +75,12 @@ impl Plan {
     }
 }
 
-/// Marks the rejected messages and writes their letters, in the order of the batch.
-fn reject(delivery: &Delivery<'_>, misfits: &[Rejection], prepared: &mut Prepared) {
+/// All rejections of a batch, in its order.
+fn rejections<'a>(delivery: &'a Delivery<'_>, misfits: &'a [Rejection]) -> Vec<&'a Rejection> {
     let (undecoded, refused) = (delivery.undecoded, &delivery.outcome.rejections);
     let mut all: Vec<&Rejection> = undecoded.iter().chain(refused).chain(misfits).collect();
     all.sort_by_key(|rejection| rejection.message);
-    for rejection in all {
-        let fate = &mut prepared.fates[rejection.message as usize];
-        assert!(!fate.rejected, "a message is rejected once");
-        fate.rejected = true;
-        prepared.letters.push(delivery.batch, rejection, &delivery.version.digest);
-        prepared.count(rejection);
-    }
+    all
 }
 
 /// Adds each message to the range of its partition.
@@ -152,7 +179,7 @@ impl TablePlan {
             copy::rows(&fields, behind, rows.messages.len(), wanted, &mut buffer);
             copy::end(&mut buffer);
         }
-        prepared.push_table(buffer, rows.deletes.iter().any(|deleted| *deleted != 0));
+        prepared.push_table(buffer, wanted_rows, rows.deletes.iter().any(|deleted| *deleted != 0));
     }
 }
 

@@ -2,6 +2,13 @@
 
 use bytes::Bytes;
 
+pub mod discard;
+pub mod read;
+pub mod replay;
+pub mod selection;
+
+pub use selection::Selection;
+
 use super::types::datetime;
 use super::{Letterhead, copy};
 use crate::batch::Batch;
@@ -43,9 +50,8 @@ impl Letters {
         copy::byte_strings(headers.clone().map(|index| Some(batch.headers.names.get(index))), out);
         copy::byte_strings(headers.map(|index| batch.headers.values.get(index)), out);
         copy::bytes(rejection.stage.name().as_bytes(), out);
-        // Both may come from a plugin, and text takes no U+0000.
-        copy::bytes(rejection.code.replace('\0', "\u{fffd}").as_bytes(), out);
-        copy::bytes(rejection.reason.replace('\0', "\u{fffd}").as_bytes(), out);
+        copy::bytes(storable(&rejection.code).as_bytes(), out);
+        copy::bytes(storable(&rejection.reason).as_bytes(), out);
         copy::bytes(digest.as_bytes(), out);
         self.ends.push(self.rows.len());
     }
@@ -76,4 +82,9 @@ impl Letters {
         copy::end(&mut out);
         Bytes::from(out)
     }
+}
+
+/// Code and reason may come from a plugin, and text takes no U+0000.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub(crate) use connection::fault;
+pub(crate) use connection::fault_of_ours;
 pub use connection::{Options, Session};
 
 use super::plan::Plan;
@@ -23,6 +23,7 @@ mod address;
 mod attempts;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
+pub(in crate::sink) mod settle;
 mod transaction;
 
 /// What became of a batch, and its memory for the next one.

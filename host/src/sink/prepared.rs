@@ -27,6 +27,8 @@ pub struct Prepared {
 pub(super) struct TableCopy {
     /// A whole COPY; empty when there is no row.
     pub bytes: Bytes,
+    /// How many.
+    pub rows: usize,
     /// True when some of the rows delete.
     pub deletes: bool,
 }
@@ -79,6 +81,17 @@ impl Prepared {
         letters.nth(number as usize).map_or(self.fates.len(), |(message, _)| message)
     }
 
+    /// Number of rows, table by table in the order of the plan.
+    pub fn rows_of_tables(&self) -> impl Iterator<Item = usize> {
+        self.tables.iter().map(|table| table.rows)
+    }
+
+    /// Number of rows, over all tables, of each message that was not rejected; in the order of the batch.
+    pub fn passed(&self) -> impl Iterator<Item = (usize, u32)> {
+        let fates = self.fates.iter().enumerate();
+        fates.filter(|(_, fate)| !fate.rejected).map(|(message, fate)| (message, fate.rows))
+    }
+
     /// Forgets the batch and keeps the memory.
     pub(super) fn clear(&mut self) {
         for TableCopy { bytes, .. } in self.tables.drain(..) {
@@ -100,16 +113,24 @@ impl Prepared {
         self.spare.pop().unwrap_or_default()
     }
 
-    pub(super) fn push_table(&mut self, buffer: Vec<u8>, deletes: bool) {
+    /// Marks and counts a rejected message.
+    pub(super) fn reject(&mut self, rejection: &Rejection) {
+        let fate = &mut self.fates[rejection.message as usize];
+        assert!(!fate.rejected, "a message is rejected once");
+        fate.rejected = true;
+        self.count(rejection);
+    }
+
+    pub(super) fn push_table(&mut self, buffer: Vec<u8>, rows: usize, deletes: bool) {
         if buffer.is_empty() {
             self.spare.push(buffer);
             self.tables.push(TableCopy::default());
         } else {
-            self.tables.push(TableCopy { bytes: Bytes::from(buffer), deletes });
+            self.tables.push(TableCopy { bytes: Bytes::from(buffer), rows, deletes });
         }
     }
 
-    pub(super) fn count(&mut self, rejection: &Rejection) {
+    fn count(&mut self, rejection: &Rejection) {
         let same = |counted: &&mut Rejected| {
             counted.stage == rejection.stage && counted.code == rejection.code
         };

@@ -9,8 +9,8 @@ use futures_util::SinkExt;
 use futures_util::future::join;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::connection::{Options, Session, describe, fault};
-use crate::fault::{Fault, Remedy, sqlstate};
+use super::connection::{Options, Session, fault, fault_of_ours};
+use crate::fault::Fault;
 use crate::sink::commit::{ADVANCE, advance_and_commit};
 use crate::sink::plan::{Plan, Route, TablePlan};
 use crate::sink::{Letterhead, Prepared, Range, Version, letters};
@@ -81,6 +81,11 @@ impl Work {
         Ok(Self { session, advance, letters, plan: None })
     }
 
+    /// The session, for statements of one's own.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Process id of the server's side.
     pub fn pid(&self) -> i32 {
         self.session.pid()
@@ -108,20 +113,7 @@ impl Work {
         progress: &Progress,
     ) -> Result<(), Fault> {
         self.take_up(plan).await?;
-        let Some(planned) = &self.plan else { unreachable!("taken up above") };
-        let mut copying = Copying::NotBegun;
-        for ((table, copy), rows) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
-            if rows.bytes.is_empty() {
-                continue;
-            }
-            copying = self.copy(copying, copy, &table.table, &rows.bytes).await?;
-            if let Route::Staged { apply, apply_and_delete, .. } = &table.route {
-                let apply = apply_and_delete.as_ref().filter(|_| rows.deletes).unwrap_or(apply);
-                let doing = format!("write rows into {}", table.table);
-                copying.finish(self.run(apply, &doing)).await.map_err(|(fault, _)| fault)?;
-                copying = Copying::Done;
-            }
-        }
+        let mut copying = self.copy_rows(plan, prepared, Copying::NotBegun).await?;
         if !letters.is_empty() {
             copying = self.copy(copying, &self.letters, "sluice.dead_letters", letters).await?;
         }
@@ -140,8 +132,37 @@ impl Work {
         })
     }
 
+    /// Writes the rows of all tables into a transaction that is open. Moves no position and commits nothing.
+    pub async fn write_rows(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Fault> {
+        let copying = self.copy_rows(plan, prepared, Copying::Done).await?;
+        copying.finish(async { Ok(()) }).await.map_err(|(fault, _)| fault)
+    }
+
+    /// Sends the rows of all tables of the plan taken up last; the answer to the last COPY may be outstanding.
+    async fn copy_rows<'a>(
+        &self,
+        plan: &'a Plan,
+        prepared: &Prepared,
+        mut copying: Copying<'a>,
+    ) -> Result<Copying<'a>, Fault> {
+        let Some(planned) = &self.plan else { unreachable!("a plan was taken up") };
+        for ((table, copy), rows) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
+            if rows.bytes.is_empty() {
+                continue;
+            }
+            copying = self.copy(copying, copy, &table.table, &rows.bytes).await?;
+            if let Route::Staged { apply, apply_and_delete, .. } = &table.route {
+                let apply = apply_and_delete.as_ref().filter(|_| rows.deletes).unwrap_or(apply);
+                let doing = format!("write rows into {}", table.table);
+                copying.finish(self.run(apply, &doing)).await.map_err(|(fault, _)| fault)?;
+                copying = Copying::Done;
+            }
+        }
+        Ok(copying)
+    }
+
     /// Prepares the statements of a plan, and forgets those of the one before.
-    async fn take_up(&mut self, plan: &Plan) -> Result<(), Fault> {
+    pub async fn take_up(&mut self, plan: &Plan) -> Result<(), Fault> {
         if self.plan.as_ref().is_some_and(|planned| planned.id == plan.id) {
             return Ok(());
         }
@@ -191,7 +212,7 @@ impl Work {
         Ok(Copying::Fed { sink, table })
     }
 
-    async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
+    pub async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
         self.session.batch_execute(statement).await.map_err(|error| fault(doing, &error))
     }
 }
@@ -260,16 +281,7 @@ fn copy_fault(table: &str, error: &Error) -> Fault {
     fault(&format!("copy rows into {table}"), error)
 }
 
-/// Statements on our own tables: what does not fit there is a missing migration.
 async fn prepare_ours(session: &Session, statement: &str) -> Result<Statement, Fault> {
-    session.prepare(statement).await.map_err(|error| {
-        let translated = fault("prepare statements on schema sluice", &error);
-        match translated.remedy {
-            Remedy::Stop if translated.code == sqlstate::STATEMENT => {
-                let message = format!("prepare statements on schema sluice: {}", describe(&error));
-                Fault::stop(sqlstate::SCHEMA, message)
-            }
-            _ => translated,
-        }
-    })
+    let doing = "prepare statements on schema sluice";
+    session.prepare(statement).await.map_err(|error| fault_of_ours(doing, &error))
 }
