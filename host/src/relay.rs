@@ -12,16 +12,14 @@ use tokio::sync::watch;
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings};
 use crate::sink::Backoff;
+use crate::sink::letters::outbox::Outbox;
+use crate::sink::letters::read::Letter;
 use crate::sink::postgres::Options;
 
 mod headers;
-mod outbox;
 mod sender;
 
-pub use outbox::Standing;
-
 use headers::Origin;
-use outbox::{Letter, Outbox};
 use sender::{Answer, Sender};
 
 /// Letters sent before their answers are waited for.
@@ -199,8 +197,15 @@ impl Relay {
             self.sender = None;
             return Ok(Turn::Standby);
         }
-        let letters = self.outbox.next(LETTERS_MAX, BYTES_MAX).await?;
+        let mut letters = Vec::new();
+        for next in self.outbox.next(LETTERS_MAX, BYTES_MAX).await? {
+            match next {
+                Ok(letter) => letters.push(letter),
+                Err((id, fault)) => self.refused.push((id, fault.to_string())),
+            }
+        }
         if letters.is_empty() {
+            self.settle().await?;
             return Ok(Turn::Idle);
         }
         let sent = self.send(&letters).await;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::outbox::Letter;
+use crate::sink::letters::read::Letter;
 
 /// A name and its value.
 pub(super) type Header<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
@@ -28,12 +28,12 @@ pub(super) fn of<'a>(letter: &'a Letter, origin: &'a Origin) -> Vec<Header<'a>> 
 
 /// Numbers are big-endian, as Java's `ByteBuffer` writes them.
 fn spring<'a>(letter: &'a Letter, origin: &'a Origin) -> [Header<'a>; 8] {
-    let timestamp_type = match letter.timestamp_ms {
+    let timestamp_type = match letter.timestamp_us {
         None => "NoTimestampType",
         Some(_) if letter.log_append_time => "LogAppendTime",
         Some(_) => "CreateTime",
     };
-    let timestamp_ms = letter.timestamp_ms.unwrap_or(-1);
+    let timestamp_ms = letter.timestamp_us.map_or(-1, |time_us| time_us.div_euclid(1000));
     [
         text("kafka_dlt-original-topic", &letter.topic),
         bytes("kafka_dlt-original-partition", letter.partition.to_be_bytes()),
@@ -70,15 +70,18 @@ fn bytes(name: &'static str, value: impl Into<Vec<u8>>) -> Header<'static> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn letter() -> Letter {
         Letter {
             id: 4711,
             topic: "orders".into(),
+            topic_id: String::new(),
             partition: 258,
             offset: 0x0102_0304_0506_0708,
-            timestamp_ms: Some(1_790_000_000_123),
+            timestamp_us: Some(1_790_000_000_123_000),
             log_append_time: false,
             key: None,
             payload: None,
@@ -93,6 +96,8 @@ mod tests {
             reason: "order 17 is not paid".into(),
             digest: "0123abcd".into(),
             attempts: 5,
+            rejected_at: Timestamp::UNIX_EPOCH,
+            last_rejected_at: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -119,8 +124,8 @@ mod tests {
                 shown.lines().filter(|line| line.starts_with("kafka_dlt-original-timestamp"));
             lines.collect::<Vec<_>>().join("\n")
         };
-        let appended = Letter { log_append_time: true, timestamp_ms: Some(1), ..letter() };
-        let timeless = Letter { timestamp_ms: None, ..letter() };
+        let appended = Letter { log_append_time: true, timestamp_us: Some(1000), ..letter() };
+        let timeless = Letter { timestamp_us: None, ..letter() };
         insta::assert_snapshot!(format!("{}\n{}", kind(&appended), kind(&timeless)), @"");
     }
 }

@@ -13,9 +13,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::headers::{self, Origin};
-use super::outbox::Letter;
 use crate::fault::Fault;
 use crate::settings::SourceSettings;
+use crate::sink::letters::read::Letter;
 use crate::source::kafka::{log_line, refused};
 use crate::source::properties;
 
@@ -156,5 +156,69 @@ impl ProducerContext for Reports {
             .map(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
         // Fails only when nobody waits for answers any more.
         let _ = self.0.send((number, code));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::settings::Start;
+
+    fn source(brokers: String) -> SourceSettings {
+        SourceSettings {
+            brokers,
+            topic: "orders".into(),
+            group: "orders".into(),
+            start: Start::Earliest,
+            queue_bytes: 1 << 20,
+            properties: BTreeMap::new(),
+        }
+    }
+
+    fn refusal(brokers: String) -> String {
+        Sender::connect(&source(brokers), "orders.dlt").err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn a_missing_topic_is_told_and_not_created() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("orders", 1, 1).unwrap();
+        for _ in 0..2 {
+            let said = refusal(cluster.bootstrap_servers());
+            assert_eq!(said, "SL-D301: there is no topic orders.dlt for dead letters");
+        }
+        cluster.create_topic("orders.dlt", 5, 1).unwrap();
+        let sender = Sender::connect(&source(cluster.bootstrap_servers()), "orders.dlt").unwrap();
+        assert_eq!(sender.partitions, 5);
+    }
+
+    #[test]
+    fn brokers_that_are_away_are_told_apart() {
+        let said = refusal("127.0.0.1:1".to_owned());
+        assert!(said.starts_with("SL-K002: no broker answers for topic orders.dlt"), "{said}");
+    }
+
+    #[test]
+    fn what_brokers_say_of_a_letter_is_told_from_what_they_say_of_their_own() {
+        use RDKafkaErrorCode as Code;
+        assert!(matches!(judge(None, "t"), Answer::Acknowledged));
+        for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::InvalidMessage] {
+            assert!(matches!(judge(Some(code), "t"), Answer::Refused(_)), "{code:?}");
+        }
+        for (code, expected) in [
+            (Code::UnknownTopicOrPartition, "SL-D301"),
+            (Code::UnknownPartition, "SL-D301"),
+            (Code::TopicAuthorizationFailed, "SL-D302"),
+            (Code::NotEnoughReplicas, "SL-D304"),
+            (Code::PurgeQueue, "SL-D304"),
+            (Code::Fatal, "SL-D304"),
+        ] {
+            let Answer::Failed(fault) = judge(Some(code), "t") else { panic!("{code:?}") };
+            assert_eq!(fault.code, expected);
+        }
     }
 }

@@ -186,7 +186,7 @@ impl Claims {
 }
 
 /// A missing table of ours is explained as such.
-pub(crate) fn schema_fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
+fn schema_fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
     let translated = fault(doing, error);
     if translated.code == sqlstate::STATEMENT {
         return Fault::stop(sqlstate::SCHEMA, translated.message);

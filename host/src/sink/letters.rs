@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 pub mod discard;
+pub mod outbox;
 pub mod read;
 pub mod replay;
 pub mod selection;

@@ -9,6 +9,7 @@ mod lab;
 mod migrate;
 mod modes;
 mod outages;
+mod outbox;
 mod plan;
 mod proxy;
 mod tls;

@@ -1,5 +1,5 @@
 //! The table of dead letters as an outbox: which letters wait for their topic, who relays them, and marking
-//! what became of them. Knows no Kafka.
+//! what became of them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::Row;
 
+use super::read::{LETTER, Letter};
 use crate::fault::{Fault, sqlstate};
-use crate::sink::claims::schema_fault;
+use crate::sink::postgres::connection::fault_of_ours;
 use crate::sink::postgres::{Options, Session};
 
 /// How long a host has the relay of a pipeline to itself without saying so again.
-pub(super) const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(10);
 /// Longer than any lock is waited for; a server that does not answer at all must not hold the relay for ever.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
@@ -30,22 +31,17 @@ WHERE held.owner = excluded.owner OR held.until < clock_timestamp()
 const LEAVE_LEASE: &str =
     "UPDATE sluice.relays SET until = '-infinity' WHERE pipeline = $1 AND owner = $2";
 
-/// In the order in which they were written, which is that of the offsets within each partition.
+/// The letters that come next, in the order in which they were written, which is that of the offsets within each
+/// partition: no more than $2, each with the bytes of those before it.
 const NEXT: &str = "\
-SELECT id, topic, partition, \"offset\", round(extract(epoch FROM \"timestamp\") * 1000)::bigint AS timestamp_ms,
-    log_append_time, key, payload, header_names, header_values, stage, code, reason, digest, attempts
+SELECT sized.*, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
 FROM (
-    SELECT sized.*, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
-    FROM (
-        SELECT letters.*, coalesce(octet_length(key), 0) + coalesce(octet_length(payload), 0)
-            + (SELECT coalesce(sum(octet_length(part)), 0) FROM unnest(header_names || header_values) AS part) AS bytes
-        FROM sluice.dead_letters AS letters
-        WHERE pipeline = $1 AND relay
-        ORDER BY id LIMIT $2
-    ) AS sized
-) AS summed
-WHERE bytes_before < $3::bigint
-ORDER BY id";
+    SELECT letters.*, coalesce(octet_length(key), 0) + coalesce(octet_length(payload), 0)
+        + (SELECT coalesce(sum(octet_length(part)), 0) FROM unnest(header_names || header_values) AS part) AS bytes
+    FROM sluice.dead_letters AS letters
+    WHERE pipeline = $1 AND relay
+    ORDER BY id LIMIT $2
+) AS sized";
 
 const MARK_RELAYED: &str = "UPDATE sluice.dead_letters \
     SET relay = false, relayed_at = clock_timestamp(), relay_fault = NULL WHERE id = ANY ($1)";
@@ -65,31 +61,17 @@ const REFUSED: &str = "SELECT count(*) AS refused FROM sluice.dead_letters \
 const TROUBLE: &str = "SELECT fault, extract(epoch FROM now() - fault_since)::bigint AS seconds \
     FROM sluice.relays WHERE pipeline = $1";
 
-/// A dead letter as it is sent.
-#[derive(Debug, Clone)]
-pub(super) struct Letter {
-    pub id: i64,
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
-    pub timestamp_ms: Option<i64>,
-    pub log_append_time: bool,
-    pub key: Option<Vec<u8>>,
-    pub payload: Option<Vec<u8>>,
-    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    pub stage: String,
-    pub code: String,
-    pub reason: String,
-    pub digest: String,
-    pub attempts: i32,
-}
-
 /// How far a relay is behind; see [`Standing`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lag {
+pub struct Lag {
+    /// Letters that wait to be sent.
     pub waiting: u64,
+    /// Age of the one that waits longest, in seconds.
     pub oldest_seconds: u64,
 }
+
+/// A letter to be sent, or the id of one that cannot be read and why.
+pub type Next = Result<Letter, (i64, Fault)>;
 
 /// How the relay of a pipeline stands, whichever host it is on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -110,7 +92,7 @@ impl Standing {
     /// How the relay of `pipeline` stands now.
     pub async fn read(session: &Session, pipeline: &str) -> Result<Self, Fault> {
         let doing = "read how the relay of dead letters stands";
-        let explained = |error: tokio_postgres::Error| schema_fault(doing, &error);
+        let explained = |error: tokio_postgres::Error| fault_of_ours(doing, &error);
         let Lag { waiting, oldest_seconds } =
             lag(&session.query_one(LAG, &[&pipeline]).await.map_err(explained)?);
         let refused = session.query_one(REFUSED, &[&pipeline]).await.map_err(explained)?;
@@ -127,7 +109,7 @@ impl Standing {
 
 /// One pipeline's outbox as one host sees it.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub struct Outbox {
     options: Options,
     key: Key,
     session: Option<Session>,
@@ -167,10 +149,14 @@ impl Outbox {
     }
 
     /// The letters to be sent next: at most `letters_max`, and no more when they have `bytes_max`.
-    pub async fn next(&mut self, letters_max: i64, bytes_max: i64) -> Result<Vec<Letter>, Fault> {
+    pub async fn next(&mut self, letters_max: i64, bytes_max: i64) -> Result<Vec<Next>, Fault> {
+        let query = format!(
+            "SELECT {LETTER} FROM ({NEXT}) AS letters WHERE bytes_before < $3::bigint ORDER BY id"
+        );
         let rows = self.ask("read letters to be relayed", async |session, key| {
-            session.query(NEXT, &[&key.pipeline, &letters_max, &bytes_max]).await
+            session.query(&query, &[&key.pipeline, &letters_max, &bytes_max]).await
         });
+        let letter = |row: &Row| Letter::from_row(row).map_err(|fault| (row.get(0), fault));
         Ok(rows.await?.iter().map(letter).collect())
     }
 
@@ -211,7 +197,7 @@ impl Outbox {
             None => within(doing, self.options.connect()).await?,
         };
         let answer = within(doing, async {
-            statement(&session, &self.key).await.map_err(|error| schema_fault(doing, &error))
+            statement(&session, &self.key).await.map_err(|error| fault_of_ours(doing, &error))
         });
         let answer = answer.await?;
         self.session = Some(session);
@@ -228,25 +214,4 @@ async fn within<T>(doing: &str, work: impl Future<Output = Result<T, Fault>>) ->
 fn lag(row: &Row) -> Lag {
     let number = |name: &str| row.get::<_, i64>(name).max(0) as u64;
     Lag { waiting: number("waiting"), oldest_seconds: number("oldest_seconds") }
-}
-
-fn letter(row: &Row) -> Letter {
-    let names: Vec<Vec<u8>> = row.get("header_names");
-    let values: Vec<Option<Vec<u8>>> = row.get("header_values");
-    Letter {
-        id: row.get("id"),
-        topic: row.get("topic"),
-        partition: row.get("partition"),
-        offset: row.get("offset"),
-        timestamp_ms: row.get("timestamp_ms"),
-        log_append_time: row.get("log_append_time"),
-        key: row.get("key"),
-        payload: row.get("payload"),
-        headers: names.into_iter().zip(values).collect(),
-        stage: row.get("stage"),
-        code: row.get("code"),
-        reason: row.get("reason"),
-        digest: row.get("digest"),
-        attempts: row.get("attempts"),
-    }
 }
