@@ -34,8 +34,9 @@ const STANDBY_PAUSE: Duration = Duration::from_secs(1);
 const LEASE_PERIOD: Duration = Duration::from_secs(2);
 /// Without an answer for so long, the brokers count as away.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How often the lag is measured.
+/// How often the lag is measured; not as often when that takes long, because very many letters wait.
 const MEASURE_PERIOD: Duration = Duration::from_secs(5);
+const MEASURE_SHARE: u32 = 20;
 /// How often an outage that goes on is mentioned, and letters that cannot be relayed.
 const MENTION_EVERY: Duration = Duration::from_mins(1);
 /// How long a relay that is told to end may take to finish what is under way.
@@ -103,9 +104,11 @@ struct Relay {
     acknowledged: Vec<i64>,
     /// Not taken by the topic, and not yet marked.
     refused: Vec<(i64, String)>,
+    /// When the lease was prolonged; it is held only while letters wait.
+    leased: Option<Instant>,
     trouble: Trouble,
     refusals: Refusals,
-    measured: Option<Instant>,
+    measure_at: Instant,
 }
 
 /// What a turn came to.
@@ -139,8 +142,9 @@ impl Relay {
             figures,
             acknowledged: Vec::new(),
             refused: Vec::new(),
+            leased: None,
             refusals: Refusals::default(),
-            measured: None,
+            measure_at: Instant::now(),
         })
     }
 
@@ -178,12 +182,12 @@ impl Relay {
                 }
                 Err(fault) => {
                     // With whatever is under way: what was not acknowledged is sent again.
-                    self.sender = None;
+                    (self.sender, self.leased) = (None, None);
                     self.trouble.goes_on(&fault);
                     self.trouble.backoff.next()
                 }
             };
-            if self.measured.is_none_or(|at| at.elapsed() >= MEASURE_PERIOD) {
+            if Instant::now() >= self.measure_at {
                 self.measure().await;
             }
             // An error means that nobody is left to tell.
@@ -193,10 +197,40 @@ impl Relay {
 
     async fn turn(&mut self) -> Result<Turn, Fault> {
         self.settle().await?;
-        if !self.outbox.take_lease(self.trouble.told()).await? {
-            self.sender = None;
+        if self.leased.is_none() && !self.outbox.has_letters().await? {
+            return Ok(Turn::Idle);
+        }
+        if !self.keep_lease().await? {
             return Ok(Turn::Standby);
         }
+        let letters = self.next().await?;
+        if letters.is_empty() {
+            self.settle().await?;
+            self.outbox.leave_lease().await?;
+            self.leased = None;
+            return Ok(Turn::Idle);
+        }
+        let sent = self.send(&letters).await;
+        self.settle().await?;
+        sent
+    }
+
+    /// True when the lease is this host's for a while.
+    async fn keep_lease(&mut self) -> Result<bool, Fault> {
+        if self.leased.is_some_and(|at| at.elapsed() < LEASE_PERIOD) {
+            return Ok(true);
+        }
+        let now = Instant::now();
+        let taken = self.outbox.take_lease(self.trouble.told()).await?;
+        if taken {
+            self.leased = Some(now);
+        } else {
+            (self.sender, self.leased) = (None, None);
+        }
+        Ok(taken)
+    }
+
+    async fn next(&mut self) -> Result<Vec<Letter>, Fault> {
         let mut letters = Vec::new();
         for next in self.outbox.next(LETTERS_MAX, BYTES_MAX).await? {
             match next {
@@ -204,13 +238,7 @@ impl Relay {
                 Err((id, fault)) => self.refused.push((id, fault.to_string())),
             }
         }
-        if letters.is_empty() {
-            self.settle().await?;
-            return Ok(Turn::Idle);
-        }
-        let sent = self.send(&letters).await;
-        self.settle().await?;
-        sent
+        Ok(letters)
     }
 
     /// Marks what is known of letters.
@@ -264,7 +292,7 @@ impl Relay {
                 Some(Answer::Acknowledged) => unreachable!("brokers were not asked yet"),
             }
         }
-        let (mut answered_at, mut leased_at) = (Instant::now(), Instant::now());
+        let mut answered_at = Instant::now();
         while waiting > 0 {
             let sender = self.sender.as_mut().expect("connected before");
             match tokio::time::timeout(LEASE_PERIOD / 4, sender.answer()).await {
@@ -283,24 +311,21 @@ impl Relay {
                 }
                 Err(_) => {}
             }
-            if leased_at.elapsed() > LEASE_PERIOD {
-                leased_at = Instant::now();
-                if !self.outbox.take_lease(self.trouble.told()).await? {
-                    self.sender = None;
-                    return Ok(None);
-                }
+            if !self.keep_lease().await? {
+                return Ok(None);
             }
         }
         Ok(Some(refused))
     }
 
     async fn measure(&mut self) {
-        self.measured = Some(Instant::now());
+        let began = Instant::now();
         // An outage is told by the turns.
         if let Ok(lag) = self.outbox.lag().await {
             self.figures.waiting.store(lag.waiting, Ordering::Relaxed);
             self.figures.oldest_seconds.store(lag.oldest_seconds, Ordering::Relaxed);
         }
+        self.measure_at = Instant::now() + MEASURE_PERIOD.max(began.elapsed() * MEASURE_SHARE);
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+
 mod finding;
 mod properties;
 mod read;
@@ -231,7 +233,7 @@ pub enum Mode {
 }
 
 /// `[dead_letters]`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSettings {
     /// `topic`: where letters are relayed to as well; on the same brokers.
     pub topic: Option<String>,

@@ -28,11 +28,15 @@ ON CONFLICT (pipeline) DO UPDATE SET topic = excluded.topic, owner = excluded.ow
 WHERE held.owner = excluded.owner OR held.until < clock_timestamp()
     OR NOT EXISTS (SELECT FROM pg_stat_get_activity(held.backend_pid))";
 
-const LEAVE_LEASE: &str =
-    "UPDATE sluice.relays SET until = '-infinity' WHERE pipeline = $1 AND owner = $2";
+const LEAVE_LEASE: &str = "UPDATE sluice.relays SET until = '-infinity', fault = NULL, fault_since = NULL \
+    WHERE pipeline = $1 AND owner = $2";
+
+const HAS_LETTERS: &str =
+    "SELECT EXISTS (SELECT FROM sluice.dead_letters WHERE pipeline = $1 AND relay) AS has";
 
 /// The letters that come next, in the order in which they were written, which is that of the offsets within each
-/// partition: no more than $2, each with the bytes of those before it.
+/// partition: no more than $2, each with the bytes of those before it. Always from the first on: a letter that was
+/// committed late comes ahead of those of its partition that were written after it.
 const NEXT: &str = "\
 SELECT sized.*, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
 FROM (
@@ -146,6 +150,14 @@ impl Outbox {
             session.execute(LEAVE_LEASE, &[&key.pipeline, &key.owner]).await
         });
         left.await.map(drop)
+    }
+
+    /// True when letters wait.
+    pub async fn has_letters(&mut self) -> Result<bool, Fault> {
+        let row = self.ask("look for letters to be relayed", async |session, key| {
+            session.query_one(HAS_LETTERS, &[&key.pipeline]).await
+        });
+        Ok(row.await?.get("has"))
     }
 
     /// The letters to be sent next: at most `letters_max`, and no more when they have `bytes_max`.

@@ -51,7 +51,9 @@ fn a_letter_that_is_committed_late_is_not_passed_over() {
     assert_eq!(ids(&mut outbox, 100, 100), [Ok(2)]);
     wait_for(outbox.mark_relayed(&[2])).unwrap();
     assert_eq!(ids(&mut outbox, 100, 100), []);
+    assert!(!wait_for(outbox.has_letters()).unwrap());
     wait_for(late.batch_execute("COMMIT")).unwrap();
+    assert!(wait_for(outbox.has_letters()).unwrap());
     assert_eq!(ids(&mut outbox, 100, 100), [Ok(1)]);
 }
 
