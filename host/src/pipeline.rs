@@ -239,6 +239,7 @@ impl LaneStart<'_> {
         end: &Sender<Result<(), Fault>>,
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
+        let count = obeyed.len();
         let budget = Arc::new(LetterBudget::new(
             self.name.clone(),
             self.settings.dead_letters.max_per_minute,
@@ -246,7 +247,7 @@ impl LaneStart<'_> {
         for (number, commands) in obeyed.into_iter().enumerate() {
             let parts = Parts {
                 number,
-                source: Box::new(KafkaSource::new(&self.settings.source)?),
+                source: Box::new(KafkaSource::new(&self.settings.source, count)?),
                 connect: self.connect(),
                 slot: slot.clone(),
                 commands,
