@@ -7,6 +7,7 @@ mod fixtures;
 mod happy;
 mod hostile;
 mod kill;
+mod letters;
 mod memory;
 mod outage;
 mod pause;

@@ -6,6 +6,7 @@ mod claims;
 mod commit;
 mod differential;
 mod lab;
+mod letters;
 mod migrate;
 mod modes;
 mod outages;

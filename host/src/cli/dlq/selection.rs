@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -39,7 +39,8 @@ pub struct SelectionArgs {
 
 /// A selection that must be made: what changes letters does not take all of them by accident.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = true)]
+#[group(skip)]
+#[command(group = ArgGroup::new("letters").required(true).multiple(true).args(["SelectionArgs", "all"]))]
 pub struct DeliberateArgs {
     #[command(flatten)]
     some: SelectionArgs,

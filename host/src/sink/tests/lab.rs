@@ -35,6 +35,11 @@ static SERVER: LazyLock<Throwaway> = LazyLock::new(|| {
     Throwaway::start(&settings, &mut |_| {}).unwrap()
 });
 
+/// The runtime that [`wait_for`] uses.
+pub fn runtime() -> tokio::runtime::Handle {
+    RUNTIME.handle().clone()
+}
+
 /// Runs a future to its end.
 pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
@@ -193,16 +198,34 @@ impl Given {
         version: Arc<Version>,
         reuse: Prepared,
     ) -> Prepared {
+        self.delivered(ranges, version, |delivery| plan.encode(delivery, reuse))
+    }
+
+    /// For messages that a table of ours keeps.
+    pub fn encode_kept(
+        self,
+        plan: &Plan,
+        ranges: Vec<Range>,
+        version: Arc<Version>,
+    ) -> (Prepared, Vec<Rejection>) {
+        self.delivered(ranges, version, |delivery| plan.encode_kept(delivery, Prepared::default()))
+    }
+
+    fn delivered<T>(
+        self,
+        ranges: Vec<Range>,
+        version: Arc<Version>,
+        encode: impl FnOnce(Delivery<'_>) -> T,
+    ) -> T {
         let outcome = Checked::vouch(Outcome { tables: self.tables, rejections: self.rejections });
-        let delivery = Delivery {
+        encode(Delivery {
             batch: &self.batch,
             decoded: &self.decoded,
             outcome: &outcome,
             undecoded: &self.undecoded,
             ranges,
             version,
-        };
-        plan.encode(delivery, reuse)
+        })
     }
 }
 
