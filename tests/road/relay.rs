@@ -299,8 +299,8 @@ fn hosts_and_sessions_killed_at_random_lose_no_letter() -> Result<()> {
     let kills = scaled(200);
     let mut hits = 0;
     for kill in 0..kills {
-        write_letters(&scene, 2000, 200)?;
-        std::thread::sleep(Duration::from_millis(fastrand::u64(0..1500)));
+        write_letters(&scene, 4000, 200)?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..1000)));
         hits += usize::from(waiting(&scene)? > 0);
         if kill % 3 == 0 {
             scene.database.execute(
@@ -318,7 +318,7 @@ fn hosts_and_sessions_killed_at_random_lose_no_letter() -> Result<()> {
     wait_until_relayed(&scene)?;
     hosts.into_iter().try_for_each(|host| host.drain().map(drop))?;
     let count = check_arrived(&scene, &letters)?;
-    eprintln!("{count} messages for {} letters, {hits} hits", 6000 * kills);
+    eprintln!("{count} messages for {} letters, {hits} hits", 12_000 * kills);
     Ok(())
 }
 
@@ -355,16 +355,19 @@ fn one_host_relays_at_a_time_and_another_goes_on_when_it_is_paused() -> Result<(
     let (_, count) = arrived(&letters)?;
     assert_eq!(i64::try_from(count)?, written, "nothing was killed: each letter comes once");
 
+    write_letters(&scene, 10_000, 100)?;
+    let held = "SELECT until > now() FROM sluice.relays";
+    until_true("somebody relays", SOON, || scene.database.holds(held))?;
     let relaying = holder(&scene)?;
     signal(relaying, Signal::Stop)?;
-    write_letters(&scene, 500, 100)?;
+    assert!(waiting(&scene)? > 0, "it was stopped in the middle");
     wait_until_relayed(&scene)?;
     assert_ne!(holder(&scene)?, relaying);
     signal(relaying, Signal::Continue)?;
-    write_letters(&scene, 500, 100)?;
+    write_letters(&scene, 1000, 100)?;
     wait_until_relayed(&scene)?;
     hosts.into_iter().try_for_each(|host| host.drain().map(drop))?;
     let ids: usize = arrived(&letters)?.0.values().map(Vec::len).sum();
-    assert_eq!(i64::try_from(ids)?, written + 3000);
+    assert_eq!(i64::try_from(ids)?, written + 33_000);
     Ok(())
 }
