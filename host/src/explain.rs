@@ -5,6 +5,7 @@ mod kafka;
 mod letters;
 mod plugin;
 mod postgres;
+mod relay;
 mod settings;
 mod simulate;
 
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static Explanation> {
         plugin::CODES,
         postgres::CODES,
         letters::CODES,
+        relay::CODES,
         simulate::CODES,
         host::CODES,
     ]

@@ -11,6 +11,7 @@ use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
+use crate::relay::RelayThread;
 use crate::settings::Settings;
 use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
@@ -22,6 +23,7 @@ use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
 
+mod budget;
 pub mod counters;
 pub mod lane;
 pub mod order;
@@ -30,6 +32,7 @@ mod retry;
 mod store;
 mod work;
 
+use budget::LetterBudget;
 use counters::{Counters, Snapshot};
 use lane::{Lane, Parts};
 use order::Question;
@@ -53,6 +56,7 @@ pub struct Running {
     ends: Receiver<Result<(), Fault>>,
     member: Membership,
     retries: Retries,
+    relay: Option<RelayThread>,
 }
 
 /// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
@@ -201,7 +205,8 @@ pub fn start_with(
         questions: &questions,
     };
     let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
-    let due = Due::new(&options, &name, parking.rule.clone(), false);
+    let relays = settings.dead_letters.topic.is_some();
+    let due = Due::new(&options, &name, parking.rule.clone(), relays);
     let retries = retry::Parts {
         pipeline: name.clone(),
         slot: slot.clone(),
@@ -225,10 +230,11 @@ pub fn start_with(
     let file = settings.plugin.path.clone();
     let watch = Watch::new(file, loader, slot, generation, gate);
     let watcher = Watcher::start(watch).expect("the system gives a thread");
+    let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, commands, state, watcher };
-    Ok(Running { control, lanes, ends, member: membership, retries })
+    Ok(Running { control, lanes, ends, member: membership, retries, relay })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -278,6 +284,10 @@ impl LaneStart<'_> {
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
         let count = obeyed.len();
+        let budget = Arc::new(LetterBudget::new(
+            self.name.clone(),
+            self.settings.dead_letters.max_per_minute,
+        ));
         for (number, commands) in obeyed.into_iter().enumerate() {
             let parts = Parts {
                 number,
@@ -287,6 +297,7 @@ impl LaneStart<'_> {
                 commands,
                 reports: reports.clone(),
                 counters: counters.clone(),
+                budget: budget.clone(),
                 pipeline: self.name.clone(),
                 topic: self.settings.source.topic.clone(),
                 room: Room {
@@ -305,8 +316,10 @@ impl LaneStart<'_> {
         let (runtime, options) = (self.runtime.clone(), self.options.clone());
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
+        let relay = self.settings.dead_letters.topic.is_some();
         Box::new(move |topic_id| {
             sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
+                .relaying(relay)
         })
     }
 }
@@ -375,7 +388,7 @@ impl Running {
     /// # Errors
     /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
-        let Self { control, lanes, ends, member, retries } = self;
+        let Self { control, lanes, ends, member, retries, relay } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
             let Ok(end) = ends.recv() else { break };
@@ -390,6 +403,9 @@ impl Running {
         }
         retries.end();
         member.leave();
+        if let Some(relay) = relay {
+            relay.end();
+        }
         let counters = control.counters();
         log_end(&control.name, &counters, result.as_ref().err());
         control.end();
@@ -410,6 +426,10 @@ fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
         batches = counters.batches,
         fenced = counters.fenced,
         swaps = counters.swaps,
+        relayed = counters.relayed,
+        relay_refused = counters.relay_refused,
+        relay_waiting = counters.relay_waiting,
+        relay_oldest_seconds = counters.relay_oldest_seconds,
         "summary"
     );
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+
 mod finding;
 mod properties;
 mod read;
@@ -32,6 +34,8 @@ pub struct Settings {
     pub sink: SinkSettings,
     /// `[retry]`
     pub retry: RetrySettings,
+    /// `[dead_letters]`
+    pub dead_letters: DeadLetterSettings,
 }
 
 impl Settings {
@@ -274,4 +278,13 @@ pub enum Mode {
     Upsert,
     /// Keep the row that is there.
     Ignore,
+}
+
+/// `[dead_letters]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DeadLetterSettings {
+    /// `topic`: where letters are relayed to as well; on the same brokers.
+    pub topic: Option<String>,
+    /// `max_per_minute`: most letters that one host makes within a minute.
+    pub max_per_minute: Option<u64>,
 }

@@ -120,4 +120,6 @@ struct Letterhead {
     pipeline: String,
     topic: String,
     topic_id: uuid::Uuid,
+    /// True when they are to be sent to a topic as well.
+    relay: bool,
 }

@@ -1,11 +1,14 @@
 //! What a pipeline has done so far: counts, and how long messages took to become visible.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of one pipeline on this host, since it started. Only ever grow.
+use crate::relay::Figures;
+
+/// Counts of one pipeline on this host, since it started. They only ever grow, but for those that say `now`.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Messages in committed batches.
@@ -28,6 +31,10 @@ pub struct Counters {
     pub fenced: AtomicU64,
     /// Times a lane went on with another version of the plugin.
     pub swaps: AtomicU64,
+    /// Lanes that hold back a batch now, because it would make more dead letters than are allowed.
+    pub paused_lanes: AtomicU64,
+    /// The relay of dead letters to a topic.
+    pub relay: Arc<Figures>,
     /// From a message's timestamp to the moment its commit was known.
     pub latency: Latency,
 }
@@ -36,6 +43,11 @@ impl Counters {
     /// Adds `amount`, unordered with other counters.
     pub fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Takes `amount` away from one that counts what is `now`.
+    pub fn subtract(counter: &AtomicU64, amount: u64) {
+        counter.fetch_sub(amount, Ordering::Relaxed);
     }
 
     /// The counts at this moment.
@@ -52,6 +64,11 @@ impl Counters {
             batches: read(&self.batches),
             fenced: read(&self.fenced),
             swaps: read(&self.swaps),
+            paused_lanes: read(&self.paused_lanes),
+            relayed: read(&self.relay.relayed),
+            relay_refused: read(&self.relay.refused),
+            relay_waiting: read(&self.relay.waiting),
+            relay_oldest_seconds: read(&self.relay.oldest_seconds),
             latency_p50_ms: self.latency.quantile_ms(0.50),
             latency_p99_ms: self.latency.quantile_ms(0.99),
         }
@@ -81,6 +98,16 @@ pub struct Snapshot {
     pub fenced: u64,
     /// Times a lane went on with another version of the plugin.
     pub swaps: u64,
+    /// Lanes that hold back a batch now, because of its dead letters.
+    pub paused_lanes: u64,
+    /// Dead letters that their topic has acknowledged.
+    pub relayed: u64,
+    /// Dead letters that their topic does not take.
+    pub relay_refused: u64,
+    /// Dead letters of all hosts that wait for their relay now, as measured every few seconds.
+    pub relay_waiting: u64,
+    /// Age of the one that waits longest, in seconds.
+    pub relay_oldest_seconds: u64,
     /// Median, in milliseconds, within 10 %.
     pub latency_p50_ms: f64,
     /// 99th percentile, in milliseconds, within 10 %.

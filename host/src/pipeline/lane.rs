@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
+use crate::pipeline::budget::{LetterBudget, Reservation};
 use crate::pipeline::counters::Counters;
 use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub reports: Sender<Report>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// How many dead letters it may make.
+    pub budget: Arc<LetterBudget>,
     /// Name of the pipeline.
     pub pipeline: Arc<str>,
     /// Name of the topic.
@@ -64,6 +67,7 @@ struct Ready {
     prepared: Prepared,
     batch: Batch,
     number: u64,
+    reservation: Reservation,
 }
 
 /// A batch that is being written: a row may be refused, and then its message is needed.
@@ -71,6 +75,14 @@ struct Writing {
     plan: Arc<Plan>,
     batch: Batch,
     number: u64,
+    /// Room for its dead letters.
+    reservation: Option<Reservation>,
+}
+
+/// A batch that would make too many dead letters is not written; its messages are read again.
+struct HeldBack {
+    /// True when the first of them would be a letter too many: not before there is room for it.
+    until_room: bool,
 }
 
 /// A lane at work.
@@ -82,6 +94,9 @@ pub struct Lane {
     ready: Option<Ready>,
     writer: Option<(Uuid, Writer)>,
     writing: Option<Writing>,
+    held_back: Option<HeldBack>,
+    /// Most messages of a batch for now: less than is allowed after one was held back.
+    messages_max: usize,
     spare: Vec<Prepared>,
     spare_batches: Vec<Batch>,
     order: KeyOrder,
@@ -94,6 +109,7 @@ impl Lane {
         let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
         let batch = Batch::new(&parts.topic);
         let order = KeyOrder::new(parts.questions.clone());
+        let messages_max = parts.room.messages_max;
         Ok(Self {
             parts,
             worker,
@@ -102,6 +118,8 @@ impl Lane {
             ready: None,
             writer: None,
             writing: None,
+            held_back: None,
+            messages_max,
             spare: Vec::new(),
             spare_batches: Vec::new(),
             order,
@@ -116,7 +134,7 @@ impl Lane {
             if let Some((topic_id, _)) = &self.writer {
                 self.order.look(*topic_id, Instant::now());
             }
-            let wait = self.gather();
+            let wait = if self.held_back.is_some() { self.resume()? } else { self.gather() };
             self.take_receipt(wait)?;
             if self.should_process() {
                 self.process()?;
@@ -159,7 +177,7 @@ impl Lane {
     /// takes no more messages, so librdkafka's bounded queue fills and it stops fetching, while the
     /// member's thread goes on polling for the group.
     fn gather(&mut self) -> Duration {
-        let room = self.parts.room;
+        let room = self.room();
         if room.is_full(&self.batch) && self.ready.is_some() {
             return IDLE_WAIT;
         }
@@ -176,7 +194,7 @@ impl Lane {
     }
 
     fn should_process(&self) -> bool {
-        let full = self.parts.room.is_full(&self.batch);
+        let full = self.room().is_full(&self.batch);
         !self.batch.is_empty() && self.ready.is_none() && (full || !self.busy())
     }
 
@@ -184,29 +202,79 @@ impl Lane {
         self.writer.as_ref().is_some_and(|(_, writer)| writer.busy())
     }
 
-    fn process(&mut self) -> Result<(), Fault> {
-        if self.worker.swap(&self.parts.slot) {
+    fn room(&self) -> Room {
+        Room { messages_max: self.messages_max, ..self.parts.room }
+    }
+
+    fn swap(&mut self) -> bool {
+        let swapped = self.worker.swap(&self.parts.slot);
+        if swapped {
             Counters::add(&self.parts.counters.swaps, 1);
+            self.parts.budget.begin_version(&self.parts.slot.current().version.digest);
         }
+        swapped
+    }
+
+    fn process(&mut self) -> Result<(), Fault> {
+        self.swap();
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
         let (parking, waiting) = (self.parts.parking.clone(), self.order.waiting());
         let (plan, prepared) =
             self.worker.process(&mut self.batch, ranges, parking, waiting, spare)?;
+        let reservation = match self.parts.budget.reserve(prepared.letters(), Instant::now()) {
+            Ok(reservation) => reservation,
+            Err(free) => {
+                self.hold_back(prepared, free);
+                return Ok(());
+            }
+        };
+        self.messages_max = self.messages_max.saturating_mul(2).min(self.parts.room.messages_max);
         let number = self.order.made(&prepared);
         let next = self.spare_batches.pop().unwrap_or_else(|| Batch::new(&self.parts.topic));
         let batch = std::mem::replace(&mut self.batch, next);
-        self.ready = Some(Ready { plan, prepared, batch, number });
+        self.ready = Some(Ready { plan, prepared, batch, number, reservation });
         Ok(())
+    }
+
+    /// There is room for `free` letters, and the batch would make more: the next one ends ahead of the first
+    /// letter too many.
+    fn hold_back(&mut self, prepared: Prepared, free: u64) {
+        self.parts.budget.tell_held_back(&prepared, Instant::now());
+        let messages = prepared.messages_ahead_of_letter(free);
+        self.messages_max = messages.max(1);
+        self.held_back = Some(HeldBack { until_room: messages == 0 });
+        Counters::add(&self.parts.counters.paused_lanes, 1);
+        self.spare.push(prepared);
+        self.batch.clear();
+    }
+
+    /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
+    /// of the plugin, which may make fewer; returns how long to wait for the write that is under way.
+    fn resume(&mut self) -> Result<Duration, Fault> {
+        // Reading begins anew where the committed positions stand: not while they may still move.
+        if self.busy() {
+            return Ok(IDLE_WAIT);
+        }
+        let until_room = self.held_back.as_ref().is_some_and(|held| held.until_room);
+        if until_room && !self.swap() && !self.parts.budget.has_room(Instant::now()) {
+            std::thread::sleep(IDLE_WAIT);
+            return Ok(Duration::ZERO);
+        }
+        self.held_back = None;
+        Counters::subtract(&self.parts.counters.paused_lanes, 1);
+        self.rewind()?;
+        Ok(Duration::ZERO)
     }
 
     fn write(&mut self) {
         let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
             return;
         };
-        if let Some(Ready { plan, prepared, batch, number }) = self.ready.take() {
+        if let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() {
             writer.write(plan.clone(), prepared);
-            self.writing = Some(Writing { plan, batch, number });
+            let reservation = Some(reservation);
+            self.writing = Some(Writing { plan, batch, number, reservation });
         }
     }
 
@@ -217,8 +285,10 @@ impl Lane {
         match written {
             Written::Done { receipt, reuse } => {
                 self.count(&receipt);
-                if let Some(Writing { number, .. }) = self.writing {
-                    self.order.committed(number);
+                if let Some(Writing { number, reservation, .. }) = &mut self.writing {
+                    self.order.committed(*number);
+                    let letters = receipt.ranges().iter().map(|range| range.rejected).sum();
+                    reservation.take().into_iter().for_each(|it| it.spend(letters, Instant::now()));
                 }
                 self.written(reuse);
                 self.positions.commit(&receipt);
@@ -269,7 +339,7 @@ impl Lane {
     /// Writes the batch again, with dead letters in the place of rows that were refused.
     fn write_without(&mut self, rejections: &[Rejection], mut prepared: Prepared) {
         let (Some((_, writer)), Some(writing)) = (&mut self.writer, &self.writing) else { return };
-        let Writing { plan, batch, number } = writing;
+        let Writing { plan, batch, number, .. } = writing;
         let Some(Rejection { message, code, reason, .. }) = rejections.first() else { return };
         let message = *message as usize;
         tracing::warn!(

@@ -230,7 +230,7 @@ impl<'a> Cells<'a> {
 
 /// A one-byte value: a boolean.
 #[inline]
-fn one(value: u8, out: &mut Vec<u8>) {
+pub fn one(value: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0, 0, 1, value]);
 }
 

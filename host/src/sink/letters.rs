@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 pub mod discard;
+pub mod outbox;
 pub mod read;
 pub mod replay;
 pub mod selection;
@@ -15,9 +16,9 @@ use crate::batch::Batch;
 use crate::rows::Rejection;
 
 /// Columns in the order of [`Letters::push`] behind those of the [`Letterhead`].
-pub(super) const COPY: &str = "COPY sluice.dead_letters (pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", \
-     key, payload, header_names, header_values, stage, code, reason, digest) FROM STDIN (FORMAT binary)";
-const COLUMNS: u16 = 14;
+pub(super) const COPY: &str = "COPY sluice.dead_letters (pipeline, topic, topic_id, relay, partition, \"offset\", \"timestamp\", \
+     log_append_time, key, payload, header_names, header_values, stage, code, reason, digest) FROM STDIN (FORMAT binary)";
+const COLUMNS: u16 = 16;
 
 /// Rows without the columns that all share: a lane encodes a batch before it knows who writes it.
 #[derive(Debug, Default)]
@@ -45,7 +46,9 @@ impl Letters {
 
     /// The whole COPY; empty when there is no letter.
     pub fn under(&self, head: &Letterhead) -> Bytes {
-        under(head, COLUMNS, &self.rows, &self.ends)
+        let mut front = front(head, COLUMNS);
+        copy::one(head.relay.into(), &mut front);
+        under(&front, &self.rows, &self.ends)
     }
 }
 
@@ -59,6 +62,7 @@ pub(super) fn put_message(batch: &Batch, message: usize, out: &mut Vec<u8>) {
         }
         _ => copy::null(out),
     }
+    copy::one(batch.log_append_times[message].into(), out);
     copy::maybe_bytes(batch.keys.get(message), out);
     copy::maybe_bytes(batch.payloads.get(message), out);
     let headers = batch.headers.of(message);
@@ -74,21 +78,26 @@ pub(super) fn put_rejection(rejection: &Rejection, digest: &str, out: &mut Vec<u
     copy::bytes(digest.as_bytes(), out);
 }
 
-/// A whole COPY of rows without the columns that all share; empty when there is no row.
-pub(super) fn under(head: &Letterhead, columns: u16, rows: &[u8], ends: &[usize]) -> Bytes {
-    if ends.is_empty() {
-        return Bytes::new();
-    }
+/// The beginning of a row of `columns`: what all have in common.
+pub(super) fn front(head: &Letterhead, columns: u16) -> Vec<u8> {
     let mut front = Vec::with_capacity(128);
     front.extend_from_slice(&columns.to_be_bytes());
     copy::bytes(head.pipeline.as_bytes(), &mut front);
     copy::bytes(head.topic.as_bytes(), &mut front);
     copy::bytes(head.topic_id.as_bytes(), &mut front);
+    front
+}
+
+/// A whole COPY of rows without the columns that all share; empty when there is no row.
+pub(super) fn under(front: &[u8], rows: &[u8], ends: &[usize]) -> Bytes {
+    if ends.is_empty() {
+        return Bytes::new();
+    }
     let mut out = Vec::with_capacity(rows.len() + ends.len() * front.len() + 32);
     copy::begin(&mut out);
     let mut start = 0;
     for end in ends {
-        out.extend_from_slice(&front);
+        out.extend_from_slice(front);
         out.extend_from_slice(&rows[start..*end]);
         start = *end;
     }

@@ -6,16 +6,16 @@ use bytes::Bytes;
 
 pub mod due;
 
-use super::letters::{put_message, put_rejection, under};
+use super::letters::{front, put_message, put_rejection, under};
 use super::{Letterhead, copy};
 use crate::batch::Batch;
 use crate::rows::Rejection;
 
 /// Columns in the order of [`Parked::push`] behind those of the [`Letterhead`].
 pub(super) const COPY: &str = "COPY sluice.parked (pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", \
-     key, payload, header_names, header_values, stage, code, reason, digest, attempts, delay_ms) \
+     log_append_time, key, payload, header_names, header_values, stage, code, reason, digest, attempts, delay_ms) \
      FROM STDIN (FORMAT binary)";
-const COLUMNS: u16 = 16;
+const COLUMNS: u16 = 17;
 
 /// Rows without the columns that all share: a lane encodes a batch before it knows who writes it.
 #[derive(Debug, Default)]
@@ -65,6 +65,6 @@ impl Parked {
 
     /// The whole COPY; empty when nothing is parked.
     pub fn under(&self, head: &Letterhead) -> Bytes {
-        under(head, COLUMNS, &self.rows, &self.ends)
+        under(&front(head, COLUMNS), &self.rows, &self.ends)
     }
 }

@@ -91,12 +91,24 @@ impl Writer {
         topic_id: Uuid,
         owner: &str,
     ) -> Self {
-        let head = Letterhead { pipeline: pipeline.to_owned(), topic: topic.to_owned(), topic_id };
+        let head = Letterhead {
+            pipeline: pipeline.to_owned(),
+            topic: topic.to_owned(),
+            topic_id,
+            relay: false,
+        };
         let (jobs, waiting) = unbounded_channel();
         let (answers, written) = mpsc::channel();
         let attempts = Attempts::new(options.named(pipeline, owner), head.clone());
         let task = handle.spawn(work(attempts, waiting, answers));
         Self { head, jobs, written, busy: false, task }
+    }
+
+    /// The same writer; its dead letters wait to be relayed to a topic if `relay`.
+    #[must_use]
+    pub fn relaying(mut self, relay: bool) -> Self {
+        self.head.relay = relay;
+        self
     }
 
     /// Begins to write a batch.

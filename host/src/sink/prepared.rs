@@ -95,6 +95,18 @@ impl Prepared {
         &self.rejected
     }
 
+    /// Messages that become dead letters.
+    pub fn letters(&self) -> u64 {
+        self.ranges.iter().map(|range| range.rejected).sum()
+    }
+
+    /// How many messages of the batch stand ahead of the one that becomes letter `number`, counted from 0; all of
+    /// them when there are fewer letters.
+    pub fn messages_ahead_of_letter(&self, number: u64) -> usize {
+        let mut letters = self.fates.iter().enumerate().filter(|(_, fate)| fate.end == End::Letter);
+        letters.nth(number as usize).map_or(self.fates.len(), |(message, _)| message)
+    }
+
     /// Number of rows, table by table in the order of the plan.
     pub fn rows_of_tables(&self) -> impl Iterator<Item = usize> {
         self.tables.iter().map(|table| table.messages.len())

@@ -10,6 +10,7 @@ mod letters;
 mod migrate;
 mod modes;
 mod outages;
+mod outbox;
 mod parked;
 mod plan;
 mod proxy;

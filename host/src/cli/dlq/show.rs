@@ -143,6 +143,7 @@ mod tests {
             partition: 3,
             offset: 1234,
             timestamp_us: Some(1_700_000_000_123_000),
+            log_append_time: false,
             key: Some(b"device-1".to_vec()),
             payload: Some("{\"device_id\": \"K\u{fc}che\",\n \"power_w\": 1e99}".into()),
             headers: vec![

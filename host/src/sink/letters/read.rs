@@ -46,6 +46,8 @@ pub struct Letter {
     pub offset: i64,
     /// The message's own time, in microseconds since 1970-01-01T00:00:00Z.
     pub timestamp_us: Option<i64>,
+    /// True when that is the time of the broker's append and not the producer's.
+    pub log_append_time: bool,
     /// The message's key.
     pub key: Option<Vec<u8>>,
     /// The message's payload.
@@ -72,7 +74,7 @@ pub struct Letter {
 /// a time that only Postgres can hold.
 pub(super) const LETTER: &str = "id, topic, topic_id::text, partition, \"offset\", \
      (extract(epoch FROM \"timestamp\") * 1000000)::bigint, key, payload, header_names, header_values, stage, code, \
-     reason, digest, attempts, rejected_at, coalesce(last_rejected_at, rejected_at)";
+     reason, digest, attempts, rejected_at, coalesce(last_rejected_at, rejected_at), log_append_time";
 
 /// Letters by stage and code, the most frequent first.
 pub async fn groups(
@@ -148,6 +150,7 @@ impl Letter {
             partition: row.get(3),
             offset: row.get(4),
             timestamp_us: row.get(5),
+            log_append_time: row.get(17),
             key: row.get(6),
             payload: row.get(7),
             headers: headers(id, row.get(8), row.get(9))?,

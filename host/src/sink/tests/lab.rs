@@ -46,6 +46,15 @@ pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
+/// Asks until the answer is yes.
+pub fn until(mut answer: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !answer() {
+        assert!(std::time::Instant::now() < deadline, "it never came true");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A database of its own with the `sluice` schema.
 pub struct Database {
     pub options: Options,
