@@ -23,6 +23,8 @@ pub mod sink;
 
 pub mod fault;
 
+pub mod backoff;
+
 pub mod explain;
 
 pub mod memory;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
@@ -16,7 +16,7 @@ use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
 use crate::sink::{self, Version};
 use crate::source::Room;
-use crate::source::claims::ClaimsThread;
+use crate::source::claims::{self, ClaimsThread, Standing};
 use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
@@ -24,6 +24,8 @@ use crate::source::rebalance::{Command, Ownership, Report};
 pub mod counters;
 pub mod lane;
 mod store;
+pub mod summary;
+pub mod supervisor;
 mod work;
 
 use counters::{Counters, Snapshot};
@@ -149,11 +151,42 @@ pub fn start_with(
     loader: Loader,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Running, Fault> {
+    begin(settings, loader, runtime, &Books::default(), Schema::Made)
+}
+
+/// What is known of a pipeline on this host, however often it is held and begins again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Books {
+    /// What it has done.
+    pub counters: Arc<Counters>,
+    /// How its partitions stand.
+    pub standing: Arc<Standing>,
+}
+
+/// What is done about the `sluice` schema before a pipeline begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// It is made, or brought up to date.
+    Made,
+    /// It must be there. Had it gone missing under a pipeline, making it anew would begin the topic anew.
+    Expected,
+}
+
+fn begin(
+    settings: &Settings,
+    loader: Loader,
+    runtime: &tokio::runtime::Handle,
+    books: &Books,
+    schema: Schema,
+) -> Result<Running, Fault> {
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
     let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
-    runtime.block_on(sink::migrate::migrate(&options))?;
+    match schema {
+        Schema::Made => runtime.block_on(sink::migrate::migrate(&options)).map(drop)?,
+        Schema::Expected => runtime.block_on(sink::migrate::expect(&options))?,
+    }
 
     let gate = gate(settings, &options, runtime);
     let generation = loader.load_file(&settings.plugin.path)?;
@@ -167,18 +200,19 @@ pub fn start_with(
     member.topic_id()?;
 
     let (end, ends) = channel();
-    let counters = Arc::new(Counters::default());
+    let counters = books.counters.clone();
     let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
     let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
-    let claims = ClaimsThread::new(
-        member.clone(),
+    let claims = ClaimsThread::new(claims::Parts {
+        member: member.clone(),
         ownership,
-        Box::new(store),
-        settings.source.start,
-        name.clone(),
-        reported,
-    );
+        store: Box::new(store),
+        start: settings.source.start,
+        pipeline: name.clone(),
+        reports: reported,
+        standing: books.standing.clone(),
+    });
     let membership = Membership::join(&member, claims, reports, end.clone())?;
     let file = settings.plugin.path.clone();
     let watch = Watch::new(file, loader, slot, generation, gate);
@@ -273,7 +307,7 @@ fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
         let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
         let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
             Err(Fault::stop(
-                "SL-X001",
+                fault::PANIC,
                 format!("lane {number} panicked; its message is in the log"),
             ))
         });
@@ -328,6 +362,14 @@ impl Running {
     /// # Errors
     /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
+        let control = self.control();
+        let result = self.join();
+        summary::log_end(control.name(), &control.counters(), result.as_ref().err());
+        result.map(|()| control.counters())
+    }
+
+    /// The same without a word.
+    fn join(self) -> Result<(), Fault> {
         let Self { control, lanes, ends, member } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
@@ -342,26 +384,7 @@ impl Running {
             let _ = lane.join();
         }
         member.leave();
-        let counters = control.counters();
-        log_end(&control.name, &counters, result.as_ref().err());
         control.end();
-        result.map(|()| counters)
+        result
     }
-}
-
-fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
-    if let Some(fault) = fault {
-        tracing::error!(pipeline = name, code = fault.code, "pipeline stopped: {}", fault.message);
-    }
-    tracing::info!(
-        pipeline = name,
-        messages = counters.messages,
-        rows = counters.rows,
-        filtered = counters.filtered,
-        rejected = counters.rejected,
-        batches = counters.batches,
-        fenced = counters.fenced,
-        swaps = counters.swaps,
-        "summary"
-    );
 }

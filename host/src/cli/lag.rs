@@ -5,17 +5,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::Serialize;
 
 use super::database;
 use super::output::{self, count};
 use super::table::Table;
+use super::topic::{self, Ends};
 use super::{Format, block_on};
-use crate::fault::Fault;
-use crate::settings::{Settings, SourceSettings, Start};
-use crate::source::kafka::{Logged, refused};
-use crate::source::properties::{self, ANSWER_WAIT};
+use crate::settings::{Settings, Start};
+use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
 
 /// Which pipeline.
 #[derive(Debug, Args)]
@@ -33,9 +31,6 @@ struct Position {
     updated_at: Timestamp,
 }
 
-/// The oldest offset of a partition and the one behind its newest message.
-type Ends = (i64, i64);
-
 #[derive(Debug, Serialize)]
 struct PartitionLag {
     partition: i32,
@@ -49,64 +44,58 @@ struct PartitionLag {
     updated_at: Option<Timestamp>,
 }
 
+/// What does not go on, and why.
+#[derive(Debug, Serialize)]
+struct Held {
+    /// `null`: the whole pipeline on that host.
+    partition: Option<i32>,
+    host: String,
+    owner: String,
+    code: String,
+    reason: String,
+    held_since: Timestamp,
+    checked_at: Timestamp,
+}
+
 #[derive(Debug, Serialize)]
 struct Lag {
     pipeline: String,
     topic: String,
     total: i64,
     partitions: Vec<PartitionLag>,
+    held: Vec<Held>,
 }
 
 /// Prints the lag of each partition and of all together.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
-    let ends = ends(&settings.source)?;
-    let positions = block_on(positions(&settings))?;
-    let lag = lag(&settings, &positions, &ends);
+    let topic = topic::read(&settings.source)?;
+    let (positions, holds) = block_on(positions(&settings))?;
+    let lag = lag(&settings, &positions, &topic.ends, holds);
     output::print(format, &lag, || show(&lag))
 }
 
-/// Asks Kafka, with a client that joins no group.
-fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
-    let topic = &source.topic;
-    let away = |error| {
-        Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
-    };
-    let client: BaseConsumer<Logged> =
-        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
-    let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
-    let partitions =
-        metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-    let ends: BTreeMap<i32, Ends> = partitions
-        .map(|partition| {
-            let ends = client.fetch_watermarks(topic, partition.id(), ANSWER_WAIT).map_err(away)?;
-            Ok((partition.id(), ends))
-        })
-        .collect::<Result<_, Fault>>()?;
-    if ends.is_empty() {
-        return Err(Fault::stop("SL-K011", format!("there is no topic {topic}")).into());
-    }
-    Ok(ends)
-}
-
-async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position>> {
+async fn positions(
+    settings: &Settings,
+) -> anyhow::Result<(BTreeMap<i32, Position>, Vec<Hold>)> {
     let session = database::connect(settings).await?;
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
     let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
-    rows.iter()
-        .map(|row| {
-            let updated_at = Timestamp::from_microsecond(row.get(3))?;
-            Ok((row.get(0), Position { next_offset: row.get(1), owner: row.get(2), updated_at }))
-        })
-        .collect()
+    let positions = rows.iter().map(|row| {
+        let updated_at = Timestamp::from_microsecond(row.get(3))?;
+        Ok((row.get(0), Position { next_offset: row.get(1), owner: row.get(2), updated_at }))
+    });
+    let positions = positions.collect::<anyhow::Result<_>>()?;
+    Ok((positions, holds::read(&session, pipeline, topic).await?))
 }
 
 fn lag(
     settings: &Settings,
     positions: &BTreeMap<i32, Position>,
     ends: &BTreeMap<i32, Ends>,
+    holds: Vec<Hold>,
 ) -> Lag {
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
@@ -123,6 +112,27 @@ fn lag(
         topic: settings.source.topic.clone(),
         total: partitions.iter().map(|partition| partition.lag).sum(),
         partitions,
+        held: holds.into_iter().map(Held::from).collect(),
+    }
+}
+
+impl From<Hold> for Held {
+    fn from(hold: Hold) -> Self {
+        let Hold { partition, owner, host, code, reason, held_since, checked_at } = hold;
+        let partition = (partition != WHOLE_PIPELINE).then_some(partition);
+        Self { partition, host, owner, code, reason, held_since, checked_at }
+    }
+}
+
+impl Held {
+    fn text(&self) -> String {
+        let Self { partition, host, owner, code, reason, held_since, checked_at } = self;
+        let what = match partition {
+            Some(partition) => format!("partition {partition} is held"),
+            None => "the pipeline is held".to_owned(),
+        };
+        let (since, checked) = (database::time(*held_since), database::time(*checked_at));
+        format!("{what} by {owner} on {host} since {since}, last checked {checked}: {code}: {reason}")
     }
 }
 
@@ -163,7 +173,7 @@ fn show(lag: &Lag) -> String {
             or_dash(partition.updated_at.map(database::time)),
         ]);
     }
-    let Lag { pipeline, topic, total, partitions } = lag;
+    let Lag { pipeline, topic, total, partitions, held } = lag;
     let mut text = table.render();
     text.push_str(&format!(
         "\npipeline {pipeline}, topic {topic}: {} messages behind",
@@ -186,6 +196,7 @@ fn show(lag: &Lag) -> String {
             _ => {}
         }
     }
+    text.extend(held.iter().map(|held| format!("\n{}", held.text())));
     text
 }
 
@@ -208,6 +219,19 @@ mod tests {
         Position { next_offset, owner: "host-1".into(), updated_at }
     }
 
+    fn hold(partition: i32, code: &str) -> Hold {
+        let time = Timestamp::from_second(1_700_000_000).unwrap();
+        Hold {
+            partition,
+            owner: "77-0a".into(),
+            host: "host-1".into(),
+            code: code.into(),
+            reason: "it does not fit".into(),
+            held_since: time,
+            checked_at: time,
+        }
+    }
+
     #[test]
     fn each_partition_is_compared_with_its_end() {
         let positions = BTreeMap::from([
@@ -217,7 +241,8 @@ mod tests {
             (9, position(5)),
         ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @r"
+        let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
+        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends, holds)), @r"
     partition  next offset   end    lag  owner   updated
     0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
     1                   10    60     50  host-1  2023-11-14T22:13:20Z
@@ -235,7 +260,7 @@ mod tests {
     #[test]
     fn an_unclaimed_partition_that_starts_at_the_end_is_not_behind() {
         let ends = BTreeMap::from([(3, (100, 160))]);
-        assert_eq!(lag(&settings("latest"), &BTreeMap::new(), &ends).total, 0);
-        assert_eq!(lag(&settings("earliest"), &BTreeMap::new(), &ends).total, 60);
+        assert_eq!(lag(&settings("latest"), &BTreeMap::new(), &ends, Vec::new()).total, 0);
+        assert_eq!(lag(&settings("earliest"), &BTreeMap::new(), &ends, Vec::new()).total, 60);
     }
 }

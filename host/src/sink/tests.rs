@@ -11,4 +11,6 @@ mod modes;
 mod outages;
 mod plan;
 mod proxy;
+mod resolve;
 mod tls;
+mod vanished;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::difference::Difference;
 use super::shape::{Expected, Fate, Keep, Shape};
-use super::tables::{Letter, Lineage, StoredRow, Tables};
+use super::tables::{Gap, Letter, Lineage, StoredRow, Tables};
 use super::topic::{Log, Message};
 
 type Place = (i32, i64);
@@ -16,7 +16,11 @@ pub(super) fn compare(
     shape: &dyn Shape,
     markers: &BTreeMap<String, String>,
 ) -> Vec<Difference> {
-    let fates = fates(log, shape);
+    let mut fates = fates(log, shape);
+    fates.retain(|&(partition, offset), _| {
+        let covers = |gap: &Gap| gap.partition == partition && (gap.from..gap.to).contains(&offset);
+        !tables.gaps.iter().any(covers)
+    });
     let mut found = Vec::new();
     compare_rows(&fates, tables, shape, markers, &mut found);
     compare_letters(&fates, log, tables, &mut found);
@@ -214,7 +218,14 @@ fn compare_lineage(
     for (&partition, expected) in &log.partitions {
         let topic_id = tables.positions.iter().find(|position| position.partition == partition);
         let topic_id = topic_id.map(|position| position.topic_id.as_str()).unwrap_or_default();
-        let mut next = expected.start;
+        // Behind what was passed over there, if anything was.
+        let behind_gaps = |mut next: i64| {
+            for gap in tables.gaps.iter().filter(|gap| gap.partition == partition) {
+                next = if gap.from == next { gap.to } else { next };
+            }
+            next
+        };
+        let mut next = behind_gaps(expected.start);
         for range in tables.lineage.iter().filter(|range| range.partition == partition) {
             if range.from > next {
                 found.push(Difference::LineageGap { partition, from: next, to: range.from });
@@ -230,7 +241,7 @@ fn compare_lineage(
                 found.push(Difference::LineageOfOtherTopic { partition, from: range.from });
             }
             compare_counts(fates, range, found);
-            next = next.max(range.to);
+            next = behind_gaps(next.max(range.to));
         }
         if next < expected.end {
             found.push(Difference::LineageGap { partition, from: next, to: expected.end });

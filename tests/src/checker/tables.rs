@@ -71,6 +71,17 @@ pub struct Lineage {
     pub counts: [i64; 5],
 }
 
+/// A row of `sluice.gaps`: offsets that a person has passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Partition.
+    pub partition: i32,
+    /// First offset that is never read.
+    pub from: i64,
+    /// The offset behind the last.
+    pub to: i64,
+}
+
 /// All that the pipeline has written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
@@ -82,6 +93,8 @@ pub struct Tables {
     pub positions: Vec<Position>,
     /// Its ranges, by partition and offset.
     pub lineage: Vec<Lineage>,
+    /// What was passed over, by partition and offset.
+    pub gaps: Vec<Gap>,
 }
 
 impl Tables {
@@ -103,6 +116,7 @@ impl Tables {
             rows,
             letters: read_letters(&database, pipeline, topic)?,
             lineage: read_lineage(&database, pipeline, topic)?,
+            gaps: read_gaps(&database, pipeline, topic)?,
             positions,
         };
         database.execute("COMMIT")?;
@@ -186,4 +200,17 @@ fn read_lineage(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
         counts: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9)],
     };
     Ok(rows.iter().map(lineage).collect())
+}
+
+fn read_gaps(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Gap>> {
+    let incarnation = INCARNATION.replace("topic_id IN", "topic_id_after IN");
+    let sql = format!(
+        "SELECT partition, from_offset, to_offset FROM sluice.gaps \
+         WHERE pipeline = $1 AND topic = $2 AND from_offset IS NOT NULL AND {incarnation} \
+         ORDER BY partition, from_offset"
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let gap =
+        |row: &tokio_postgres::Row| Gap { partition: row.get(0), from: row.get(1), to: row.get(2) };
+    Ok(rows.iter().map(gap).collect())
 }

@@ -193,6 +193,54 @@ fn planted_differences_in_lineage_are_found() {
     check(|_, tables| tables.lineage[0].counts[2] += 1, &["counts in lineage"]);
 }
 
+/// Partition 0 passed over 10 to 15, and everything is as it must be then.
+fn pass_over(tables: &mut Tables) {
+    tables.gaps.push(Gap { partition: 0, from: 10, to: 15 });
+    tables.lineage.retain(|range| (range.partition, range.from) != (0, 10));
+    tables.letters.retain(|letter| letter.partition != 0 || letter.offset >= 15);
+    tables.rows.retain(|row| {
+        !(10..15).any(|offset| row.text.ends_with(&format!(" 0:{offset}")))
+    });
+}
+
+#[test]
+fn what_was_passed_over_has_become_nothing_and_is_accounted_for() {
+    check(|_, tables| pass_over(tables), &[]);
+    check(
+        |_, tables| {
+            pass_over(tables);
+            tables.gaps[0].to = 14;
+        },
+        &["missing row", "gap in lineage"],
+    );
+    check(
+        |_, tables| {
+            pass_over(tables);
+            tables.gaps.clear();
+        },
+        &["missing row", "missing row", "missing row", "missing dead letter", "gap in lineage"],
+    );
+    check(
+        |_, tables| {
+            let row = tables.rows[0].clone();
+            pass_over(tables);
+            tables.rows.push(row);
+        },
+        &["row of no message"],
+    );
+    check(
+        |_, tables| tables.gaps.push(Gap { partition: 0, from: 10, to: 15 }),
+        &[
+            "row of no message",
+            "row of no message",
+            "row of no message",
+            "dead letter of a good message",
+            "overlap in lineage",
+            "counts in lineage",
+        ],
+    );
+}
+
 #[test]
 fn a_message_in_the_log_that_nothing_accounts_for_is_found() {
     check(
