@@ -13,6 +13,8 @@ use crate::sink::claims::{self, Claims, Witness};
 use crate::sink::postgres::Options;
 use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
 
+/// Longest time for one of the small things that are asked: the claims thread has others to do.
+const ASK_WAIT: Duration = Duration::from_secs(6);
 /// Longest time for a goodbye: a Postgres that is away must not keep the host from ending.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 
@@ -36,14 +38,25 @@ impl PostgresClaims {
         ask: impl AsyncFnOnce(&Claims, &Witness) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let Self { claims, runtime, witness } = self;
-        runtime.block_on(async {
-            let there = match witness.take().filter(Witness::is_there) {
+        let known = witness.take().filter(Witness::is_there);
+        let asking = async {
+            let there = match known {
                 Some(there) => there,
                 None => claims.witness().await?,
             };
-            ask(claims, witness.insert(there)).await
-        })
+            let answer = ask(claims, &there).await;
+            Ok((answer, there))
+        };
+        let in_time = runtime.block_on(async { timeout(ASK_WAIT, asking).await });
+        // Without an answer the session is thrown away: it would answer something else first.
+        let (answer, there) = in_time.unwrap_or_else(|_| Err(no_answer()))?;
+        *witness = Some(there);
+        answer
     }
+}
+
+fn no_answer() -> Fault {
+    Fault::retry(sqlstate::CONNECTION, "postgres gives no answer")
 }
 
 impl ClaimStore for PostgresClaims {
@@ -97,7 +110,7 @@ impl ClaimStore for PostgresClaims {
             claims.say_goodbye(&witness).await
         };
         let in_time = self.runtime.block_on(async { timeout(GOODBYE_WAIT, goodbye).await });
-        in_time.unwrap_or_else(|_| Err(Fault::retry(sqlstate::CONNECTION, "no answer in time")))
+        in_time.unwrap_or_else(|_| Err(no_answer()))
     }
 }
 

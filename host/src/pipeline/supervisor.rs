@@ -4,7 +4,6 @@
 //! A pipeline that is held has left its group, so that a host that can do better gets its partitions. Whether the
 //! cause is gone is found out by beginning anew: everything is checked before the group is joined again.
 
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::{Books, Control, Schema, begin};
 use crate::backoff::Backoff;
 use crate::explain;
 use crate::fault::Fault;
+use crate::plugin::fault::is_of_the_file;
 use crate::plugin::load::Loader;
 use crate::plugin::watch::Stamp;
 use crate::settings::Settings;
@@ -95,6 +95,16 @@ impl Handle {
         condition(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
+    /// Waits at most `wait` to be told something.
+    fn woken(&self, wait: Duration) -> Option<Pause> {
+        self.wait(wait, |state| state.ending || state.look_again);
+        let mut state = self.lock();
+        if state.ending {
+            return Some(Pause::Ending);
+        }
+        std::mem::take(&mut state.look_again).then_some(Pause::News)
+    }
+
     /// Notes why the pipeline is held, and says whether that is news.
     fn hold(&self, code: &'static str) -> bool {
         let mut state = self.lock();
@@ -120,12 +130,6 @@ impl Handle {
         let control = self.lock().control.take();
         // Waits for the thread that watches the plugin's file: not under the lock.
         drop(control);
-    }
-
-    /// Notes that it will not begin again.
-    fn end(&self) {
-        self.lock().ended = true;
-        self.changed.notify_all();
     }
 
     /// How long the pipeline was held, if it has just proved to go on.
@@ -165,9 +169,8 @@ impl Supervisor {
         let books = Books::default();
         let result = std::thread::scope(|scope| {
             scope.spawn(|| self.tell(&books));
-            let result = self.keep_going(&books);
-            self.handle.end();
-            result
+            let _end = End(&self.handle);
+            self.keep_going(&books)
         });
         if self.handle.lock().held.is_some() {
             self.write_down(None);
@@ -181,7 +184,7 @@ impl Supervisor {
         let mut backoff = Backoff::for_mending();
         let mut schema = Schema::Made;
         loop {
-            let began = Instant::now();
+            let (began, file) = (Instant::now(), self.file());
             let Err(fault) = self.turn(books, &mut schema) else { return Ok(()) };
             if fault.is_final() {
                 return Err(fault);
@@ -190,12 +193,23 @@ impl Supervisor {
                 backoff = Backoff::for_mending();
             }
             self.hold(&fault);
-            match self.pause(backoff.next()) {
+            let mut pause = self.pause(backoff.next(), file.as_ref());
+            // The same bytes would be refused again, and compiling them may take seconds.
+            while pause == Pause::Over && is_of_the_file(fault.code) {
+                self.write_down(Some(&fault));
+                pause = self.pause(backoff.next(), file.as_ref());
+            }
+            match pause {
                 Pause::Over => {}
                 Pause::News => backoff = Backoff::for_mending(),
                 Pause::Ending => return Err(fault),
             }
         }
+    }
+
+    /// The plugin's file as it is now.
+    fn file(&self) -> Option<Stamp> {
+        Stamp::of(&self.settings.plugin.path)
     }
 
     /// Begins, and waits for the end.
@@ -221,19 +235,15 @@ impl Supervisor {
         self.write_down(Some(fault));
     }
 
-    /// Waits until it is time to try again.
-    fn pause(&self, pause: Duration) -> Pause {
-        let file: &Path = &self.settings.plugin.path;
-        let (until, stamp) = (Instant::now() + pause, Stamp::of(file));
-        self.handle.lock().look_again = false;
+    /// Waits until it is time to try again: after `pause`, or when the plugin's file is no longer as it was.
+    fn pause(&self, pause: Duration, file: Option<&Stamp>) -> Pause {
+        let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let woken = |state: &State| state.ending || state.look_again;
-            if self.handle.wait(left.min(LOOK_PERIOD), woken) {
-                let ending = self.handle.lock().ending;
-                return if ending { Pause::Ending } else { Pause::News };
+            if let Some(woken) = self.handle.woken(left.min(LOOK_PERIOD)) {
+                return woken;
             }
-            if Stamp::of(file) != stamp {
+            if self.file().as_ref() != file {
                 return Pause::News;
             }
             if left.is_zero() {
@@ -286,7 +296,18 @@ impl Supervisor {
     }
 }
 
+/// Notes that the pipeline will not begin again, also when its thread panics.
+struct End<'a>(&'a Handle);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
 /// Why a pause is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pause {
     /// It was long enough.
     Over,

@@ -74,6 +74,7 @@ pub struct ClaimsThread {
 struct Due {
     identity: Instant,
     advice: Instant,
+    life: Instant,
     watch: Instant,
     lag: Instant,
 }
@@ -97,7 +98,7 @@ impl ClaimsThread {
     /// Works until told to finish.
     pub fn run(mut self) {
         let now = Instant::now();
-        let mut due = Due { identity: now, advice: now, watch: now, lag: now };
+        let mut due = Due { identity: now, advice: now, life: now, watch: now, lag: now };
         loop {
             match self.parts.reports.recv_timeout(Duration::from_millis(50)) {
                 Ok(Report::Finish) | Err(RecvTimeoutError::Disconnected) => break,
@@ -121,6 +122,9 @@ impl ClaimsThread {
             self.advise(CommitMode::Async);
             self.note_what_goes_on(|_| false);
             due.advice = now + ADVICE_PERIOD;
+        }
+        if now >= due.life {
+            due.life = Instant::now() + self.show_life();
         }
         if now >= due.watch {
             due.watch = Instant::now() + self.watch_positions();

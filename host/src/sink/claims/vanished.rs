@@ -40,7 +40,8 @@ const GOODBYE: &str = "\
 WITH struck AS (
     DELETE FROM sluice.holds WHERE pipeline = $1 AND topic = $2 AND owner = $3 AND partition >= 0
 )
-UPDATE sluice.positions SET released = true WHERE pipeline = $1 AND topic = $2 AND owner = $3 AND NOT released";
+UPDATE sluice.positions SET released = true, vanished = 0, vanished_at = NULL
+WHERE pipeline = $1 AND topic = $2 AND owner = $3 AND NOT released";
 
 /// An owner that has vanished, and whether it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Claims {
             .map_err(|error| schema_fault("clear a partition of suspicion", &error))
     }
 
-    /// Says that this owner ends of its own will, with all that it claimed.
+    /// Says that this owner ends of its own will, with all that it claimed: it did not die of that.
     pub async fn say_goodbye(&self, session: &Session) -> Result<(), Fault> {
         session
             .execute(GOODBYE, &[&self.pipeline, &self.topic, &self.owner])

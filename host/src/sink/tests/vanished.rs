@@ -53,6 +53,18 @@ fn an_owner_that_lives_or_has_said_goodbye_has_not_vanished() {
 }
 
 #[test]
+fn a_goodbye_clears_what_was_counted_before() {
+    let database = Database::new();
+    die(&database, "a", [true, true]);
+    die(&database, "b", [true, true]);
+    let owner = claims(&database, "owner");
+    let witness = wait_for(owner.witness()).unwrap();
+    wait_for(owner.claim(TOPIC, &[(0, 0)])).unwrap();
+    wait_for(owner.say_goodbye(&witness)).unwrap();
+    assert_eq!(seen(&database, "next"), [(false, 0), (false, 2)]);
+}
+
+#[test]
 fn each_death_is_counted_once_and_only_where_something_was_to_be_read() {
     let database = Database::new();
     for (life, expected) in [("a", 1), ("b", 2), ("c", 3)] {

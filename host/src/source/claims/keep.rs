@@ -9,12 +9,20 @@ use uuid::Uuid;
 use super::{ClaimsThread, HeldPartition};
 use crate::explain;
 use crate::fault::{Fault, Remedy, broker};
+use crate::source::Stored;
 
+/// How often it is looked whether others can see that this host lives; the second while Postgres is away.
+const LIFE_PERIOD: Duration = Duration::from_secs(1);
+const LIFE_PERIOD_AWAY: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody has set a position: while one is held, and else.
 const WATCH_PERIOD_HELD: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(10);
+/// The same when that could not be done.
+const WATCH_PERIOD_AWAY: Duration = Duration::from_secs(30);
 /// How often the ends of the partitions are asked for.
 const LAG_PERIOD: Duration = Duration::from_secs(20);
+/// The same where they did not answer.
+const LAG_PERIOD_UNKNOWN: Duration = Duration::from_secs(50);
 
 impl ClaimsThread {
     /// Stops reading `partitions` and says why, once per reason.
@@ -75,46 +83,55 @@ impl ClaimsThread {
         }
     }
 
+    /// A host whose sign of life was lost, because Postgres was away, must not count as dead. Returns when to look again.
+    pub(super) fn show_life(&mut self) -> Duration {
+        let has_claimed = !self.given.is_empty() || !self.holds.is_empty();
+        match has_claimed.then(|| self.parts.store.show_life()) {
+            Some(Err(_)) => LIFE_PERIOD_AWAY,
+            _ => LIFE_PERIOD,
+        }
+    }
+
     /// Looks whether somebody has set a position, and returns when to look again.
     pub(super) fn watch_positions(&mut self) -> Duration {
+        if self.given.is_empty() && self.holds.is_empty() {
+            return WATCH_PERIOD_HELD;
+        }
         if let Some(partition) = self.trials.acquit(Instant::now())
             && let Err(fault) = self.parts.store.forgive(partition)
         {
             tracing::debug!(partition, "not cleared of suspicion: {fault}");
         }
-        if self.given.is_empty() && self.holds.is_empty() {
-            return WATCH_PERIOD_HELD;
+        let Ok(stored) = self.parts.store.positions() else { return WATCH_PERIOD_AWAY };
+        let now = Instant::now();
+        for partition in self.holds.resolved(&stored) {
+            self.wanted.insert(partition, now);
         }
-        if let Ok(stored) = self.parts.store.positions() {
-            let now = Instant::now();
-            for partition in self.holds.resolved(&stored) {
-                self.wanted.insert(partition, now);
-            }
-            let set = stored.iter().filter(|it| {
-                it.resolved && self.given.get(&it.partition).is_some_and(|epoch| *epoch < it.epoch)
-            });
-            let set: Vec<i32> = set.map(|it| it.partition).collect();
-            if !set.is_empty() {
-                let partitions = list(&set);
-                tracing::warn!(partitions, "somebody has set the position; going on from there");
-                self.claim_again(set, Duration::ZERO);
-            }
+        let is_set = |it: &&Stored| {
+            it.resolved && self.given.get(&it.partition).is_some_and(|epoch| *epoch < it.epoch)
+        };
+        let set: Vec<i32> = stored.iter().filter(is_set).map(|it| it.partition).collect();
+        if !set.is_empty() {
+            let partitions = list(&set);
+            tracing::warn!(partitions, "somebody has set the position; going on from there");
+            self.claim_again(set, Duration::ZERO);
         }
         if self.holds.is_empty() { WATCH_PERIOD } else { WATCH_PERIOD_HELD }
     }
 
     /// Reckons how far this host's partitions are behind, and returns when to do it again.
     pub(super) fn measure_lag(&mut self) -> Duration {
-        let lag = self.lag();
-        self.parts.standing.set_lag(lag);
-        LAG_PERIOD
-    }
-
-    fn lag(&mut self) -> Option<i64> {
         let assigned = self.parts.ownership.partitions();
         if assigned.is_empty() {
-            return None;
+            self.parts.standing.set_lag(None);
+            return WATCH_PERIOD_HELD;
         }
+        let lag = self.lag(&assigned);
+        self.parts.standing.set_lag(lag);
+        if lag.is_some() { LAG_PERIOD } else { LAG_PERIOD_UNKNOWN }
+    }
+
+    fn lag(&mut self, assigned: &[i32]) -> Option<i64> {
         let stored = self.parts.store.positions().ok()?;
         let mut lag = 0;
         for position in stored.iter().filter(|it| assigned.contains(&it.partition)) {
