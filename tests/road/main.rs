@@ -13,6 +13,7 @@ mod outage;
 mod pause;
 mod rebalance;
 mod relay;
+mod retry;
 mod secure;
 mod swap;
 mod topics;
