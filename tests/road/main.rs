@@ -16,6 +16,7 @@ mod pause;
 mod rebalance;
 mod relay;
 mod resolve;
+mod retry;
 mod secure;
 mod swap;
 mod topics;

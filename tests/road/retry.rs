@@ -128,7 +128,11 @@ fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {
     hosts.into_iter().try_for_each(|host| host.drain().map(drop))?;
     let sent: i64 = scene.topic.log_ends()?.iter().sum();
     assert_eq!(number(&scene, "SELECT count(*) FROM readings")?, sent, "no row lost");
-    assert_eq!(number(&scene, "SELECT count(DISTINCT (device_id, seq)) FROM readings")?, sent, "none twice");
+    assert_eq!(
+        number(&scene, "SELECT count(DISTINCT (device_id, seq)) FROM readings")?,
+        sent,
+        "none twice"
+    );
     assert_eq!(number(&scene, "SELECT count(*) FROM sluice.dead_letters")?, 0);
     check_parked(&scene)?;
     Ok(scene)

@@ -142,8 +142,8 @@ fn a_row_that_postgres_refuses_is_named_and_nothing_is_written() {
     let mut lane = Lane::start(&database, &[0]);
     lane.begin(&plan, given(&[(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]), &version("a"));
     insta::assert_snapshot!(refused(&mut lane, &database), @r#"
-    3 23514: public.t: new row for relation "t" violates check constraint "small" (23514); detail: Failing row contains (3).; at: COPY t, line 4; constraint: small
-    4 23514: public.t: new row for relation "t" violates check constraint "small" (23514); detail: Failing row contains (4).; at: COPY t, line 1; constraint: small
+    3 23514: public.t: row violates check constraint "small" (23514); columns: v
+    4 23514: public.t: row violates check constraint "small" (23514); columns: v
     "#);
 }
 
