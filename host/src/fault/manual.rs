@@ -218,9 +218,10 @@ fn every_code_of_a_dead_letter_is_in_the_manual() {
 fn codes_in(file: &Path, found: &mut BTreeSet<String>) {
     let text = std::fs::read_to_string(file).unwrap();
     let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
-    let quoted = code.split('"').skip(1).step_by(2);
+    let is_letter = |it: char| matches!(it, 'a'..='z' | '0'..='9' | '-');
+    // What stands between two strings is no such word.
     let is_code = |word: &&str| {
-        word.contains('-') && word.chars().all(|it| it.is_ascii_lowercase() || it == '-')
+        word.contains('-') && word.chars().all(is_letter) && !word.starts_with(char::is_numeric)
     };
-    found.extend(quoted.filter(is_code).map(str::to_owned));
+    found.extend(code.split('"').filter(is_code).map(str::to_owned));
 }

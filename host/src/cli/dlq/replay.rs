@@ -222,7 +222,17 @@ mod tests {
 
     #[test]
     fn a_replay_says_what_became_of_the_letters() {
-        assert_snapshot!(report().text(), @"");
+        assert_snapshot!(report().text(), @"
+        pipeline shop: 1,020 dead letters replayed with orders 1.1.0 (sha256:0123456789ab)
+              1,000  became rows: 1,000 in public.orders, 3,456 in public.order_lines
+                  5  are kept out by the plugin
+                 15  are rejected again and stay dead letters
+                  7  are held by another replay
+
+        stage   code       letters  first  its reason
+        plugin  no-lines        12     17  because of no-lines
+        decode  malformed        3   4711  because of malformed
+        ");
         assert_snapshot!(report().value(), @"");
     }
 
@@ -230,6 +240,10 @@ mod tests {
     fn a_trial_says_what_would() {
         let tally = Tally { letters: 3, rows_from: 3, rows: vec![3, 0], ..Tally::default() };
         let trial = Report { dry_run: true, left: 2, tally, ..report() };
-        assert_snapshot!(trial.text(), @"");
+        assert_snapshot!(trial.text(), @"
+        pipeline shop: 3 dead letters tried with orders 1.1.0 (sha256:0123456789ab), nothing was changed
+                  3  became rows: 3 in public.orders, 0 in public.order_lines
+                  2  are left
+        ");
     }
 }

@@ -37,10 +37,14 @@ pub struct SelectionArgs {
     until: Option<Timestamp>,
 }
 
+/// One of these must be given.
+const GIVEN: [&str; 8] =
+    ["ids", "stages", "codes", "partitions", "offsets", "since", "until", "all"];
+
 /// A selection that must be made: what changes letters does not take all of them by accident.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
-#[command(group = ArgGroup::new("letters").required(true).multiple(true).args(["SelectionArgs", "all"]))]
+#[command(group = ArgGroup::new("letters").required(true).multiple(true).args(GIVEN))]
 pub struct DeliberateArgs {
     #[command(flatten)]
     some: SelectionArgs,
@@ -168,7 +172,14 @@ mod tests {
 
     #[test]
     fn all_is_said_or_something_is_selected() {
-        insta::assert_snapshot!(refused(""), @"");
+        insta::assert_snapshot!(refused(""), @"
+        error: the following required arguments were not provided:
+          <--id <IDS>|--stage <STAGE>|--code <CODE>|--partition <NUMBERS>|--offset <NUMBERS>|--since <TIME>|--until <TIME>|--all>
+
+        Usage: replay <--id <IDS>|--stage <STAGE>|--code <CODE>|--partition <NUMBERS>|--offset <NUMBERS>|--since <TIME>|--until <TIME>|--all>
+
+        For more information, try '--help'.
+        ");
         insta::assert_snapshot!(refused("--all --id 5"), @"");
         let all = Deliberate::try_parse_from(["replay", "--all"]).unwrap();
         assert_eq!(all.selection.selection(), Selection::default());
@@ -176,7 +187,11 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        insta::assert_snapshot!(refused("--id seven"), @"");
+        insta::assert_snapshot!(refused("--id seven"), @r#"
+        error: invalid value 'seven' for '--id <IDS>': "seven" is not a number
+
+        For more information, try '--help'.
+        "#);
         insta::assert_snapshot!(refused("--offset 9-3"), @"");
         insta::assert_snapshot!(refused("--partition=-1"), @"");
         insta::assert_snapshot!(refused("--stage kafka"), @"");
