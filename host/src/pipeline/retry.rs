@@ -19,7 +19,7 @@ use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::Backoff;
 use crate::sink::letters::read::Letter;
-use crate::sink::parked::due::{Due, Verdicts};
+use crate::sink::parked::due::{Due, Next, Verdicts};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 
 /// What is parked by others is found after this time at the latest.
@@ -87,15 +87,14 @@ impl Retrier {
     /// Deals with one batch, if messages are due; returns how long nothing else will be.
     fn round(&mut self) -> Result<Duration, Fault> {
         let runtime = self.parts.runtime.clone();
-        let next = runtime.block_on(self.parts.due.next())?;
-        match next {
-            Some(wait) if wait.is_zero() => {}
-            Some(wait) => return Ok(wait.min(LOOK_EVERY)),
-            None => return Ok(LOOK_EVERY),
+        let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
+        let wait = wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        if !wait.is_zero() && !behind {
+            return Ok(wait);
         }
         let moved = self.batch(&runtime)?;
-        // What is due and was not taken is in other hands.
-        Ok(if moved { Duration::ZERO } else { LOOK_EVERY / 10 })
+        // What is due and was not taken is in other hands, or behind what is.
+        Ok(if moved { Duration::ZERO } else { wait.clamp(LOOK_EVERY / 20, LOOK_EVERY / 4) })
     }
 
     fn batch(&mut self, runtime: &Handle) -> Result<bool, Fault> {
