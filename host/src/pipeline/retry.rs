@@ -2,7 +2,7 @@
 //! `sluice.parked` in the transaction that writes their rows. Any host may do it; locks keep them apart.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::order::Question;
 use super::replay::{batch_of, ranges_of};
 use super::work::Worker;
 use crate::backoff::Backoff;
-use crate::fault::{Fault, Remedy};
+use crate::fault::{self, Fault, Remedy};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
@@ -43,6 +43,8 @@ pub struct Parts {
     pub questions: Receiver<Question>,
     /// For what waits on Postgres.
     pub runtime: Handle,
+    /// Told if the thread panics.
+    pub end: Sender<Result<(), Fault>>,
 }
 
 /// Starts the thread.
@@ -50,10 +52,20 @@ pub struct Parts {
 /// # Panics
 /// When the system gives no thread.
 pub fn start(parts: Parts) -> JoinHandle<()> {
+    let end = parts.end.clone();
+    let run = move || {
+        let retrier = Retrier { parts, worker: None, spare: Prepared::default() };
+        let work = std::panic::AssertUnwindSafe(move || retrier.run());
+        if std::panic::catch_unwind(work).is_err() {
+            let message = "the thread of retries panicked; its message is in the log";
+            // Fails only when nobody waits for the pipeline any more.
+            let _ = end.send(Err(Fault::stop(fault::PANIC, message)));
+        }
+    };
     std::thread::Builder::new()
         .name("sluice-retry".into())
         .stack_size(THREAD_STACK_BYTES)
-        .spawn(move || Retrier { parts, worker: None, spare: Prepared::default() }.run())
+        .spawn(run)
         .expect("the system gives a thread")
 }
 
