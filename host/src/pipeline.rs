@@ -259,6 +259,7 @@ fn begin(
         parking,
         counters: counters.clone(),
         questions: asked,
+        end: end.clone(),
         runtime: runtime.clone(),
     };
     let retries = Retries { thread: retry::start(retries), questions };

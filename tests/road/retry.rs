@@ -56,16 +56,16 @@ fn check_parked(scene: &Scene) -> Result<()> {
 fn attempts_follow_the_schedule_and_end_as_dead_letters() -> Result<()> {
     let scene = Scene::alone("retry_schedule", 1, TABLES)?;
     Load::new(&scene.topic, good_only())?.send(20)?;
-    let pipeline = pipeline(&scene, "attempts = 5\ndelay = \"400ms\"\nmultiplier = 2\n")?;
+    let pipeline = pipeline(&scene, "attempts = 5\ndelay = \"1s\"\nmultiplier = 2\n")?;
     let host = scene.start("host", &pipeline)?;
     until_true("all attempts were made", SOON, || {
         Ok(number(&scene, "SELECT count(*) FROM sluice.dead_letters").unwrap_or(0) == 20)
     })?;
     host.drain()?;
-    // 400 + 800 + 1600 + 3200 ms.
-    let early = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at < interval '6 s'";
+    // 1 + 2 + 4 + 8 s.
+    let early = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at < interval '15 s'";
     assert_eq!(number(&scene, early)?, 0, "never earlier than the settings say");
-    let late = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at > interval '6.6 s'";
+    let late = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at > interval '16.5 s'";
     assert_eq!(number(&scene, late)?, 0, "within 10 % of what the settings say");
     let last = "SELECT count(*) FROM sluice.dead_letters \
          WHERE attempts = 5 AND stage = 'sink' AND code = '23503' AND reason LIKE '%known%'";

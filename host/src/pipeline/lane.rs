@@ -370,7 +370,7 @@ impl Lane {
             partition = batch.partitions[message],
             offset = batch.offsets[message],
             sqlstate = code,
-            "rows refused, their messages become dead letters; the first: {reason}"
+            "rows refused, their messages are turned away; the first: {reason}"
         );
         let known = prepared.parked_keys().len();
         prepared.bury(batch, rejections);
