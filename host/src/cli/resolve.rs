@@ -226,7 +226,12 @@ mod tests {
         What is read again is written again: twice in tables with mode append.
         Recorded in sluice.gaps. Running hosts go on by themselves in a few seconds.
         ");
-        assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"");
-        assert_snapshot!(resolution(vec![], vec![], false), @"");
+        assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"
+        partition  held     stood at  goes on at  lost  passed over  read again
+        1          SL-K010       100        1350    50        1,250           0
+
+        Dry run: nothing was changed.
+        ");
+        assert_snapshot!(resolution(vec![], vec![], false), @"pipeline energy, topic hems: no partition is held");
     }
 }

@@ -233,7 +233,7 @@ mod tests {
         plugin  no-lines        12     17  because of no-lines
         decode  malformed        3   4711  because of malformed
         ");
-        assert_snapshot!(report().value(), @"");
+        assert_snapshot!(report().value(), @r#"{"busy":7,"digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","dry_run":false,"filtered":5,"left":0,"letters":1020,"pipeline":"shop","plugin":"orders","rejected":[{"code":"no-lines","first":{"id":17,"reason":"because of no-lines"},"letters":12,"stage":"plugin"},{"code":"malformed","first":{"id":4711,"reason":"because of malformed"},"letters":3,"stage":"decode"}],"rows":[{"rows":1000,"table":"public.orders"},{"rows":3456,"table":"public.order_lines"}],"rows_from":1000,"version":"1.1.0"}"#);
     }
 
     #[test]

@@ -180,7 +180,20 @@ mod tests {
 
         For more information, try '--help'.
         ");
-        insta::assert_snapshot!(refused("--all --id 5"), @"");
+        insta::assert_snapshot!(refused("--all --id 5"), @"
+        error: the argument '--all' cannot be used with:
+          --id <IDS>
+          --stage <STAGE>
+          --code <CODE>
+          --partition <NUMBERS>
+          --offset <NUMBERS>
+          --since <TIME>
+          --until <TIME>
+
+        Usage: replay <--id <IDS>|--stage <STAGE>|--code <CODE>|--partition <NUMBERS>|--offset <NUMBERS>|--since <TIME>|--until <TIME>|--all>
+
+        For more information, try '--help'.
+        ");
         let all = Deliberate::try_parse_from(["replay", "--all"]).unwrap();
         assert_eq!(all.selection.selection(), Selection::default());
     }
@@ -192,8 +205,16 @@ mod tests {
 
         For more information, try '--help'.
         "#);
-        insta::assert_snapshot!(refused("--offset 9-3"), @"");
-        insta::assert_snapshot!(refused("--partition=-1"), @"");
+        insta::assert_snapshot!(refused("--offset 9-3"), @"
+        error: invalid value '9-3' for '--offset <NUMBERS>': the range 9-3 ends before it begins
+
+        For more information, try '--help'.
+        ");
+        insta::assert_snapshot!(refused("--partition=-1"), @r#"
+        error: invalid value '-1' for '--partition <NUMBERS>': "" is not a number
+
+        For more information, try '--help'.
+        "#);
         insta::assert_snapshot!(refused("--stage kafka"), @"");
         insta::assert_snapshot!(refused("--since yesterday"), @"");
     }

@@ -177,7 +177,53 @@ mod tests {
           key       device-1
           payload   {"device_id": "Küche",\n "power_w": 1e99}
         "#);
-        assert_snapshot!(serde_json::to_string_pretty(&value(&letter())).unwrap(), @"");
+        assert_snapshot!(serde_json::to_string_pretty(&value(&letter())).unwrap(), @r#"
+        {
+          "attempts": 2,
+          "code": "power-out-of-range",
+          "digest": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+          "first_rejected_at": "2023-11-14T22:14:20Z",
+          "headers": [
+            {
+              "name": {
+                "text": "trace"
+              },
+              "value": {
+                "text": "a"
+              }
+            },
+            {
+              "name": {
+                "hex": "ff7472616365"
+              },
+              "value": {
+                "text": "\u0000\u0001"
+              }
+            },
+            {
+              "name": {
+                "text": "trace"
+              },
+              "value": null
+            }
+          ],
+          "id": 17,
+          "key": {
+            "text": "device-1"
+          },
+          "last_rejected_at": "2023-11-14T23:14:20Z",
+          "offset": 1234,
+          "partition": 3,
+          "payload": {
+            "text": "{\"device_id\": \"Küche\",\n \"power_w\": 1e99}"
+          },
+          "reason": "1e99 W is beyond 50000 W",
+          "stage": "plugin",
+          "timestamp_us": 1700000000123000,
+          "topic": "hems.readings",
+          "topic_id": "00000000-0000-0000-0000-000000000007"
+        }
+        "#);
     }
 
     #[test]
@@ -203,7 +249,7 @@ mod tests {
 
         30 more; --limit shows them
         ");
-        assert_snapshot!(screen("energy", &[], 0, BYTES_MAX), @"");
+        assert_snapshot!(screen("energy", &[], 0, BYTES_MAX), @"pipeline energy: no such dead letter");
     }
 
     #[test]

@@ -247,8 +247,22 @@ mod tests {
         5 left: 10 messages would be read again, name it if you mean it
         6 left: 160 messages would be read again, name it if you mean it
         ");
-        insta::assert_snapshot!(decided("--latest"), @"");
-        insta::assert_snapshot!(decided("--retry"), @"");
+        insta::assert_snapshot!(decided("--latest"), @"
+        1: SL-K010 100 -> 200, lost 50, passed over 100, again 0
+        3: SL-K015 300 -> 40, lost 10, passed over 40, again 0
+        5: SL-K017 160 -> 200, lost 0, passed over 40, again 0
+        6: SL-K012 160 -> 200, lost 0, passed over 40, again 0
+        2 left: 100 messages would be read again, name it if you mean it
+        4 left: the topic no longer has it
+        ");
+        insta::assert_snapshot!(decided("--retry"), @"
+        1: SL-K010 100 -> 100, lost 0, passed over 0, again 0
+        2: SL-K010 300 -> 300, lost 0, passed over 0, again 0
+        5: SL-K017 160 -> 160, lost 0, passed over 0, again 0
+        6: SL-K012 160 -> 160, lost 0, passed over 0, again 0
+        3 left: the topic is another one, there is nothing to retry
+        4 left: the topic no longer has it
+        ");
     }
 
     #[test]
@@ -257,8 +271,8 @@ mod tests {
         5: SL-K017 160 -> 150, lost 0, passed over 0, again 10
         6: SL-K012 160 -> 0, lost 0, passed over 0, again 160
         ");
-        insta::assert_snapshot!(decided("--offset 180 --partition 5"), @"");
-        insta::assert_snapshot!(decided("--offset 10 --partition 0 --force"), @"");
+        insta::assert_snapshot!(decided("--offset 180 --partition 5"), @"5: SL-K017 160 -> 180, lost 0, passed over 20, again 0");
+        insta::assert_snapshot!(decided("--offset 10 --partition 0 --force"), @"0: - 50 -> 10, lost 0, passed over 0, again 40");
         insta::assert_snapshot!(decided("--retry --partition 5"), @"");
     }
 
