@@ -134,6 +134,10 @@ impl Retrier {
             .due
             .hold(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
         let (_, mut prepared) = processed?;
+        let refused = runtime.block_on(self.parts.due.ask(&plan, &prepared))?;
+        if !refused.is_empty() {
+            prepared.bury(&batch, &refused);
+        }
         let mut fruitless = 0;
         loop {
             let verdicts = self.verdicts(&messages, &prepared);
