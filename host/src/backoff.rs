@@ -63,9 +63,6 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_longest_and_are_never_in_step() {
         check(Backoff::default(), &[50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        check(
-            Backoff::for_mending(),
-            &[1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000],
-        );
+        check(Backoff::for_mending(), &[1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
     }
 }

@@ -86,7 +86,8 @@ fn the_checker_reads_real_tables() -> Result<()> {
 /// All of them, in the order of their numbers.
 fn migrations() -> Result<Vec<String>> {
     let folder = sluice_tests::folders::workspace().join("migrations");
-    let mut files: Vec<_> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
     files.sort();
     files.iter().map(|file| Ok(std::fs::read_to_string(file)?)).collect()
 }

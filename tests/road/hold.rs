@@ -45,22 +45,42 @@ fn a_pipeline_whose_table_is_missing_waits_for_it_and_another_never_notices() ->
     let waits = host.wait_for("pipeline held", SOON)?;
     assert_eq!(waits.text("pipeline").as_deref(), Some("hold_later"), "{}", waits.line);
     assert_eq!(waits.text("code").as_deref(), Some("SL-P010"), "{}", waits.line);
-    assert!(waits.text("way_out").is_some_and(|it| it.contains("Alter the tables")), "{}", waits.line);
+    assert!(
+        waits.text("way_out").is_some_and(|it| it.contains("Alter the tables")),
+        "{}",
+        waits.line
+    );
 
     let stream = Load::new(&scene.topic, Mix::default())?.stream(2000);
     let progress = || -> Result<Vec<Event>> {
         let all = host.events("progress");
-        Ok(all.into_iter().filter(|it| it.text("pipeline").as_deref() == Some("hold_later")).collect())
+        Ok(all
+            .into_iter()
+            .filter(|it| it.text("pipeline").as_deref() == Some("hold_later"))
+            .collect())
     };
-    until_true("the held pipeline has told so once a minute", SOON * 2, || Ok(!progress()?.is_empty()))?;
+    until_true("the held pipeline has told so once a minute", SOON * 2, || {
+        Ok(!progress()?.is_empty())
+    })?;
     let told = progress()?.pop().context("nothing was told")?;
-    assert_eq!((told.level.as_str(), told.text("state").as_deref()), ("WARN", Some("held")), "{}", told.line);
+    assert_eq!(
+        (told.level.as_str(), told.text("state").as_deref()),
+        ("WARN", Some("held")),
+        "{}",
+        told.line
+    );
     assert!(told.text("held").is_some_and(|it| it.starts_with("SL-P010 for ")), "{}", told.line);
     let seen = &lag(&file)?["held"][0];
-    assert_eq!((seen["code"].as_str(), seen["partition"].is_null()), (Some("SL-P010"), true), "{seen}");
+    assert_eq!(
+        (seen["code"].as_str(), seen["partition"].is_null()),
+        (Some("SL-P010"), true),
+        "{seen}"
+    );
     let sent = i64::try_from(stream.acknowledged())?;
     until_true("the other pipeline keeps up", Duration::from_secs(10), || {
-        Ok(scene.database.number("SELECT sum(messages)::bigint FROM sluice.lineage WHERE pipeline = 'hold_table'")? >= sent)
+        Ok(scene.database.number(
+            "SELECT sum(messages)::bigint FROM sluice.lineage WHERE pipeline = 'hold_table'",
+        )? >= sent)
     })?;
 
     scene.database.execute("CREATE TABLE later (LIKE readings INCLUDING ALL)")?;
@@ -74,7 +94,9 @@ fn a_pipeline_whose_table_is_missing_waits_for_it_and_another_never_notices() ->
     assert_eq!(codes(&held(&host, "hold_table")), [""; 0]);
     host.drain()?;
     scene.check(&Readings::all())?;
-    scene.database.execute("ALTER TABLE readings RENAME TO first; ALTER TABLE later RENAME TO readings")?;
+    scene
+        .database
+        .execute("ALTER TABLE readings RENAME TO first; ALTER TABLE later RENAME TO readings")?;
     Check::new("hold_later", &Readings::all()).passes(&scene.topic, &scene.database)
 }
 
@@ -197,7 +219,10 @@ fn a_schema_that_goes_missing_is_not_made_anew_under_a_pipeline() -> Result<()> 
     // Within this time it is looked twice.
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(4) {
-        assert!(!scene.database.holds("SELECT to_regnamespace('sluice') IS NOT NULL")?, "made anew");
+        assert!(
+            !scene.database.holds("SELECT to_regnamespace('sluice') IS NOT NULL")?,
+            "made anew"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     scene.database.execute("ALTER SCHEMA away RENAME TO sluice")?;

@@ -50,13 +50,16 @@ fn a_partition_that_retention_overtook_goes_on_with_its_loss_on_record() -> Resu
     let host = scene.start("second", &scene.pipeline()?)?;
     host.wait_for("partition held", SOON)?;
     until_true("what is held can be seen from elsewhere", SOON, || {
-        scene.database.holds("SELECT code = 'SL-K010' AND host <> '' FROM sluice.holds WHERE partition = 1")
+        scene
+            .database
+            .holds("SELECT code = 'SL-K010' AND host <> '' FROM sluice.holds WHERE partition = 1")
     })?;
 
     let shown = resolve(&scene, "--earliest --dry-run")?;
     assert_eq!(shown["resolved"].as_array().map(Vec::len), Some(1), "{shown}");
     let one = &shown["resolved"][0];
-    let figures = ["partition", "position_before", "position_after", "lost", "passed_over", "read_again"];
+    let figures =
+        ["partition", "position_before", "position_after", "lost", "passed_over", "read_again"];
     assert_eq!(figures.map(|name| one[name].as_i64()), [1, 100, 150, 50, 50, 0].map(Some), "{one}");
     assert_eq!((scene.positions(&scene.name)?[1], gaps(&scene)?), (Some(100), String::new()));
 
@@ -90,7 +93,10 @@ fn a_topic_that_was_created_again_is_read_when_a_person_says_so() -> Result<()> 
     })?;
     let (code, _, complaint) = call(&scene, "--retry --partition 0")?;
     assert_eq!(code, Some(1), "{complaint}");
-    assert!(complaint.contains("SL-K018") && complaint.contains("the topic is another one"), "{complaint}");
+    assert!(
+        complaint.contains("SL-K018") && complaint.contains("the topic is another one"),
+        "{complaint}"
+    );
     let printed = resolve(&scene, "--earliest")?;
     assert_eq!(printed["resolved"].as_array().map(Vec::len), Some(2), "{printed}");
     assert_eq!(printed["resolved"][0]["other_topic"], true);
@@ -125,10 +131,7 @@ fn a_batch_under_way_does_not_get_past_a_decision() -> Result<()> {
     scene.wait_until_drained()?;
     host.drain()?;
     assert_eq!(scene.database.number("SELECT count(*) FROM readings")?, 200);
-    assert_eq!(
-        gaps(&scene)?,
-        "0 100 150 100 150 decided in a test; 0 150 100 decided in a test"
-    );
+    assert_eq!(gaps(&scene)?, "0 100 150 100 150 decided in a test; 0 150 100 decided in a test");
     // The messages that the first decision passed over were read after the second.
     scene.database.execute("DELETE FROM sluice.gaps")?;
     scene.check(&Readings::all())

@@ -75,9 +75,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     output::print(format, &lag, || show(&lag))
 }
 
-async fn positions(
-    settings: &Settings,
-) -> anyhow::Result<(BTreeMap<i32, Position>, Vec<Hold>)> {
+async fn positions(settings: &Settings) -> anyhow::Result<(BTreeMap<i32, Position>, Vec<Hold>)> {
     let session = database::connect(settings).await?;
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
@@ -132,7 +130,9 @@ impl Held {
             None => "the pipeline is held".to_owned(),
         };
         let (since, checked) = (database::time(*held_since), database::time(*checked_at));
-        format!("{what} by {owner} on {host} since {since}, last checked {checked}: {code}: {reason}")
+        format!(
+            "{what} by {owner} on {host} since {since}, last checked {checked}: {code}: {reason}"
+        )
     }
 }
 
@@ -242,19 +242,21 @@ mod tests {
         ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
         let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends, holds)), @r"
-    partition  next offset   end    lag  owner   updated
-    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
-    1                   10    60     50  host-1  2023-11-14T22:13:20Z
-    2                   90    80      0  host-1  2023-11-14T22:13:20Z
-    3                    -   160     60  -       -
-    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends, holds)), @"
+        partition  next offset   end    lag  owner   updated
+        0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+        1                   10    60     50  host-1  2023-11-14T22:13:20Z
+        2                   90    80      0  host-1  2023-11-14T22:13:20Z
+        3                    -   160     60  -       -
+        9                    5     -      0  host-1  2023-11-14T22:13:20Z
 
-    pipeline energy, topic hems: 8,909 messages behind
-    partition 1: offsets 10 to 50 are gone from the topic
-    partition 2: the topic ends before its position
-    partition 9: the topic no longer has it
-    ");
+        pipeline energy, topic hems: 8,909 messages behind
+        partition 1: offsets 10 to 50 are gone from the topic
+        partition 2: the topic ends before its position
+        partition 9: the topic no longer has it
+        the pipeline is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
+        partition 1 is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
+        ");
     }
 
     #[test]

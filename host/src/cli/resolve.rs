@@ -133,8 +133,15 @@ impl Resolution {
         if resolved.is_empty() && left_alone.is_empty() {
             return format!("pipeline {pipeline}, topic {topic}: no partition is held");
         }
-        let columns =
-            ["partition", "held", ">stood at", ">goes on at", ">lost", ">passed over", ">read again"];
+        let columns = [
+            "partition",
+            "held",
+            ">stood at",
+            ">goes on at",
+            ">lost",
+            ">passed over",
+            ">read again",
+        ];
         let mut table = Table::new(&columns);
         for one in resolved {
             table.row([
@@ -157,12 +164,16 @@ impl Resolution {
             );
         }
         if resolved.iter().any(|one| one.read_again > 0) {
-            text.push_str("What is read again is written again: twice in tables with mode append.\n");
+            text.push_str(
+                "What is read again is written again: twice in tables with mode append.\n",
+            );
         }
         text.push_str(match (self.dry_run, resolved.is_empty()) {
             (true, _) => "Dry run: nothing was changed.",
             (false, true) => "Nothing was changed.",
-            (false, false) => "Recorded in sluice.gaps. Running hosts go on by themselves in a few seconds.",
+            (false, false) => {
+                "Recorded in sluice.gaps. Running hosts go on by themselves in a few seconds."
+            }
         });
         text
     }
@@ -205,8 +216,22 @@ mod tests {
     fn what_is_done_can_be_read() {
         let left = Left { partition: 7, why: "12 messages would be read again".into() };
         let again = Resolved { read_again: 3, other_topic: true, code: None, ..resolved(12, 3, 0) };
-        assert_snapshot!(resolution(vec![resolved(1, 100, 1350), again], vec![left], false), @"");
-        assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"");
-        assert_snapshot!(resolution(vec![], vec![], false), @"");
+        assert_snapshot!(resolution(vec![resolved(1, 100, 1350), again], vec![left], false), @"
+        partition  held     stood at  goes on at  lost  passed over  read again
+        1          SL-K010       100        1350    50        1,250           0
+        12         -               3           0    50        1,250           3
+
+        partition 7 was left alone: 12 messages would be read again
+        What the topic that was deleted had behind these positions is lost, too; nobody can say how much.
+        What is read again is written again: twice in tables with mode append.
+        Recorded in sluice.gaps. Running hosts go on by themselves in a few seconds.
+        ");
+        assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"
+        partition  held     stood at  goes on at  lost  passed over  read again
+        1          SL-K010       100        1350    50        1,250           0
+
+        Dry run: nothing was changed.
+        ");
+        assert_snapshot!(resolution(vec![], vec![], false), @"pipeline energy, topic hems: no partition is held");
     }
 }

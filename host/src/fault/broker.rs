@@ -82,11 +82,7 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
             Code::WaitingForCoordinator,
         ],
     ),
-    (
-        POSITION,
-        Remedy::Stop,
-        &[Code::AutoOffsetReset, Code::OffsetOutOfRange, Code::LogTruncation],
-    ),
+    (POSITION, Remedy::Stop, &[Code::AutoOffsetReset, Code::OffsetOutOfRange, Code::LogTruncation]),
     (
         UNKNOWN_TOPIC,
         Remedy::Stop,
@@ -159,20 +155,32 @@ mod tests {
 
     #[test]
     fn outages_elections_and_rebalances_are_waited_for() {
-        check(&[Code::AllBrokersDown, Code::NotLeaderForPartition, Code::Resolve], AWAY, Remedy::Retry);
+        check(
+            &[Code::AllBrokersDown, Code::NotLeaderForPartition, Code::Resolve],
+            AWAY,
+            Remedy::Retry,
+        );
         check(&[Code::RebalanceInProgress, Code::NotCoordinator], AWAY, Remedy::Retry);
     }
 
     #[test]
     fn nothing_is_skipped_where_a_position_or_a_message_is_lost() {
-        check(&[Code::OffsetOutOfRange, Code::AutoOffsetReset, Code::LogTruncation], POSITION, Remedy::Stop);
+        check(
+            &[Code::OffsetOutOfRange, Code::AutoOffsetReset, Code::LogTruncation],
+            POSITION,
+            Remedy::Stop,
+        );
         check(&[Code::BadMessage, Code::BadCompression], UNREADABLE, Remedy::Stop);
         check(&[Code::UnknownTopicOrPartition], UNKNOWN_TOPIC, Remedy::Stop);
     }
 
     #[test]
     fn what_only_a_person_can_mend_stops() {
-        check(&[Code::TopicAuthorizationFailed, Code::GroupAuthorizationFailed], RIGHTS, Remedy::Stop);
+        check(
+            &[Code::TopicAuthorizationFailed, Code::GroupAuthorizationFailed],
+            RIGHTS,
+            Remedy::Stop,
+        );
         check(&[Code::FencedInstanceId], EXPELLED, Remedy::Stop);
         check(&[Code::InconsistentGroupProtocol], NOT_ADMITTED, Remedy::Stop);
         check(&[Code::PolicyViolation, Code::Unknown], UNEXPECTED, Remedy::Stop);

@@ -51,7 +51,11 @@ const STATES: &[(&str, &str, &str)] = &[
     ("57xxx", "57P01", "the server is shutting down, starting, or ended the session"),
     ("58xxx", "58030", "input or output error of the server"),
     ("P0001", "P0001", "a trigger raises an exception"),
-    ("SL001", "SL001", "another host has claimed the partition: the batch is dropped, its new owner reads the messages"),
+    (
+        "SL001",
+        "SL001",
+        "another host has claimed the partition: the batch is dropped, its new owner reads the messages",
+    ),
     ("any other", "XX000", ""),
 ];
 
@@ -126,10 +130,13 @@ fn plugin_faults() -> Vec<PluginFault> {
 
 fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
-    page += "\n## What Postgres says\n\n| SQLSTATE | meaning | remedy | code |\n|---|---|---|---|\n";
+    page +=
+        "\n## What Postgres says\n\n| SQLSTATE | meaning | remedy | code |\n|---|---|---|---|\n";
     for &(states, state, meaning) in STATES {
-        let (code, remedy) = sqlstate::remedy(state, if state == "0A000" { "cached plan" } else { "" });
-        let remedy = if state == sqlstate::STALE_CLAIM { "drop the batch" } else { word_of(code, remedy) };
+        let (code, remedy) =
+            sqlstate::remedy(state, if state == "0A000" { "cached plan" } else { "" });
+        let remedy =
+            if state == sqlstate::STALE_CLAIM { "drop the batch" } else { word_of(code, remedy) };
         let _ = writeln!(page, "| {states} | {meaning} | {remedy} | {code} |");
     }
     page += "\nA connection that breaks counts as 08006. Whether a COMMIT without an answer took place is read from \
@@ -147,7 +154,8 @@ fn page() -> String {
         let fault = Fault::from(fault);
         let _ = writeln!(page, "| {} | {} | {} |", fault.code, title(fault.code), word(&fault));
     }
-    page += "\nA new version that does not pass its checks is refused, and the one at work goes on.\n";
+    page +=
+        "\nA new version that does not pass its checks is refused, and the one at work goes on.\n";
     page += "\n## What is wrong with a message\n\n| stage | code of the dead letter | meaning |\n|---|---|---|\n";
     for (stage, code, meaning) in LETTERS {
         let _ = writeln!(page, "| {stage} | {code} | {meaning} |");
@@ -156,7 +164,12 @@ fn page() -> String {
     for explanation in explain::all() {
         let code = explanation.code;
         let ends = FINAL.contains(&code) || code.starts_with("SL-C");
-        let _ = writeln!(page, "| {code} | {} | {} |", explanation.title, if ends { "ends" } else { "" });
+        let _ = writeln!(
+            page,
+            "| {code} | {} | {} |",
+            explanation.title,
+            if ends { "ends" } else { "" }
+        );
     }
     page
 }
@@ -205,7 +218,7 @@ fn every_code_of_a_dead_letter_is_in_the_manual() {
 fn codes_in(file: &Path, found: &mut BTreeSet<String>) {
     let text = std::fs::read_to_string(file).unwrap();
     let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
-    let quoted = code.split('"').skip(1).step_by(2);
+    let quoted = code.match_indices('"').filter_map(|(at, _)| code[at + 1..].split('"').next());
     let is_code = |word: &&str| {
         word.contains('-') && word.chars().all(|it| it.is_ascii_lowercase() || it == '-')
     };

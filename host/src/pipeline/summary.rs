@@ -129,8 +129,7 @@ mod tests {
     fn a_line_says_what_is_held_for_how_long_and_why() {
         let since = Instant::now();
         let now = since + Duration::from_secs(90);
-        let held =
-            |partition, code, since| HeldPartition { partition, code, since };
+        let held = |partition, code, since| HeldPartition { partition, code, since };
         check(&report(now), "running", None);
         let behind = Report { lag: Some(5), ..report(now) };
         check(&behind, "standing still", None);

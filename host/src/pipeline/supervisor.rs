@@ -256,8 +256,7 @@ impl Supervisor {
     /// it may be that Postgres cannot be written to.
     fn write_down(&self, fault: Option<&Fault>) {
         let Ok(options) = Options::parse(&self.settings.sink.url) else { return };
-        let claims =
-            Claims::new(&options, self.name(), &self.settings.source.topic, &self.owner);
+        let claims = Claims::new(&options, self.name(), &self.settings.source.topic, &self.owner);
         let written = async {
             let session = options.named(self.name(), &self.owner).connect().await?;
             match fault {
@@ -265,9 +264,8 @@ impl Supervisor {
                 None => claims.let_go(&session, &[WHOLE_PIPELINE], false).await,
             }
         };
-        let written = self.runtime.block_on(async {
-            tokio::time::timeout(WRITE_DOWN_WAIT, written).await
-        });
+        let written =
+            self.runtime.block_on(async { tokio::time::timeout(WRITE_DOWN_WAIT, written).await });
         if let Ok(Err(fault)) = written {
             tracing::debug!("not written down that the pipeline is held: {fault}");
         }

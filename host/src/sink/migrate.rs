@@ -55,7 +55,8 @@ pub async fn migrate(options: &Options) -> Result<Report, Fault> {
 /// Makes sure that the schema is there and of this program's version, and changes nothing.
 pub async fn expect(options: &Options) -> Result<(), Fault> {
     let session = options.named("migrate", "sluice").connect().await?;
-    let (stored, needed) = (stored_version(&session).await?, newest(&embedded::migrations::runner()));
+    let (stored, needed) =
+        (stored_version(&session).await?, newest(&embedded::migrations::runner()));
     if stored == needed {
         return Ok(());
     }

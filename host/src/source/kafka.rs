@@ -90,7 +90,8 @@ impl Source for KafkaSource {
         self.started.insert(partition);
         let list = self.one(partition, Offset::Offset(offset));
         self.consumer.incremental_assign(&list).map_err(|error| {
-            Fault::stop(broker::UNEXPECTED, format!("failed to read partition {partition}")).because(error)
+            Fault::stop(broker::UNEXPECTED, format!("failed to read partition {partition}"))
+                .because(error)
         })
     }
 
@@ -100,7 +101,8 @@ impl Source for KafkaSource {
         }
         let list = self.one(partition, Offset::Invalid);
         self.consumer.incremental_unassign(&list).map_err(|error| {
-            Fault::stop(broker::UNEXPECTED, format!("failed to leave partition {partition}")).because(error)
+            Fault::stop(broker::UNEXPECTED, format!("failed to leave partition {partition}"))
+                .because(error)
         })
     }
 

@@ -85,10 +85,7 @@ impl Claims {
         anybody: bool,
     ) -> Result<(), Fault> {
         session
-            .execute(
-                LET_GO,
-                &[&self.pipeline, &self.topic, &partitions, &self.owner, &anybody],
-            )
+            .execute(LET_GO, &[&self.pipeline, &self.topic, &partitions, &self.owner, &anybody])
             .await
             .map(drop)
             .map_err(|error| schema_fault("strike out what was held", &error))

@@ -80,7 +80,10 @@ impl Claims {
     pub async fn witness(&self) -> Result<Witness, Fault> {
         let session = self.options.connect().await?;
         session
-            .query("SELECT pg_advisory_lock_shared($1, hashtext($2))", &[&SIGN_OF_LIFE, &self.owner])
+            .query(
+                "SELECT pg_advisory_lock_shared($1, hashtext($2))",
+                &[&SIGN_OF_LIFE, &self.owner],
+            )
             .await
             .map_err(|error| schema_fault("give a sign of life", &error))?;
         Ok(Witness { session })

@@ -1,6 +1,8 @@
 //! Positions that a person sets: fenced, recorded, all or none; and what is held, for everybody to see.
 
-use super::lab::{Database, Fill, Given, Lane, TOPIC, make_plan, output, to_table, version, wait_for};
+use super::lab::{
+    Database, Fill, Given, Lane, TOPIC, make_plan, output, to_table, version, wait_for,
+};
 use crate::columns::{Column, Kind};
 use crate::fault::Fault;
 use crate::settings::Mode;
@@ -57,7 +59,11 @@ fn a_decision_moves_the_position_under_a_new_epoch_and_is_recorded() {
     insta::assert_snapshot!(
         database.ask("SELECT partition, position_before, position_after, from_offset, to_offset, code, reason, lineage, \
             resolved_by FROM sluice.gaps ORDER BY id"),
-        @""
+        @"
+    0|2|50|2|50|NULL|why|NULL|me@here
+    1|0|9|0|9|NULL|why|NULL|me@here
+    0|50|2|NULL|NULL|NULL|why|NULL|me@here
+    "
     );
 }
 
@@ -77,7 +83,8 @@ fn what_is_read_again_gets_its_lineage_anew() {
     resolve(&database, TOPIC, &[decision(0, 1, 4, 2)]).unwrap();
     let mut lane = Lane::start(&database, &[0]);
     lane.write(&plan, given(2), &version("c"));
-    let lineage = "SELECT from_offset, to_offset, left(digest, 1), messages FROM sluice.lineage ORDER BY 1";
+    let lineage =
+        "SELECT from_offset, to_offset, left(digest, 1), messages FROM sluice.lineage ORDER BY 1";
     assert_eq!(database.ask(lineage).replace('\n', " "), "0|2|a|2 2|3|c|1");
     let kept = "SELECT l ->> 'from_offset', left(l ->> 'digest', 1) FROM sluice.gaps, jsonb_array_elements(lineage) AS l";
     assert_eq!(database.ask(kept).replace('\n', " "), "2|b 3|a");
@@ -92,7 +99,10 @@ fn a_decision_about_what_has_moved_meanwhile_changes_nothing() {
         let fault = resolve(&database, TOPIC, &[decision(0, 1, 5, 9), stale]).unwrap_err();
         assert_eq!(fault.code, "SL-K018");
     }
-    assert_eq!((positions(&database), database.ask("SELECT count(*) FROM sluice.gaps")), (before, "0".to_owned()));
+    assert_eq!(
+        (positions(&database), database.ask("SELECT count(*) FROM sluice.gaps")),
+        (before, "0".to_owned())
+    );
     // Another incarnation of the topic.
     resolve(&database, Uuid::nil(), &[decision(0, 1, 5, 9)]).unwrap();
     assert_eq!(
@@ -111,7 +121,10 @@ fn what_is_held_can_be_seen_by_all_and_is_struck_out_by_who_goes_on() {
             read(&session, "pipeline", "topic").await.unwrap()
         };
         let held = wait_for(read);
-        held.iter().map(|it| format!("{} {} {}", it.partition, it.owner, it.code)).collect::<Vec<_>>().join(", ")
+        held.iter()
+            .map(|it| format!("{} {} {}", it.partition, it.owner, it.code))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let fault = |code| Fault::stop(code, "it\0broke");
     wait_for(async {
@@ -121,7 +134,10 @@ fn what_is_held_can_be_seen_by_all_and_is_struck_out_by_who_goes_on() {
         one.hold(&session, &[1, 2, 3], &fault("SL-K010")).await.unwrap();
         one.hold(&session, &[2], &fault("SL-K011")).await.unwrap();
     });
-    assert_eq!(held(), "-1 one SL-P007, -1 two SL-P007, 1 one SL-K010, 2 one SL-K011, 3 one SL-K010");
+    assert_eq!(
+        held(),
+        "-1 one SL-P007, -1 two SL-P007, 1 one SL-K010, 2 one SL-K011, 3 one SL-K010"
+    );
     wait_for(async {
         let session = database.options.connect().await.unwrap();
         two.hold(&session, &[2], &fault("SL-K010")).await.unwrap();

@@ -1,6 +1,8 @@
 //! Owners that vanish: counted once, where something could have killed them, until the position moves.
 
-use super::lab::{Database, Fill, Given, Lane, TOPIC, make_plan, output, to_table, version, wait_for};
+use super::lab::{
+    Database, Fill, Given, Lane, TOPIC, make_plan, output, to_table, version, wait_for,
+};
 use crate::columns::{Column, Kind};
 use crate::settings::Mode;
 use crate::sink::claims::{Claims, Vanished};

@@ -88,6 +88,11 @@ impl Holds {
         self.held.iter().map(|(&partition, hold)| (partition, hold.code, hold.since))
     }
 
+    /// True when `partition` was held and is not yet known to go on.
+    pub fn has(&self, partition: i32) -> bool {
+        self.held.contains_key(&partition)
+    }
+
     /// True when everything goes on.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -128,7 +133,10 @@ mod tests {
         }
         assert!(again >= now + Duration::from_secs(30) && again <= now + Duration::from_secs(60));
         assert!(holds.hold(3, "SL-K011", now).1, "another reason");
-        assert_eq!(holds.all().map(|(partition, code, _)| (partition, code)).collect::<Vec<_>>(), [(3, "SL-K011")]);
+        assert_eq!(
+            holds.all().map(|(partition, code, _)| (partition, code)).collect::<Vec<_>>(),
+            [(3, "SL-K011")]
+        );
     }
 
     #[test]

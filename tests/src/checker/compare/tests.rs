@@ -198,9 +198,7 @@ fn pass_over(tables: &mut Tables) {
     tables.gaps.push(Gap { partition: 0, from: 10, to: 15 });
     tables.lineage.retain(|range| (range.partition, range.from) != (0, 10));
     tables.letters.retain(|letter| letter.partition != 0 || letter.offset >= 15);
-    tables.rows.retain(|row| {
-        !(10..15).any(|offset| row.text.ends_with(&format!(" 0:{offset}")))
-    });
+    tables.rows.retain(|row| !(10..15).any(|offset| row.text.ends_with(&format!(" 0:{offset}"))));
 }
 
 #[test]
