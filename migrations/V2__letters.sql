@@ -8,7 +8,11 @@ ALTER TABLE sluice.dead_letters
     -- there is such a topic, false once it was sent. A mark on each letter, because hosts commit their letters in
     -- another order than that of the ids: behind a highest id some would be passed over.
     ADD COLUMN relay boolean NOT NULL DEFAULT false,
-    ADD COLUMN relayed_at timestamptz;
+    ADD COLUMN relayed_at timestamptz,
+    -- Why the letter cannot be relayed, code first: it is then marked (relay = false, relayed_at NULL) and the others go on.
+    ADD COLUMN relay_fault text,
+    -- True when "timestamp" is the time at which the broker appended the message, false when its producer gave it.
+    ADD COLUMN log_append_time boolean NOT NULL DEFAULT false;
 
 -- Holds what waits and nothing else: as long as nothing is relayed it stays empty.
 CREATE INDEX dead_letters_to_relay ON sluice.dead_letters (pipeline, id) WHERE relay;
@@ -56,3 +60,16 @@ CREATE TABLE sluice.replayed_letters (
     rows          integer     NOT NULL,
     replayed_at   timestamptz NOT NULL DEFAULT now()
 );
+
+-- Which host relays the letters of a pipeline: one at a time, which keeps their order. A lease and not a session's
+-- lock, which a host that was paused or cut off would hold for ever.
+CREATE TABLE sluice.relays (
+    pipeline      text        PRIMARY KEY,
+    topic         text        NOT NULL,
+    owner         text        NOT NULL,
+    backend_pid   integer     NOT NULL,
+    until         timestamptz NOT NULL,
+    -- What keeps it from relaying, code first, and since when; NULL while all goes well.
+    fault         text,
+    fault_since   timestamptz
+) WITH (fillfactor = 50);

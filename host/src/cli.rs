@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub mod completions;
 mod database;
 pub mod demo;
+pub mod dlq;
 pub mod explain;
 pub mod lag;
 pub mod lineage;
@@ -67,6 +68,8 @@ pub enum Command {
     Lag(lag::Arguments),
     /// Decide where held partitions go on
     Resolve(resolve::Arguments),
+    /// Show, replay and discard dead letters
+    Dlq(dlq::DlqArgs),
     /// Build plugins, and look into one
     Plugin(plugin::PluginArgs),
     /// Explain an error code
@@ -95,6 +98,7 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
         Command::Lineage(arguments) => lineage::run(arguments, format),
         Command::Lag(arguments) => lag::run(arguments, format),
         Command::Resolve(arguments) => resolve::run(arguments, format),
+        Command::Dlq(arguments) => dlq::run(arguments, format),
         Command::Plugin(arguments) => plugin::run(arguments, format),
         Command::Explain(arguments) => explain::run(arguments, format),
         Command::Completions(arguments) => completions::run(arguments),
@@ -136,6 +140,7 @@ mod tests {
       lineage      Show which plugin version made which range of offsets
       lag          Show how far each partition is behind
       resolve      Decide where held partitions go on
+      dlq          Show, replay and discard dead letters
       plugin       Build plugins, and look into one
       explain      Explain an error code
       completions  Print completions for a shell

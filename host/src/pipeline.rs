@@ -11,25 +11,33 @@ use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
+use crate::relay::RelayThread;
 use crate::settings::Settings;
+use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
-use crate::sink::{self, Version};
+use crate::sink::{self, Parking, Version};
 use crate::source::Room;
 use crate::source::claims::{self, ClaimsThread, Standing};
 use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
 
+mod budget;
 pub mod counters;
 pub mod lane;
+pub mod order;
+pub mod replay;
+mod retry;
 mod store;
 pub mod summary;
 pub mod supervisor;
 mod work;
 
+use budget::LetterBudget;
 use counters::{Counters, Snapshot};
 use lane::{Lane, Parts};
+use order::Question;
 
 /// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
 /// another one between two batches.
@@ -49,6 +57,8 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     ends: Receiver<Result<(), Fault>>,
     member: Membership,
+    retries: Retries,
+    relay: Option<RelayThread>,
 }
 
 /// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
@@ -107,6 +117,20 @@ impl Control {
     }
 }
 
+/// The thread that tries parked messages again. It ends when nobody can ask it any more.
+struct Retries {
+    thread: JoinHandle<()>,
+    questions: Sender<Question>,
+}
+
+impl Retries {
+    fn end(self) {
+        drop(self.questions);
+        // A panic is in the log.
+        let _ = self.thread.join();
+    }
+}
+
 struct Membership {
     leave: Arc<AtomicBool>,
     polling: JoinHandle<()>,
@@ -151,16 +175,27 @@ pub fn start_with(
     loader: Loader,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Running, Fault> {
-    begin(settings, loader, runtime, &Books::default(), Schema::Made)
+    begin(settings, loader, runtime, &Books::new(settings), Schema::Made)
 }
 
 /// What is known of a pipeline on this host, however often it is held and begins again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Books {
     /// What it has done.
-    pub counters: Arc<Counters>,
+    counters: Arc<Counters>,
     /// How its partitions stand.
-    pub standing: Arc<Standing>,
+    standing: Arc<Standing>,
+    /// How many dead letters it may make.
+    budget: Arc<LetterBudget>,
+}
+
+impl Books {
+    /// Nothing has been done yet.
+    pub fn new(settings: &Settings) -> Self {
+        let (name, max) = (&*settings.pipeline.name, settings.dead_letters.max_per_minute);
+        let budget = Arc::new(LetterBudget::new(name.into(), max));
+        Self { counters: Arc::default(), standing: Arc::default(), budget }
+    }
 }
 
 /// What is done about the `sluice` schema before a pipeline begins.
@@ -191,6 +226,7 @@ fn begin(
     let gate = gate(settings, &options, runtime);
     let generation = loader.load_file(&settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
+    books.budget.begin_version(&generation.digest);
 
     let (reports, reported) = channel();
     let (commands, obeyed): (Vec<_>, Vec<_>) =
@@ -201,8 +237,32 @@ fn begin(
 
     let (end, ends) = channel();
     let counters = books.counters.clone();
-    let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
-    let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let parking =
+        Parking { rule: Arc::new(settings.retry.clone()), tried: Vec::new(), kept: false };
+    let (questions, asked) = channel();
+    let start = LaneStart {
+        settings,
+        name: &name,
+        owner: &owner,
+        options: &options,
+        runtime,
+        parking: &parking,
+        questions: &questions,
+    };
+    let lanes = start.all(obeyed, &slot, &reports, books, &end)?;
+    let relays = settings.dead_letters.topic.is_some();
+    let due = Due::new(&options, &name, parking.rule.clone(), relays);
+    let retries = retry::Parts {
+        pipeline: name.clone(),
+        slot: slot.clone(),
+        due,
+        parking,
+        counters: counters.clone(),
+        questions: asked,
+        end: end.clone(),
+        runtime: runtime.clone(),
+    };
+    let retries = Retries { thread: retry::start(retries), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = ClaimsThread::new(claims::Parts {
         member: member.clone(),
@@ -217,10 +277,11 @@ fn begin(
     let file = settings.plugin.path.clone();
     let watch = Watch::new(file, loader, slot, generation, gate);
     let watcher = Watcher::start(watch).expect("the system gives a thread");
+    let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, commands, state, watcher };
-    Ok(Running { control, lanes, ends, member: membership })
+    Ok(Running { control, lanes, ends, member: membership, retries, relay })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -255,6 +316,8 @@ struct LaneStart<'a> {
     owner: &'a str,
     options: &'a Options,
     runtime: &'a tokio::runtime::Handle,
+    parking: &'a Parking,
+    questions: &'a Sender<Question>,
 }
 
 impl LaneStart<'_> {
@@ -263,25 +326,29 @@ impl LaneStart<'_> {
         obeyed: Vec<Receiver<Command>>,
         slot: &Arc<Slot<Deployed>>,
         reports: &Sender<Report>,
-        counters: &Arc<Counters>,
+        books: &Books,
         end: &Sender<Result<(), Fault>>,
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
+        let count = obeyed.len();
         for (number, commands) in obeyed.into_iter().enumerate() {
             let parts = Parts {
                 number,
-                source: Box::new(KafkaSource::new(&self.settings.source)?),
+                source: Box::new(KafkaSource::new(&self.settings.source, count)?),
                 connect: self.connect(),
                 slot: slot.clone(),
                 commands,
                 reports: reports.clone(),
-                counters: counters.clone(),
+                counters: books.counters.clone(),
+                budget: books.budget.clone(),
                 pipeline: self.name.clone(),
                 topic: self.settings.source.topic.clone(),
                 room: Room {
                     messages_max: self.settings.batch.max_messages,
                     bytes_max: self.settings.batch.max_bytes,
                 },
+                parking: self.parking.clone(),
+                questions: self.questions.clone(),
             };
             lanes.push(spawn_lane(parts, end.clone()));
         }
@@ -292,8 +359,10 @@ impl LaneStart<'_> {
         let (runtime, options) = (self.runtime.clone(), self.options.clone());
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
+        let relay = self.settings.dead_letters.topic.is_some();
         Box::new(move |topic_id| {
             sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
+                .relaying(relay)
         })
     }
 }
@@ -370,7 +439,7 @@ impl Running {
 
     /// The same without a word.
     fn join(self) -> Result<(), Fault> {
-        let Self { control, lanes, ends, member } = self;
+        let Self { control, lanes, ends, member, retries, relay } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
             let Ok(end) = ends.recv() else { break };
@@ -383,7 +452,12 @@ impl Running {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
+        // Others get the partitions without waiting for what else there is to end.
         member.leave();
+        retries.end();
+        if let Some(relay) = relay {
+            relay.end();
+        }
         control.end();
         result
     }

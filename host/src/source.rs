@@ -142,6 +142,14 @@ pub trait ClaimStore: Send {
     /// Makes this host the owner of `partitions`, fencing whoever was.
     fn claim(&mut self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault>;
 
+    /// Keys of the messages that are parked in `partitions`, where later messages have to wait behind those of their
+    /// key. To be asked after [`ClaimStore::claim`]: from then on nobody else parks messages of them.
+    fn parked_keys(
+        &mut self,
+        topic_id: Uuid,
+        partitions: &[i32],
+    ) -> Result<Vec<(i32, Vec<u8>)>, Fault>;
+
     /// Fences all writes in flight on `partitions`, ours included.
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault>;
 

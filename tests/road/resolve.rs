@@ -71,7 +71,8 @@ fn a_partition_that_retention_overtook_goes_on_with_its_loss_on_record() -> Resu
     assert_eq!(scene.database.number("SELECT count(*) FROM sluice.holds")?, 0);
     host.drain()?;
     let log = log.extended_by(Log::read(&scene.topic)?);
-    let check = Check::new(&scene.name, &Readings::all());
+    let shape = Readings::all();
+    let check = Check::new(&scene.name, &shape);
     check.passes_with(&log, &scene.name, &scene.database)?;
     scene.database.execute("UPDATE sluice.gaps SET to_offset = to_offset - 1")?;
     let error = check.passes_with(&log, &scene.name, &scene.database);

@@ -1,7 +1,9 @@
-//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka.
+//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, and the
+//! relay of dead letters, if there is one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -14,6 +16,8 @@ use super::topic::{self, Ends};
 use super::{Format, block_on};
 use crate::settings::{Settings, Start};
 use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
+use crate::sink::letters::outbox::Standing;
+use crate::sink::postgres::Session;
 
 /// Which pipeline.
 #[derive(Debug, Args)]
@@ -64,37 +68,67 @@ struct Lag {
     total: i64,
     partitions: Vec<PartitionLag>,
     held: Vec<Held>,
+    /// `null` without `[dead_letters] topic`.
+    dead_letters: Option<LetterLag>,
+}
+
+#[derive(Debug, Serialize)]
+struct LetterLag {
+    topic: String,
+    #[serde(flatten)]
+    standing: Standing,
 }
 
 /// Prints the lag of each partition and of all together.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
     let topic = topic::read(&settings.source)?;
-    let (positions, holds) = block_on(positions(&settings))?;
-    let lag = lag(&settings, &positions, &topic.ends, holds);
+    let stored = block_on(stored(&settings))?;
+    let lag = lag(&settings, &topic.ends, stored);
     output::print(format, &lag, || show(&lag))
 }
 
-async fn positions(settings: &Settings) -> anyhow::Result<(BTreeMap<i32, Position>, Vec<Hold>)> {
+/// What Postgres knows.
+#[derive(Debug, Default)]
+struct Stored {
+    positions: BTreeMap<i32, Position>,
+    holds: Vec<Hold>,
+    /// `None` without `[dead_letters] topic`.
+    relay: Option<Standing>,
+}
+
+async fn stored(settings: &Settings) -> anyhow::Result<Stored> {
     let session = database::connect(settings).await?;
+    let Settings { pipeline, source, dead_letters, .. } = settings;
+    let relay = match dead_letters.topic {
+        Some(_) => Some(Standing::read(&session, &pipeline.name).await?),
+        None => None,
+    };
+    Ok(Stored {
+        positions: positions(&session, settings).await?,
+        holds: holds::read(&session, &pipeline.name, &source.topic).await?,
+        relay,
+    })
+}
+
+async fn positions(
+    session: &Session,
+    settings: &Settings,
+) -> anyhow::Result<BTreeMap<i32, Position>> {
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-    let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
-    let positions = rows.iter().map(|row| {
-        let updated_at = Timestamp::from_microsecond(row.get(3))?;
-        Ok((row.get(0), Position { next_offset: row.get(1), owner: row.get(2), updated_at }))
-    });
-    let positions = positions.collect::<anyhow::Result<_>>()?;
-    Ok((positions, holds::read(&session, pipeline, topic).await?))
+    let rows = database::query(session, "read positions", query, &[pipeline, topic]).await?;
+    rows.iter()
+        .map(|row| {
+            let updated_at = Timestamp::from_microsecond(row.get(3))?;
+            Ok((row.get(0), Position { next_offset: row.get(1), owner: row.get(2), updated_at }))
+        })
+        .collect()
 }
 
-fn lag(
-    settings: &Settings,
-    positions: &BTreeMap<i32, Position>,
-    ends: &BTreeMap<i32, Ends>,
-    holds: Vec<Hold>,
-) -> Lag {
+fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
+    let Stored { positions, holds, relay } = stored;
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -111,6 +145,12 @@ fn lag(
         total: partitions.iter().map(|partition| partition.lag).sum(),
         partitions,
         held: holds.into_iter().map(Held::from).collect(),
+        dead_letters: settings
+            .dead_letters
+            .topic
+            .clone()
+            .zip(relay)
+            .map(|(topic, standing)| LetterLag { topic, standing }),
     }
 }
 
@@ -173,7 +213,7 @@ fn show(lag: &Lag) -> String {
             or_dash(partition.updated_at.map(database::time)),
         ]);
     }
-    let Lag { pipeline, topic, total, partitions, held } = lag;
+    let Lag { pipeline, topic, total, partitions, held, dead_letters } = lag;
     let mut text = table.render();
     text.push_str(&format!(
         "\npipeline {pipeline}, topic {topic}: {} messages behind",
@@ -197,7 +237,33 @@ fn show(lag: &Lag) -> String {
         }
     }
     text.extend(held.iter().map(|held| format!("\n{}", held.text())));
+    text.extend(dead_letters.iter().map(LetterLag::text));
     text
+}
+
+impl LetterLag {
+    fn text(&self) -> String {
+        let Self { topic, standing } = self;
+        let Standing { waiting, oldest_seconds, refused, fault, fault_seconds } = standing;
+        let seconds = |seconds: u64| humantime::format_duration(Duration::from_secs(seconds));
+        let mut text = match waiting {
+            0 => format!("\ndead letters: none waits for topic {topic}"),
+            _ => format!(
+                "\ndead letters: {} wait for topic {topic}, the first for {}",
+                count(*waiting as i64),
+                seconds(*oldest_seconds)
+            ),
+        };
+        if let Some(fault) = fault {
+            let since = fault_seconds.unwrap_or_default().max(0) as u64;
+            text.push_str(&format!("\nthe relay waits for {}: {fault}", seconds(since)));
+        }
+        if *refused > 0 {
+            let refused = count(*refused as i64);
+            text.push_str(&format!("\n{refused} cannot be relayed, see `sluice explain SL-D303`"));
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -242,7 +308,8 @@ mod tests {
         ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
         let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends, holds)), @"
+        let stored = Stored { positions, holds, relay: None };
+        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @"
         partition  next offset   end    lag  owner   updated
         0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
         1                   10    60     50  host-1  2023-11-14T22:13:20Z
@@ -262,7 +329,21 @@ mod tests {
     #[test]
     fn an_unclaimed_partition_that_starts_at_the_end_is_not_behind() {
         let ends = BTreeMap::from([(3, (100, 160))]);
-        assert_eq!(lag(&settings("latest"), &BTreeMap::new(), &ends, Vec::new()).total, 0);
-        assert_eq!(lag(&settings("earliest"), &BTreeMap::new(), &ends, Vec::new()).total, 60);
+        let total = |start| lag(&settings(start), &ends, Stored::default()).total;
+        assert_eq!((total("latest"), total("earliest")), (0, 60));
+    }
+
+    #[test]
+    fn the_relay_of_dead_letters_has_a_lag_of_its_own() {
+        let text = |standing| LetterLag { topic: "orders.dlt".into(), standing }.text();
+        let idle = text(Standing::default());
+        let behind = text(Standing {
+            waiting: 12_345,
+            oldest_seconds: 200,
+            refused: 3,
+            fault: Some("SL-D301: there is no topic orders.dlt for dead letters".into()),
+            fault_seconds: Some(61),
+        });
+        assert_snapshot!(format!("{idle}{behind}"), @"");
     }
 }

@@ -29,8 +29,9 @@ pub fn read(source: &SourceSettings) -> Result<Topic, Fault> {
     let away = |error| {
         Fault::retry(broker::AWAY, format!("no broker answers for topic {topic}")).because(error)
     };
-    let client: BaseConsumer<Logged> =
-        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
+    let client: BaseConsumer<Logged> = properties::fetcher(source, 1)
+        .create_with_context(Logged)
+        .map_err(|error| refused(&error))?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
     let partitions =
         metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);

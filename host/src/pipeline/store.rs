@@ -7,9 +7,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::fault::{Fault, sqlstate};
-use crate::settings::Settings;
+use crate::settings::{RetryOrder, Settings};
 use crate::sink::claims::resolve::RESOLVER;
 use crate::sink::claims::{self, Claims, Witness};
+use crate::sink::parked::due;
 use crate::sink::postgres::Options;
 use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
 
@@ -21,6 +22,8 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 /// Claims of one pipeline on one topic.
 pub struct PostgresClaims {
     claims: Claims,
+    pipeline: String,
+    order: RetryOrder,
     runtime: Handle,
     witness: Option<Witness>,
 }
@@ -29,7 +32,9 @@ impl PostgresClaims {
     /// Connects with the first claim.
     pub fn new(options: &Options, settings: &Settings, owner: &str, runtime: Handle) -> Self {
         let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-        Self { claims: Claims::new(options, pipeline, topic, owner), runtime, witness: None }
+        let claims = Claims::new(options, pipeline, topic, owner);
+        let order = settings.retry.order;
+        Self { claims, pipeline: pipeline.clone(), order, runtime, witness: None }
     }
 
     /// Asks something on the session of the witness, made anew where it was lost.
@@ -37,7 +42,7 @@ impl PostgresClaims {
         &mut self,
         ask: impl AsyncFnOnce(&Claims, &Witness) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let Self { claims, runtime, witness } = self;
+        let Self { claims, runtime, witness, .. } = self;
         let known = witness.take().filter(Witness::is_there);
         let asking = async {
             let there = match known {
@@ -87,6 +92,20 @@ impl ClaimStore for PostgresClaims {
         let wanted: Vec<(i32, i64)> = partitions.iter().map(|&partition| (partition, 0)).collect();
         let answers = self.runtime.block_on(self.claims.claim(topic_id, &wanted))?;
         Ok(answers.iter().map(answer).collect())
+    }
+
+    fn parked_keys(
+        &mut self,
+        topic_id: Uuid,
+        partitions: &[i32],
+    ) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
+        if self.order != RetryOrder::Key {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.pipeline.clone();
+        self.ask(async |_, session| {
+            due::parked_keys(session, &pipeline, topic_id, partitions).await
+        })
     }
 
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault> {

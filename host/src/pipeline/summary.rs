@@ -75,7 +75,14 @@ impl Report<'_> {
                     messages = counters.messages,
                     rows = counters.rows,
                     rejected = counters.rejected,
+                    parked = counters.parked,
+                    retried = counters.retried,
+                    given_up = counters.given_up,
                     fenced = counters.fenced,
+                    paused_lanes = counters.paused_lanes,
+                    relayed = counters.relayed,
+                    relay_waiting = counters.relay_waiting,
+                    relay_oldest_seconds = counters.relay_oldest_seconds,
                     latency_p50_ms = counters.latency_p50_ms,
                     latency_p99_ms = counters.latency_p99_ms,
                     "progress"
@@ -97,9 +104,16 @@ pub(super) fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
         rows = counters.rows,
         filtered = counters.filtered,
         rejected = counters.rejected,
+        parked = counters.parked,
+        retried = counters.retried,
+        given_up = counters.given_up,
         batches = counters.batches,
         fenced = counters.fenced,
         swaps = counters.swaps,
+        relayed = counters.relayed,
+        relay_refused = counters.relay_refused,
+        relay_waiting = counters.relay_waiting,
+        relay_oldest_seconds = counters.relay_oldest_seconds,
         "summary"
     );
 }

@@ -166,7 +166,7 @@ impl Supervisor {
     /// # Errors
     /// What only a restart can mend, and what held the pipeline when it was told to stop.
     pub fn run(self) -> Result<Snapshot, Fault> {
-        let books = Books::default();
+        let books = Books::new(&self.settings);
         let result = std::thread::scope(|scope| {
             scope.spawn(|| self.tell(&books));
             let _end = End(&self.handle);

@@ -231,7 +231,13 @@ impl ClaimsThread {
         }
         let generations: BTreeMap<i32, u64> = due.iter().copied().collect();
         let mut claimed_partitions = Vec::new();
-        for answer in self.parts.store.claim(topic_id, &admitted)? {
+        let answers = self.parts.store.claim(topic_id, &admitted)?;
+        // Now that the owner before is fenced, nothing that it parked can be missing.
+        let mut parked: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
+        for (partition, key) in self.parts.store.parked_keys(topic_id, &admitted)? {
+            parked.entry(partition).or_default().push(key);
+        }
+        for answer in answers {
             match answer {
                 ClaimAnswer::Claimed(claimed) => {
                     let partition = claimed.partition;
@@ -239,7 +245,9 @@ impl ClaimsThread {
                     self.holds.claimed(partition, Instant::now());
                     self.given.insert(partition, claimed.epoch);
                     claimed_partitions.push(partition);
-                    self.parts.ownership.give(claimed, topic_id, generations[&partition]);
+                    let waiting = parked.remove(&partition).unwrap_or_default();
+                    let generation = generations[&partition];
+                    self.parts.ownership.give(claimed, topic_id, waiting, generation);
                 }
                 ClaimAnswer::OtherTopic { partition, stored } => {
                     self.hold(&[partition], &keep::created_again(stored, topic_id));
