@@ -88,6 +88,11 @@ impl Holds {
         self.held.iter().map(|(&partition, hold)| (partition, hold.code, hold.since))
     }
 
+    /// True when `partition` was held and is not yet known to go on.
+    pub fn has(&self, partition: i32) -> bool {
+        self.held.contains_key(&partition)
+    }
+
     /// True when everything goes on.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
