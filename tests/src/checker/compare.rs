@@ -1,6 +1,6 @@
 //! The comparison itself: pure, so that planted differences can prove that it sees them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::difference::Difference;
 use super::shape::{Expected, Fate, Keep, Shape};
