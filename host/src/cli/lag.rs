@@ -344,6 +344,12 @@ mod tests {
             fault: Some("SL-D301: there is no topic orders.dlt for dead letters".into()),
             fault_seconds: Some(61),
         });
-        assert_snapshot!(format!("{idle}{behind}"), @"");
+        assert_snapshot!(format!("{idle}{behind}"), @"
+
+        dead letters: none waits for topic orders.dlt
+        dead letters: 12,345 wait for topic orders.dlt, the first for 3m 20s
+        the relay waits for 1m 1s: SL-D301: there is no topic orders.dlt for dead letters
+        3 cannot be relayed, see `sluice explain SL-D303`
+        ");
     }
 }

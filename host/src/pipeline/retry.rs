@@ -242,7 +242,7 @@ impl Trouble {
                 "cannot try parked messages again now: {fault}"
             );
         }
-        self.backoff.next()
+        self.backoff.pause()
     }
 
     fn over(&mut self, pipeline: &str) {

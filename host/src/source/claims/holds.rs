@@ -39,7 +39,7 @@ impl Holds {
         });
         is_news |= hold.code != code;
         (hold.code, hold.epoch, hold.claimed) = (code, None, None);
-        (now + hold.backoff.next(), is_news)
+        (now + hold.backoff.pause(), is_news)
     }
 
     /// `partition` was claimed: whether it goes on, the next seconds tell.
