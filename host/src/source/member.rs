@@ -78,7 +78,11 @@ impl Member {
     /// `SL-K011` when there is no such topic, `SL-K002` when no broker answers, `SL-K013` when it must not
     /// be read.
     pub fn topic_id(&self) -> Result<Uuid, Fault> {
-        native::topic_id(&self.consumer, &self.topic, ANSWER_WAIT).map_err(|(code, text)| {
+        let answer = native::topic_id(&self.consumer, &self.topic, ANSWER_WAIT);
+        if answer.is_ok() {
+            self.consumer.context().brokers_answer();
+        }
+        answer.map_err(|(code, text)| {
             let topic = &self.topic;
             match code {
                 RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
@@ -152,6 +156,14 @@ pub struct Rebalances {
     brokers_down: AtomicBool,
 }
 
+impl Rebalances {
+    fn brokers_answer(&self) {
+        if self.brokers_down.swap(false, Ordering::Relaxed) {
+            tracing::info!("brokers answer again");
+        }
+    }
+}
+
 impl ClientContext for Rebalances {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         log_line(level, facility, text);
@@ -177,7 +189,6 @@ impl ConsumerContext for Rebalances {
         let numbers: Vec<i32> =
             partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        self.brokers_down.store(false, Ordering::Relaxed);
         let answered = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(partitions = ?numbers, "partitions assigned");
             let answered = assign(consumer, partitions, cooperative);
