@@ -233,10 +233,11 @@ impl LaneStart<'_> {
         end: &Sender<Result<(), Fault>>,
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
+        let count = obeyed.len();
         for (number, commands) in obeyed.into_iter().enumerate() {
             let parts = Parts {
                 number,
-                source: Box::new(KafkaSource::new(&self.settings.source)?),
+                source: Box::new(KafkaSource::new(&self.settings.source, count)?),
                 connect: self.connect(),
                 slot: slot.clone(),
                 commands,

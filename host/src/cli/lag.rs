@@ -72,8 +72,9 @@ fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
     let away = |error| {
         Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
     };
-    let client: BaseConsumer<Logged> =
-        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
+    let client: BaseConsumer<Logged> = properties::fetcher(source, 1)
+        .create_with_context(Logged)
+        .map_err(|error| refused(&error))?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
     let partitions =
         metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
