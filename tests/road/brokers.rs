@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sluice_tests::checker::Readings;
 use sluice_tests::child::Signal;
 use sluice_tests::counts::scaled;
 use sluice_tests::folders::scratch_for;
 use sluice_tests::kafka::Cluster;
 use sluice_tests::scene::Scene;
-use sluice_tests::wait::{SOON, until_true};
 use sluice_tests::work::Work;
 
 /// With the properties that an operator has who sets none.

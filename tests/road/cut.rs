@@ -64,7 +64,7 @@ impl Batches {
         let number = 1_000_000 + self.sent;
         let [good, bad] = [("row", 230), ("plugin", 999)].map(|(truth, voltage_v)| {
             let payload = format!(
-                r#"{{"device_id":"hems-1","measured_at":"2026-11-22T03:04:05.123Z","seq":{number},"power_w":1.5,"voltage_v":{voltage_v},"status":"ok"}}"#
+                r#"{{"device_id":"hems-1","measured_at":"2026-11-22T03:04:05.123Z","seq":{number},"power_w":1.5,"voltage_v":{voltage_v},"current_a":2.25,"energy_wh":3,"temperature_c":21.5,"status":"ok"}}"#
             );
             (0, Made::raw(truth, "hems-1", &payload))
         });

@@ -1,8 +1,9 @@
 //! Postgres that goes away and comes back, in all the ways in which it does.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use sluice_tests::checker::Readings;
-use sluice_tests::load::{Load, Mix};
 use sluice_tests::postgres::Database;
 use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until_true};
