@@ -1,8 +1,10 @@
 //! The road as a whole: real Kafka, real Postgres, real components, real processes.
 
 mod advice;
+mod brokers;
 mod commands;
 mod commit;
+mod cut;
 mod deaths;
 mod fixtures;
 mod happy;

@@ -13,7 +13,9 @@ pub mod plugins;
 pub mod postgres;
 pub mod proxy;
 pub mod scene;
+pub mod vigil;
 pub mod wait;
+pub mod work;
 
 pub mod verify;
 

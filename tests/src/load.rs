@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 pub use message::{Made, Mix, TRUTH};
 
-use crate::kafka::{Topic, broker};
+use crate::kafka::Topic;
 
 pub mod bomb;
 pub mod message;
@@ -55,7 +55,7 @@ impl Load {
     pub fn new(topic: &Topic, mix: Mix) -> Result<Self> {
         let counts = Arc::new(Counts::default());
         let partitions = usize::try_from(topic.partitions)?;
-        let producer = producer(&counts, "none")?;
+        let producer = producer(topic, &counts, "none")?;
         Ok(Self {
             producer,
             acknowledged: counts,
@@ -68,7 +68,7 @@ impl Load {
 
     /// Compresses what is sent from now on with `codec`.
     pub fn compress(&mut self, codec: &str) -> Result<()> {
-        self.producer = producer(&self.acknowledged, codec)?;
+        self.producer = producer(&self.topic, &self.acknowledged, codec)?;
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl Load {
         self.topic = topic.clone();
         self.next.resize(usize::try_from(topic.partitions)?, 0);
         // A producer learns of new partitions minutes later; a new one knows them.
-        self.producer = producer(&self.acknowledged, "none")?;
+        self.producer = producer(&self.topic, &self.acknowledged, "none")?;
         Ok(())
     }
 
@@ -189,8 +189,12 @@ impl Load {
     }
 }
 
-fn producer(counts: &Arc<Counts>, codec: &str) -> Result<ThreadedProducer<Acknowledged>> {
-    let mut config = broker()?.client();
+fn producer(
+    topic: &Topic,
+    counts: &Arc<Counts>,
+    codec: &str,
+) -> Result<ThreadedProducer<Acknowledged>> {
+    let mut config = topic.client();
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
