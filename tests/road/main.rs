@@ -9,6 +9,7 @@ mod hostile;
 mod kill;
 mod memory;
 mod outage;
+mod poison;
 mod rebalance;
 mod secure;
 mod swap;

@@ -13,10 +13,12 @@ use rdkafka::ClientConfig;
 
 pub use admin::Topic;
 pub use jars::class_path;
+pub use raw::RawHeader;
 pub use secure::{PASSWORD, USER};
 
 mod admin;
 mod jars;
+mod raw;
 mod secure;
 
 const START_MAX: Duration = Duration::from_secs(90);
@@ -195,6 +197,7 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
+message.max.bytes=8000000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
