@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub mod completions;
 mod database;
 pub mod demo;
+pub mod dlq;
 pub mod explain;
 pub mod lag;
 pub mod lineage;
@@ -63,6 +64,8 @@ pub enum Command {
     Lineage(lineage::Arguments),
     /// Show how far each partition is behind
     Lag(lag::Arguments),
+    /// Show, replay and discard dead letters
+    Dlq(dlq::DlqArgs),
     /// Build plugins, and look into one
     Plugin(plugin::PluginArgs),
     /// Explain an error code
@@ -90,6 +93,7 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
         Command::Migrate(arguments) => migrate::run(arguments, format),
         Command::Lineage(arguments) => lineage::run(arguments, format),
         Command::Lag(arguments) => lag::run(arguments, format),
+        Command::Dlq(arguments) => dlq::run(arguments, format),
         Command::Plugin(arguments) => plugin::run(arguments, format),
         Command::Explain(arguments) => explain::run(arguments, format),
         Command::Completions(arguments) => completions::run(arguments),
@@ -130,6 +134,7 @@ mod tests {
       migrate      Create the `sluice` schema or bring it up to date
       lineage      Show which plugin version made which range of offsets
       lag          Show how far each partition is behind
+      dlq          Show, replay and discard dead letters
       plugin       Build plugins, and look into one
       explain      Explain an error code
       completions  Print completions for a shell

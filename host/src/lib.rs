@@ -21,6 +21,8 @@ pub mod rows;
 
 pub mod sink;
 
+pub mod relay;
+
 pub mod fault;
 
 pub mod explain;

@@ -11,23 +11,31 @@ use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
+use crate::relay::RelayThread;
 use crate::settings::Settings;
+use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
-use crate::sink::{self, Version};
+use crate::sink::{self, Parking, Version};
 use crate::source::Room;
 use crate::source::claims::ClaimsThread;
 use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
 
+mod budget;
 pub mod counters;
 pub mod lane;
+pub mod order;
+pub mod replay;
+mod retry;
 mod store;
 mod work;
 
+use budget::LetterBudget;
 use counters::{Counters, Snapshot};
 use lane::{Lane, Parts};
+use order::Question;
 
 /// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
 /// another one between two batches.
@@ -47,6 +55,8 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     ends: Receiver<Result<(), Fault>>,
     member: Membership,
+    retries: Retries,
+    relay: Option<RelayThread>,
 }
 
 /// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
@@ -102,6 +112,20 @@ impl Control {
     fn end(&self) {
         *self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.state.ending.notify_all();
+    }
+}
+
+/// The thread that tries parked messages again. It ends when nobody can ask it any more.
+struct Retries {
+    thread: JoinHandle<()>,
+    questions: Sender<Question>,
+}
+
+impl Retries {
+    fn end(self) {
+        drop(self.questions);
+        // A panic is in the log.
+        let _ = self.thread.join();
     }
 }
 
@@ -168,8 +192,31 @@ pub fn start_with(
 
     let (end, ends) = channel();
     let counters = Arc::new(Counters::default());
-    let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
+    let parking =
+        Parking { rule: Arc::new(settings.retry.clone()), tried: Vec::new(), kept: false };
+    let (questions, asked) = channel();
+    let start = LaneStart {
+        settings,
+        name: &name,
+        owner: &owner,
+        options: &options,
+        runtime,
+        parking: &parking,
+        questions: &questions,
+    };
     let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let relays = settings.dead_letters.topic.is_some();
+    let due = Due::new(&options, &name, parking.rule.clone(), relays);
+    let retries = retry::Parts {
+        pipeline: name.clone(),
+        slot: slot.clone(),
+        due,
+        parking,
+        counters: counters.clone(),
+        questions: asked,
+        runtime: runtime.clone(),
+    };
+    let retries = Retries { thread: retry::start(retries), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = ClaimsThread::new(
         member.clone(),
@@ -183,10 +230,11 @@ pub fn start_with(
     let file = settings.plugin.path.clone();
     let watch = Watch::new(file, loader, slot, generation, gate);
     let watcher = Watcher::start(watch).expect("the system gives a thread");
+    let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, commands, state, watcher };
-    Ok(Running { control, lanes, ends, member: membership })
+    Ok(Running { control, lanes, ends, member: membership, retries, relay })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -221,6 +269,8 @@ struct LaneStart<'a> {
     owner: &'a str,
     options: &'a Options,
     runtime: &'a tokio::runtime::Handle,
+    parking: &'a Parking,
+    questions: &'a Sender<Question>,
 }
 
 impl LaneStart<'_> {
@@ -233,21 +283,29 @@ impl LaneStart<'_> {
         end: &Sender<Result<(), Fault>>,
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
+        let count = obeyed.len();
+        let budget = Arc::new(LetterBudget::new(
+            self.name.clone(),
+            self.settings.dead_letters.max_per_minute,
+        ));
         for (number, commands) in obeyed.into_iter().enumerate() {
             let parts = Parts {
                 number,
-                source: Box::new(KafkaSource::new(&self.settings.source)?),
+                source: Box::new(KafkaSource::new(&self.settings.source, count)?),
                 connect: self.connect(),
                 slot: slot.clone(),
                 commands,
                 reports: reports.clone(),
                 counters: counters.clone(),
+                budget: budget.clone(),
                 pipeline: self.name.clone(),
                 topic: self.settings.source.topic.clone(),
                 room: Room {
                     messages_max: self.settings.batch.max_messages,
                     bytes_max: self.settings.batch.max_bytes,
                 },
+                parking: self.parking.clone(),
+                questions: self.questions.clone(),
             };
             lanes.push(spawn_lane(parts, end.clone()));
         }
@@ -258,8 +316,10 @@ impl LaneStart<'_> {
         let (runtime, options) = (self.runtime.clone(), self.options.clone());
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
+        let relay = self.settings.dead_letters.topic.is_some();
         Box::new(move |topic_id| {
             sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
+                .relaying(relay)
         })
     }
 }
@@ -328,7 +388,7 @@ impl Running {
     /// # Errors
     /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
-        let Self { control, lanes, ends, member } = self;
+        let Self { control, lanes, ends, member, retries, relay } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
             let Ok(end) = ends.recv() else { break };
@@ -341,7 +401,11 @@ impl Running {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
+        retries.end();
         member.leave();
+        if let Some(relay) = relay {
+            relay.end();
+        }
         let counters = control.counters();
         log_end(&control.name, &counters, result.as_ref().err());
         control.end();
@@ -362,6 +426,10 @@ fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
         batches = counters.batches,
         fenced = counters.fenced,
         swaps = counters.swaps,
+        relayed = counters.relayed,
+        relay_refused = counters.relay_refused,
+        relay_waiting = counters.relay_waiting,
+        relay_oldest_seconds = counters.relay_oldest_seconds,
         "summary"
     );
 }

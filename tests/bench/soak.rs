@@ -49,6 +49,8 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 const COMPARED: u32 = 6;
 /// What all files together may take.
 const DISK_MAX: u64 = 10_000_000_000;
+const SPREAD: &str =
+    "SELECT coalesce(max(next_offset) - min(next_offset), 0) FROM sluice.positions";
 /// A pipeline that does nothing for so long has a fault.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -189,6 +191,7 @@ impl<'a> Soak<'a> {
             postgres_bytes: clocks::memory_of_tree(postgres),
             broker_bytes: resident_bytes(broker)?,
             disk: self.servers.folders().into_iter().map(clocks::disk_of).sum(),
+            spread: u64::try_from(self.database.number(SPREAD)?)?,
         })
     }
 

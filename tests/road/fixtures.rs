@@ -70,6 +70,7 @@ fn the_checker_reads_real_tables() -> Result<()> {
     let database = Database::create("fixtures_checker")?;
     database.execute("CREATE SCHEMA sluice")?;
     database.execute(include_str!("../../migrations/V1__sluice.sql"))?;
+    database.execute(include_str!("../../migrations/V2__letters.sql"))?;
     database.execute(Readings::TABLE)?;
     let shape = Readings::all();
     let check = Check::new("p", &shape);

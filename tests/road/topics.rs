@@ -115,3 +115,31 @@ fn deleted_messages_that_were_moved_before_are_no_gap() -> Result<()> {
         &scene.database,
     )
 }
+
+/// librdkafka by itself would read the last partitions only when the first ones are empty.
+#[test]
+fn no_partition_waits_for_the_others_of_its_lane() -> Result<()> {
+    const PARTITIONS: usize = 6;
+    const EACH: usize = 10_000;
+    let scene = Scene::new("fair", PARTITIONS.try_into()?, Readings::TABLE)?;
+    Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?
+        .send(PARTITIONS * EACH)?;
+    let mut pipeline = scene.pipeline()?;
+    pipeline.lanes = 1;
+    pipeline.source_lines = "queue_bytes = \"64KiB\"\n".to_owned();
+    pipeline.batch_lines = "max_messages = 2000\n".to_owned();
+    let host = scene.start("host", &pipeline)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    // One lane appends, so rows lie in the table in the order in which they were read.
+    let half = PARTITIONS * EACH / 2;
+    let shares = (0..PARTITIONS).map(|partition| {
+        scene.database.number(&format!(
+            "SELECT count(*) FROM (SELECT device_id FROM readings ORDER BY ctid LIMIT {half}) AS half \
+             WHERE device_id LIKE 'hems-{partition:02}-%'"
+        ))
+    });
+    let shares = shares.collect::<Result<Vec<_>>>()?;
+    assert!(shares.iter().all(|share| *share > 2500), "rows of the first half: {shares:?}");
+    Ok(())
+}

@@ -1,7 +1,9 @@
-//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka.
+//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, and the
+//! relay of dead letters, if there is one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -14,6 +16,8 @@ use super::table::Table;
 use super::{Format, block_on};
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings, Start};
+use crate::sink::letters::outbox::Standing;
+use crate::sink::postgres::Session;
 use crate::source::kafka::{Logged, refused};
 use crate::source::properties::{self, ANSWER_WAIT};
 
@@ -55,14 +59,23 @@ struct Lag {
     topic: String,
     total: i64,
     partitions: Vec<PartitionLag>,
+    /// `null` without `[dead_letters] topic`.
+    dead_letters: Option<LetterLag>,
+}
+
+#[derive(Debug, Serialize)]
+struct LetterLag {
+    topic: String,
+    #[serde(flatten)]
+    standing: Standing,
 }
 
 /// Prints the lag of each partition and of all together.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
     let ends = ends(&settings.source)?;
-    let positions = block_on(positions(&settings))?;
-    let lag = lag(&settings, &positions, &ends);
+    let (positions, standing) = block_on(stored(&settings))?;
+    let lag = lag(&settings, &positions, &ends, standing);
     output::print(format, &lag, || show(&lag))
 }
 
@@ -72,8 +85,9 @@ fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
     let away = |error| {
         Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
     };
-    let client: BaseConsumer<Logged> =
-        properties::fetcher(source).create_with_context(Logged).map_err(|error| refused(&error))?;
+    let client: BaseConsumer<Logged> = properties::fetcher(source, 1)
+        .create_with_context(Logged)
+        .map_err(|error| refused(&error))?;
     let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
     let partitions =
         metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
@@ -89,12 +103,27 @@ fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
     Ok(ends)
 }
 
-async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position>> {
+/// What Postgres knows.
+async fn stored(
+    settings: &Settings,
+) -> anyhow::Result<(BTreeMap<i32, Position>, Option<Standing>)> {
     let session = database::connect(settings).await?;
+    let positions = positions(&session, settings).await?;
+    let standing = match settings.dead_letters.topic {
+        Some(_) => Some(Standing::read(&session, &settings.pipeline.name).await?),
+        None => None,
+    };
+    Ok((positions, standing))
+}
+
+async fn positions(
+    session: &Session,
+    settings: &Settings,
+) -> anyhow::Result<BTreeMap<i32, Position>> {
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-    let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
+    let rows = database::query(session, "read positions", query, &[pipeline, topic]).await?;
     rows.iter()
         .map(|row| {
             let updated_at = Timestamp::from_microsecond(row.get(3))?;
@@ -107,6 +136,7 @@ fn lag(
     settings: &Settings,
     positions: &BTreeMap<i32, Position>,
     ends: &BTreeMap<i32, Ends>,
+    standing: Option<Standing>,
 ) -> Lag {
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
@@ -123,6 +153,12 @@ fn lag(
         topic: settings.source.topic.clone(),
         total: partitions.iter().map(|partition| partition.lag).sum(),
         partitions,
+        dead_letters: settings
+            .dead_letters
+            .topic
+            .clone()
+            .zip(standing)
+            .map(|(topic, standing)| LetterLag { topic, standing }),
     }
 }
 
@@ -163,7 +199,7 @@ fn show(lag: &Lag) -> String {
             or_dash(partition.updated_at.map(database::time)),
         ]);
     }
-    let Lag { pipeline, topic, total, partitions } = lag;
+    let Lag { pipeline, topic, total, partitions, dead_letters } = lag;
     let mut text = table.render();
     text.push_str(&format!(
         "\npipeline {pipeline}, topic {topic}: {} messages behind",
@@ -186,7 +222,33 @@ fn show(lag: &Lag) -> String {
             _ => {}
         }
     }
+    text.extend(dead_letters.iter().map(LetterLag::text));
     text
+}
+
+impl LetterLag {
+    fn text(&self) -> String {
+        let Self { topic, standing } = self;
+        let Standing { waiting, oldest_seconds, refused, fault, fault_seconds } = standing;
+        let seconds = |seconds: u64| humantime::format_duration(Duration::from_secs(seconds));
+        let mut text = match waiting {
+            0 => format!("\ndead letters: none waits for topic {topic}"),
+            _ => format!(
+                "\ndead letters: {} wait for topic {topic}, the first for {}",
+                count(*waiting as i64),
+                seconds(*oldest_seconds)
+            ),
+        };
+        if let Some(fault) = fault {
+            let since = fault_seconds.unwrap_or_default().max(0) as u64;
+            text.push_str(&format!("\nthe relay waits for {}: {fault}", seconds(since)));
+        }
+        if *refused > 0 {
+            let refused = count(*refused as i64);
+            text.push_str(&format!("\n{refused} cannot be relayed, see `sluice explain SL-D303`"));
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +279,7 @@ mod tests {
             (9, position(5)),
         ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @r"
+        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends, None)), @r"
     partition  next offset   end    lag  owner   updated
     0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
     1                   10    60     50  host-1  2023-11-14T22:13:20Z
@@ -235,7 +297,21 @@ mod tests {
     #[test]
     fn an_unclaimed_partition_that_starts_at_the_end_is_not_behind() {
         let ends = BTreeMap::from([(3, (100, 160))]);
-        assert_eq!(lag(&settings("latest"), &BTreeMap::new(), &ends).total, 0);
-        assert_eq!(lag(&settings("earliest"), &BTreeMap::new(), &ends).total, 60);
+        let total = |start| lag(&settings(start), &BTreeMap::new(), &ends, None).total;
+        assert_eq!((total("latest"), total("earliest")), (0, 60));
+    }
+
+    #[test]
+    fn the_relay_of_dead_letters_has_a_lag_of_its_own() {
+        let text = |standing| LetterLag { topic: "orders.dlt".into(), standing }.text();
+        let idle = text(Standing::default());
+        let behind = text(Standing {
+            waiting: 12_345,
+            oldest_seconds: 200,
+            refused: 3,
+            fault: Some("SL-D301: there is no topic orders.dlt for dead letters".into()),
+            fault_seconds: Some(61),
+        });
+        assert_snapshot!(format!("{idle}{behind}"), @"");
     }
 }

@@ -91,6 +91,10 @@ fn tell_progress(control: &Control) {
             rows = now.rows,
             rejected = now.rejected,
             fenced = now.fenced,
+            paused_lanes = now.paused_lanes,
+            relayed = now.relayed,
+            relay_waiting = now.relay_waiting,
+            relay_oldest_seconds = now.relay_oldest_seconds,
             latency_p50_ms = now.latency_p50_ms,
             latency_p99_ms = now.latency_p99_ms,
             "progress"

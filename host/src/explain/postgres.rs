@@ -34,7 +34,8 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P005",
         title: "Postgres has no disk, memory or connections left",
         text: "The batch is kept and tried again with growing pauses; no message is buried for it.",
-        way_out: "Free disk space, or raise max_connections: one connection for each lane and two for each pipeline.",
+        way_out: "Free disk space, or raise max_connections: one connection for each lane and two for each pipeline, three \
+                  with a topic for dead letters.",
     },
     Explanation {
         code: "SL-P006",

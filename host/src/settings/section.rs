@@ -238,6 +238,26 @@ impl<'f> Section<'f> {
         within.unwrap_or(default)
     }
 
+    /// A number with or without a fraction.
+    pub(super) fn number(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> f64 {
+        let Some(value) = self.value(key) else { return default };
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => return self.report.wrong_type(key, value, "a number").unwrap_or(default),
+        };
+        let within = number.filter(|number| range.contains(number));
+        if within.is_none() {
+            self.out_of_range(key, value, &format!("{} to {}", range.start(), range.end()));
+        }
+        within.unwrap_or(default)
+    }
+
     /// A size, `"32MiB"` or a number of bytes.
     pub(super) fn bytes(
         &self,

@@ -17,7 +17,7 @@ use super::{Letterhead, Range, Version};
 use crate::fault::Fault;
 
 /// Prepared once per session.
-pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 /// FOR UPDATE: the server may still be at work on the COMMIT whose answer we miss; wait for it.
 const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions \
@@ -41,7 +41,8 @@ pub(super) async fn advance_and_commit(
     let rows = column(|range| range.rows as i64);
     let filtered = column(|range| range.filtered as i64);
     let rejected = column(|range| range.rejected as i64);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 15] = [
+    let parked = column(|range| range.parked as i64);
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
         &head.pipeline,
         &head.topic,
         &topic_id,
@@ -57,6 +58,7 @@ pub(super) async fn advance_and_commit(
         &rows,
         &filtered,
         &rejected,
+        &parked,
     ];
     // Polled in this order, so sent in this order, without waiting in between.
     let (advanced, committed) =
@@ -111,7 +113,7 @@ fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outc
 /// Pauses between attempts while Postgres is away: 50 ms, doubling up to 5 s, each shortened by up to a
 /// half at random, so that many lanes do not come back at once.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
 }
 

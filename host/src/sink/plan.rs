@@ -83,6 +83,11 @@ pub async fn plan(
 }
 
 impl Plan {
+    /// Names of the tables, quoted for SQL, in the order of the outputs.
+    pub fn table_names(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|table| table.table.as_str())
+    }
+
     /// Compares `outputs` with `tables` (keyed by the name in the settings; `None`: not there).
     pub fn new(
         outputs: &[Output],

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::batch::Batch;
 use crate::fault::Fault;
 use crate::settings::SourceSettings;
-use crate::source::native::{FetchError, FetchedQueue};
+use crate::source::native::{FetchError, FetchedQueues};
 use crate::source::position::Positions;
 use crate::source::{PartitionFault, Room, Source, properties};
 
@@ -23,31 +23,54 @@ const TAKEN_MAX: usize = 4096;
 /// As long as it would take librdkafka to ask by itself.
 const LEADERS_WAIT: Duration = Duration::from_secs(1);
 
+/// For as many partitions the client is made until it is known how many the topic has.
+const PARTITIONS_EXPECTED: usize = 12;
+
 /// Reads messages of some partitions of one topic.
 pub struct KafkaSource {
-    // Dropped before the consumer it belongs to.
-    fetched: FetchedQueue,
-    consumer: BaseConsumer<Logged>,
-    topic: String,
+    client: Client,
+    settings: SourceSettings,
+    lanes: usize,
     started: BTreeSet<i32>,
-    /// True when the client has asked who leads the topic's partitions.
+    /// True when the client knows who leads the topic's partitions.
     acquainted: bool,
 }
 
+struct Client {
+    // Dropped before the consumer they belong to.
+    fetched: FetchedQueues,
+    consumer: BaseConsumer<Logged>,
+    /// Most partitions that one lane may have, as far as was known.
+    partitions: usize,
+}
+
+impl Client {
+    fn new(settings: &SourceSettings, partitions: usize) -> Result<Self, Fault> {
+        let consumer: BaseConsumer<Logged> = properties::fetcher(settings, partitions)
+            .create_with_context(Logged)
+            .map_err(|error| refused(&error))?;
+        let fetched = FetchedQueues::of(&consumer, TAKEN_MAX);
+        Ok(Self { fetched, consumer, partitions })
+    }
+
+    /// Asks how many partitions the topic has and who leads them. librdkafka would find out by itself that it
+    /// does not know the leaders, but looks only once a second, and meanwhile fetches nothing.
+    fn count_partitions(&self, topic: &str) -> Option<usize> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), LEADERS_WAIT).ok()?;
+        metadata.topics().first().map(|topic| topic.partitions().len())
+    }
+}
+
 impl KafkaSource {
-    /// Creates the client; connects in the background.
+    /// Creates the client of one of `lanes`; connects in the background.
     ///
     /// # Errors
     /// `SL-K001` when librdkafka refuses a property.
-    pub fn new(settings: &SourceSettings) -> Result<Self, Fault> {
-        let consumer: BaseConsumer<Logged> = properties::fetcher(settings)
-            .create_with_context(Logged)
-            .map_err(|error| refused(&error))?;
-        let fetched = FetchedQueue::of(&consumer, TAKEN_MAX);
+    pub fn new(settings: &SourceSettings, lanes: usize) -> Result<Self, Fault> {
         Ok(Self {
-            fetched,
-            consumer,
-            topic: settings.topic.clone(),
+            client: Client::new(settings, PARTITIONS_EXPECTED.div_ceil(lanes))?,
+            settings: settings.clone(),
+            lanes,
             started: BTreeSet::new(),
             acquainted: false,
         })
@@ -55,23 +78,33 @@ impl KafkaSource {
 
     fn one(&self, partition: i32, offset: Offset) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, partition, offset)
+        list.add_partition_offset(&self.settings.topic, partition, offset)
             .expect("a position is never negative");
         list
     }
 
-    /// Asks for the leaders of the partitions once. librdkafka would find out by itself that it does not know
-    /// them, but looks only once a second, and meanwhile fetches nothing. No answer is no harm.
-    fn get_acquainted(&mut self) {
-        if !self.acquainted {
-            self.acquainted = self.consumer.fetch_metadata(Some(&self.topic), LEADERS_WAIT).is_ok();
+    /// Makes the client known to the brokers, and another one if the topic has more or fewer partitions than
+    /// this one was made for. No answer is no harm.
+    fn get_acquainted(&mut self) -> Result<(), Fault> {
+        if self.acquainted {
+            return Ok(());
         }
+        let Some(partitions) = self.client.count_partitions(&self.settings.topic) else {
+            return Ok(());
+        };
+        let partitions = partitions.div_ceil(self.lanes).max(1);
+        if partitions != self.client.partitions && self.started.is_empty() {
+            self.client = Client::new(&self.settings, partitions)?;
+            self.client.count_partitions(&self.settings.topic);
+        }
+        self.acquainted = true;
+        Ok(())
     }
 
     fn fault(&self, error: &FetchError) -> Option<PartitionFault> {
         let place = match error.partition {
-            Some(partition) => format!("topic {} partition {partition}", self.topic),
-            None => format!("topic {}", self.topic),
+            Some(partition) => format!("topic {} partition {partition}", self.settings.topic),
+            None => format!("topic {}", self.settings.topic),
         };
         let text = format!("{place}: {} ({:?})", error.text, error.code);
         let fault = match error.code {
@@ -129,10 +162,12 @@ fn passing(code: RDKafkaErrorCode) -> bool {
 impl Source for KafkaSource {
     fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault> {
         self.stop(partition)?;
-        self.get_acquainted();
+        self.get_acquainted()?;
         self.started.insert(partition);
         let list = self.one(partition, Offset::Offset(offset));
-        self.consumer.incremental_assign(&list).map_err(|error| {
+        let Client { fetched, consumer, .. } = &mut self.client;
+        fetched.add(consumer, &self.settings.topic, partition);
+        consumer.incremental_assign(&list).map_err(|error| {
             Fault::stop("SL-K014", format!("failed to read partition {partition}")).because(error)
         })
     }
@@ -142,7 +177,8 @@ impl Source for KafkaSource {
             return Ok(());
         }
         let list = self.one(partition, Offset::Invalid);
-        self.consumer.incremental_unassign(&list).map_err(|error| {
+        self.client.fetched.remove(partition);
+        self.client.consumer.incremental_unassign(&list).map_err(|error| {
             Fault::stop("SL-K014", format!("failed to leave partition {partition}")).because(error)
         })
     }
@@ -152,18 +188,22 @@ impl Source for KafkaSource {
         batch: &mut Batch,
         room: Room,
         positions: &mut Positions,
-        mut wait: Duration,
+        wait: Duration,
     ) -> Vec<PartitionFault> {
+        let mut waited = wait.is_zero();
         while !room.is_full(batch) {
             let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
             let accept = |partition, offset| positions.accept(partition, offset);
-            let (count, errors) = self.fetched.take(batch, messages_max, wait, accept);
+            let (count, errors) = self.client.fetched.take(batch, messages_max, accept);
             let faults: Vec<_> = errors.iter().filter_map(|error| self.fault(error)).collect();
-            // A call that came back with less than asked for has emptied the queue.
-            if count < messages_max || !faults.is_empty() {
+            if !faults.is_empty() || (count == 0 && waited) {
                 return faults;
             }
-            wait = Duration::ZERO;
+            if count == 0 {
+                self.client.fetched.wait(wait);
+            }
+            // What was taken is not kept back for more.
+            waited = true;
         }
         Vec::new()
     }

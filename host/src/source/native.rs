@@ -1,9 +1,10 @@
 //! The two things that librdkafka offers and its Rust wrapper does not: taking many messages in one
-//! call, and the id of a topic. The only `unsafe` of the source; offsets are taken from the messages
+//! call from each partition in turn, and the id of a topic. The only `unsafe` of the source; offsets are taken from the messages
 //! alone, because release 2.12.1 moves its own position even on errors.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -25,68 +26,104 @@ pub struct FetchError {
     pub text: String,
 }
 
-/// What a consumer has fetched; messages are taken many at a time.
-pub struct FetchedQueue {
-    queue: *mut sys::rd_kafka_queue_t,
+/// What a consumer has fetched, each partition in a queue of its own; messages are taken many at a time.
+///
+/// In the queue that librdkafka gives to all partitions together, the first ones starve the last while
+/// there is a backlog: whenever that queue is full it forgets whose turn it is (2.12.1,
+/// `rd_kafka_broker_active_toppar_add`), and one partition fills a whole response. A full queue of one
+/// partition takes only that one out of the turns.
+pub struct FetchedQueues {
+    // The first one is the consumer's, for what concerns no partition.
+    queues: Vec<Queue>,
+    turn: usize,
     taken: Vec<*mut sys::rd_kafka_message_t>,
+    // Dropped after the queues that ring it.
+    bell: Arc<Bell>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread; `&mut self` keeps it to one at a time.
-unsafe impl Send for FetchedQueue {}
+unsafe impl Send for FetchedQueues {}
 
-impl FetchedQueue {
-    /// The queue of `consumer`, which must outlive it.
+impl FetchedQueues {
+    /// The queues of `consumer`, which must outlive them.
     ///
     /// # Panics
     /// When the consumer has no `group.id`.
     pub fn of<C: ConsumerContext>(consumer: &BaseConsumer<C>, messages_max: usize) -> Self {
+        let bell = Arc::new(Bell::default());
         // SAFETY: the client pointer is valid as long as the consumer lives.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        assert!(!queue.is_null(), "a consumer with a group.id has a queue");
-        Self { queue, taken: vec![ptr::null_mut(); messages_max] }
+        let own = Queue::ringing(queue, NO_PARTITION, &bell);
+        Self { queues: vec![own], turn: 0, taken: vec![ptr::null_mut(); messages_max], bell }
     }
 
-    /// Takes up to `messages_max` messages, waiting at most `wait` for the first. `accept` says whether
+    /// Takes messages of `partition` from now on; called before it is assigned.
+    ///
+    /// # Panics
+    /// When the name of the topic holds a NUL.
+    pub fn add<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        partition: i32,
+    ) {
+        let name = CString::new(topic).expect("a topic that was found has no NUL in its name");
+        // SAFETY: client and name are valid; a queue forwarded nowhere keeps what it gets.
+        let queue = unsafe {
+            let client = consumer.client().native_ptr();
+            let queue = sys::rd_kafka_queue_get_partition(client, name.as_ptr(), partition);
+            sys::rd_kafka_queue_forward(queue, ptr::null_mut());
+            queue
+        };
+        self.queues.push(Queue::ringing(queue, partition, &self.bell));
+    }
+
+    /// Takes messages of `partition` no more.
+    pub fn remove(&mut self, partition: i32) {
+        self.queues.retain(|queue| queue.partition != partition);
+        self.turn = 0;
+    }
+
+    /// Takes up to `messages_max` messages from the first queue in turn that has any. `accept` says whether
     /// a message at (partition, offset) is wanted; wanted ones are copied into `batch`.
-    /// Returns the number taken, wanted or not, and the errors met.
+    /// Returns the number taken, wanted or not, and the errors met; nothing means that all queues are empty.
     pub fn take(
         &mut self,
         batch: &mut Batch,
         messages_max: usize,
-        wait: Duration,
         mut accept: impl FnMut(i32, i64) -> bool,
     ) -> (usize, Vec<FetchError>) {
         let mut errors = Vec::new();
-        let mut count = 0;
-        // librdkafka waits until the array is full: so the wait is for one, and the rest is taken at once.
-        if !wait.is_zero() {
-            count = self.call(batch, 1, wait, &mut accept, &mut errors);
-            if count == 0 {
-                return (0, errors);
+        for _ in 0..self.queues.len() {
+            self.turn = (self.turn + 1) % self.queues.len();
+            let count = self.call(batch, messages_max, &mut accept, &mut errors);
+            if count > 0 {
+                return (count, errors);
             }
         }
-        let rest = messages_max.saturating_sub(count).min(self.taken.len());
-        count += self.call(batch, rest, Duration::ZERO, &mut accept, &mut errors);
-        (count, errors)
+        (0, errors)
+    }
+
+    /// Waits until a queue that was empty has something, at most for `wait`.
+    pub fn wait(&self, wait: Duration) {
+        self.bell.wait(wait);
     }
 
     fn call(
         &mut self,
         batch: &mut Batch,
         messages_max: usize,
-        wait: Duration,
         accept: &mut impl FnMut(i32, i64) -> bool,
         errors: &mut Vec<FetchError>,
     ) -> usize {
-        debug_assert!(messages_max <= self.taken.len());
+        let queue = self.queues[self.turn].pointer;
+        let messages_max = messages_max.min(self.taken.len());
         // SAFETY: `taken` has room for `messages_max` pointers, and the queue lives as long as self.
         let got = unsafe {
-            sys::rd_kafka_consume_batch_queue(
-                self.queue,
-                wait.as_millis() as i32,
-                self.taken.as_mut_ptr(),
-                messages_max,
-            )
+            if sys::rd_kafka_queue_length(queue) == 0 {
+                return 0;
+            }
+            sys::rd_kafka_consume_batch_queue(queue, 0, self.taken.as_mut_ptr(), messages_max)
         };
         let got = usize::try_from(got).unwrap_or(0);
         for &message in &self.taken[..got] {
@@ -101,11 +138,58 @@ impl FetchedQueue {
     }
 }
 
-impl Drop for FetchedQueue {
-    fn drop(&mut self) {
-        // SAFETY: made by rd_kafka_queue_get_consumer, given back once.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue) }
+const NO_PARTITION: i32 = -1;
+
+/// One of librdkafka's queues, which rings a bell when it was empty and no longer is.
+struct Queue {
+    pointer: *mut sys::rd_kafka_queue_t,
+    partition: i32,
+}
+
+impl Queue {
+    /// The bell must outlive the queue.
+    fn ringing(pointer: *mut sys::rd_kafka_queue_t, partition: i32, bell: &Arc<Bell>) -> Self {
+        assert!(!pointer.is_null(), "a consumer with a group.id has queues");
+        let bell = Arc::as_ptr(bell).cast_mut().cast();
+        // SAFETY: `ring` gets the pointer of a bell that lives until the callback is taken off.
+        unsafe { sys::rd_kafka_queue_cb_event_enable(pointer, Some(ring), bell) };
+        Self { pointer, partition }
     }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: made by rd_kafka_queue_get_*, given back once. librdkafka holds the queue's lock while it
+        // rings, and takes it to take the callback off: afterwards the bell is not touched.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(self.pointer, None, ptr::null_mut());
+            sys::rd_kafka_queue_destroy(self.pointer);
+        }
+    }
+}
+
+/// Wakes the lane. Rung by librdkafka's threads.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn wait(&self, wait: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(rung, wait, |rung| !*rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+/// # Safety
+/// `bell` points to a [`Bell`].
+unsafe extern "C" fn ring(_: *mut sys::rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: as the caller promises.
+    let bell = unsafe { &*bell.cast_const().cast::<Bell>() };
+    *bell.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    bell.changed.notify_one();
 }
 
 /// # Safety
@@ -137,6 +221,9 @@ unsafe fn read(
             payload: bytes(message.payload.cast(), message.len),
         });
         read_headers(message, batch);
+    }
+    if kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
+        batch.mark_log_append_time();
     }
     batch.close_message();
 }

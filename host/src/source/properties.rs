@@ -21,16 +21,22 @@ pub const OWNED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
 ];
 
-/// The client that reads messages for one lane. It is in no group: partitions are assigned by hand.
-pub fn fetcher(source: &SourceSettings) -> ClientConfig {
+/// Most bytes of a fetch.
+const FETCH_BYTES: usize = 1 << 20;
+/// What a partition may have at least in its queue, in one of very many.
+const PARTITION_BYTES_MIN: usize = 256 << 10;
+
+/// The client that reads messages for one lane, which may have as many as `partitions`, each with a queue of
+/// its own. It is in no group: partitions are assigned by hand.
+pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
     let mut config = base(source);
-    let queue_kib = (source.queue_bytes / 1024).max(1).to_string();
-    // Fetches of 1 MiB and a bounded queue take a third of the CPU and a fraction of the memory of the
+    let queue_bytes = (source.queue_bytes / partitions).max(PARTITION_BYTES_MIN);
+    // Fetches of 1 MiB and bounded queues take a third of the CPU and a fraction of the memory of the
     // defaults; a short back-off keeps a full queue from costing a second.
     config
-        .set("fetch.message.max.bytes", "1048576")
-        .set("fetch.max.bytes", "1048576")
-        .set("queued.max.messages.kbytes", queue_kib)
+        .set("fetch.message.max.bytes", queue_bytes.min(FETCH_BYTES).to_string())
+        .set("fetch.max.bytes", FETCH_BYTES.to_string())
+        .set("queued.max.messages.kbytes", (queue_bytes / 1024).to_string())
         .set("queued.min.messages", "1000000")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.wait.max.ms", "100");
@@ -55,6 +61,48 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
     apply(&mut config, source, |key| !FETCHER_ONLY.contains(&key));
     config
 }
+
+/// The client that relays dead letters: nothing is sent twice by its retries or changes its order, and it waits for
+/// brokers as long as it takes.
+pub fn relay(source: &SourceSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &source.brokers)
+        .set("client.id", "sluice")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "0")
+        // The topic itself says what is too large for it. It says so of whole requests: small ones keep a letter
+        // from being refused for its neighbours.
+        .set("message.max.bytes", "1000000000")
+        .set("batch.size", "65536")
+        .set("linger.ms", "2")
+        .set("topic.metadata.propagation.max.ms", "5000")
+        .set("allow.auto.create.topics", "false");
+    let reaches = |key: &str| REACHING.iter().any(|prefix| key.starts_with(prefix));
+    for (key, value) in source.properties.iter().filter(|(key, _)| reaches(key)) {
+        config.set(key, value);
+    }
+    config
+}
+
+/// Prefixes of the properties that say how brokers are reached and who we are: those that concern a producer, too.
+const REACHING: &[&str] = &[
+    "api.version.",
+    "broker.",
+    "client.",
+    "connections.",
+    "debug",
+    "enable.sasl.",
+    "enable.ssl.",
+    "https.",
+    "reconnect.",
+    "resolve_canonical",
+    "sasl.",
+    "security.",
+    "socket.",
+    "ssl.",
+];
 
 const MEMBER_ONLY: &[&str] = &[
     "partition.assignment.strategy",
@@ -102,15 +150,43 @@ mod tests {
 
     #[test]
     fn the_operators_properties_win_over_the_tuning() {
-        let config = fetcher(&source(&[("fetch.max.bytes", "5000000")]));
+        let config = fetcher(&source(&[("fetch.max.bytes", "5000000")]), 4);
         assert_eq!(config.get("fetch.max.bytes"), Some("5000000"));
-        assert_eq!(config.get("queued.max.messages.kbytes"), Some("16384"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("4096"));
+    }
+
+    #[test]
+    fn partitions_share_the_queue() {
+        for (partitions, kib, fetch) in
+            [(1, "16384", "1048576"), (32, "512", "524288"), (999, "256", "262144")]
+        {
+            let config = fetcher(&source(&[]), partitions);
+            assert_eq!(config.get("queued.max.messages.kbytes"), Some(kib));
+            assert_eq!(config.get("fetch.message.max.bytes"), Some(fetch));
+        }
+    }
+
+    #[test]
+    fn the_relay_reaches_the_brokers_as_the_source_does_and_keeps_its_own_promises() {
+        let config = relay(&source(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.password", "secret"),
+            ("fetch.max.bytes", "5000000"),
+            ("group.instance.id", "host-1"),
+            ("acks", "0"),
+        ]));
+        assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
+        assert_eq!(config.get("sasl.password"), Some("secret"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        for key in ["fetch.max.bytes", "group.instance.id", "group.id", "acks"] {
+            assert_eq!(config.get(key), None, "{key}");
+        }
     }
 
     #[test]
     fn nothing_wins_over_what_exactly_once_needs() {
         let wanted: Vec<_> = OWNED.iter().map(|&(key, _)| (key, "other")).collect();
-        for config in [fetcher(&source(&wanted)), member(&source(&wanted))] {
+        for config in [fetcher(&source(&wanted), 1), member(&source(&wanted))] {
             for (key, value) in OWNED {
                 assert_eq!(config.get(key), Some(*value), "{key}");
             }

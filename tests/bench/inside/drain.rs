@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use sluice::batch::Batch;
 use sluice::settings::Settings;
-use sluice::source::native::FetchedQueue;
+use sluice::source::native::FetchedQueues;
 use sluice::source::{Room, properties};
 
 use super::{Job, begun, done};
@@ -59,19 +59,22 @@ struct Drain<'a> {
 impl Drain<'_> {
     fn lane(&self, lane: usize) -> Result<BaseConsumer> {
         let source = &self.settings.source;
-        let consumer: BaseConsumer = properties::fetcher(source).create()?;
+        let lanes = self.settings.pipeline.lanes;
+        let share = usize::try_from(self.job.partitions)?.div_ceil(lanes);
+        let consumer: BaseConsumer = properties::fetcher(source, share).create()?;
+        let mut queues = FetchedQueues::of(&consumer, TAKEN_MAX);
         let mut partitions = TopicPartitionList::new();
-        for partition in (0..self.job.partitions).skip(lane).step_by(self.settings.pipeline.lanes) {
+        for partition in (0..self.job.partitions).skip(lane).step_by(lanes) {
+            queues.add(&consumer, &source.topic, partition);
             partitions.add_partition_offset(&source.topic, partition, Offset::Beginning)?;
         }
         consumer.assign(&partitions)?;
-        let mut queue = FetchedQueue::of(&consumer, TAKEN_MAX);
         let limits = self.settings.batch;
         let room = Room { messages_max: limits.max_messages, bytes_max: limits.max_bytes };
         let mut batch = Batch::new(&source.topic);
         let mut moved = Instant::now();
         while self.taken.load(Ordering::Relaxed) < self.job.messages {
-            let (count, errors) = queue.take(&mut batch, TAKEN_MAX, WAIT, |_, _| true);
+            let (count, errors) = queues.take(&mut batch, TAKEN_MAX, |_, _| true);
             if let Some(error) = errors.first() {
                 bail!("librdkafka: {error:?}");
             }
@@ -80,6 +83,8 @@ impl Drain<'_> {
                 moved = Instant::now();
             } else if moved.elapsed() > PATIENCE {
                 bail!("messages are missing");
+            } else {
+                queues.wait(WAIT);
             }
             self.taken.fetch_add(count as u64, Ordering::Relaxed);
             if room.is_full(&batch) {

@@ -17,6 +17,8 @@ pub struct Reading {
     pub postgres_bytes: u64,
     pub broker_bytes: u64,
     pub disk: u64,
+    /// From the partition that is behind to the one that is ahead. All get equally many messages.
+    pub spread: u64,
 }
 
 /// What is looked at all the time: the least and the most of it.
@@ -60,9 +62,10 @@ pub struct Period {
     broker_bytes: u64,
     disk: u64,
     swaps: u64,
+    spread: u64,
 }
 
-const COLUMNS: [(&str, usize); 14] = [
+const COLUMNS: [(&str, usize); 15] = [
     ("msg/s", 10),
     ("host us", 9),
     ("Postgres us", 13),
@@ -76,6 +79,7 @@ const COLUMNS: [(&str, usize); 14] = [
     ("disk MB", 9),
     ("swaps", 7),
     ("lag (1000)", 12),
+    ("spread", 8),
     ("pause ms", 10),
 ];
 /// Those of which a ratio says something.
@@ -95,6 +99,7 @@ impl Period {
             broker_bytes: now.broker_bytes,
             disk: now.disk,
             swaps: now.counts.swaps,
+            spread: now.spread,
         }
     }
 
@@ -144,6 +149,7 @@ impl Period {
             mega(self.disk),
             self.swaps.to_string(),
             format!("{}-{}", lag_least / 1000, lag_most / 1000),
+            format!("{}", self.spread / 1000),
             self.watched.pause.as_millis().to_string(),
         ];
         let cells = COLUMNS.iter().zip(texts).map(|((_, width), text)| format!("{text:>width$}"));

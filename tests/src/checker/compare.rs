@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::difference::Difference;
 use super::shape::{Expected, Fate, Keep, Shape};
-use super::tables::{Letter, Lineage, StoredRow, Tables};
+use super::tables::{Letter, Lineage, Replayed, StoredRow, Tables};
 use super::topic::{Log, Message};
 
 type Place = (i32, i64);
@@ -18,6 +18,7 @@ pub(super) fn compare(
 ) -> Vec<Difference> {
     let fates = fates(log, shape);
     let mut found = Vec::new();
+    compare_replayed(&fates, tables, &mut found);
     compare_rows(&fates, tables, shape, markers, &mut found);
     compare_letters(&fates, log, tables, &mut found);
     compare_positions(log, tables, &mut found);
@@ -41,8 +42,7 @@ fn compare_rows(
     for row in &tables.rows {
         stored.entry((row.table, &row.text)).or_default().push(row);
     }
-    let ranges: BTreeMap<Place, &Lineage> =
-        tables.lineage.iter().map(|range| ((range.partition, range.from), range)).collect();
+    let versions = Versions::of(tables);
     for table in shape.tables() {
         let mut last_arrival: HashMap<i32, (i64, i64)> = HashMap::new();
         for ((partition, offset), expected) in expected_rows(fates, table.name, table.keep) {
@@ -62,6 +62,10 @@ fn compare_rows(
                 });
             }
             let row = rows[0];
+            versions.compare(markers, (partition, offset), row, found);
+            if versions.replayed.contains_key(&(partition, offset)) {
+                continue;
+            }
             let before = last_arrival.insert(partition, (row.arrival, offset));
             if let Some((arrival, before)) = before
                 && table.arrival.is_some()
@@ -69,7 +73,6 @@ fn compare_rows(
             {
                 found.push(Difference::OutOfOrder { partition, table: table_name, offset, before });
             }
-            compare_version(&ranges, markers, (partition, offset), row, found);
         }
     }
     let extra = stored.into_values().flatten();
@@ -103,28 +106,63 @@ fn expected_rows<'a>(
     by_key.into_values().collect()
 }
 
-fn compare_version(
-    ranges: &BTreeMap<Place, &Lineage>,
-    markers: &BTreeMap<String, String>,
-    (partition, offset): Place,
-    row: &StoredRow,
-    found: &mut Vec<Difference>,
-) {
-    if markers.is_empty() {
-        return;
+/// Which version made the rows of which message.
+struct Versions<'a> {
+    ranges: BTreeMap<Place, &'a Lineage>,
+    replayed: BTreeMap<Place, &'a Replayed>,
+}
+
+impl<'a> Versions<'a> {
+    fn of(tables: &'a Tables) -> Self {
+        let ranges = tables.lineage.iter().map(|range| ((range.partition, range.from), range));
+        Self { ranges: ranges.collect(), replayed: replayed(tables) }
     }
-    let range = ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
-    let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
-    let digest = range.map(|(_, range)| range.digest.as_str()).unwrap_or_default();
-    let expected =
-        markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
-    if row.marker != expected {
-        found.push(Difference::OtherVersion {
-            partition,
-            offset,
-            marker: row.marker.clone(),
-            expected,
-        });
+
+    fn digest(&self, (partition, offset): Place) -> &'a str {
+        if let Some(replayed) = self.replayed.get(&(partition, offset)) {
+            return &replayed.digest;
+        }
+        let range = self.ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
+        let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
+        range.map(|(_, range)| range.digest.as_str()).unwrap_or_default()
+    }
+
+    fn compare(
+        &self,
+        markers: &BTreeMap<String, String>,
+        (partition, offset): Place,
+        row: &StoredRow,
+        found: &mut Vec<Difference>,
+    ) {
+        if markers.is_empty() {
+            return;
+        }
+        let digest = self.digest((partition, offset));
+        let expected =
+            markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
+        if row.marker != expected {
+            let marker = row.marker.clone();
+            found.push(Difference::OtherVersion { partition, offset, marker, expected });
+        }
+    }
+}
+
+fn replayed(tables: &Tables) -> BTreeMap<Place, &Replayed> {
+    tables.replayed.iter().map(|it| ((it.partition, it.offset), it)).collect()
+}
+
+/// What is said to have been replayed must have become what it is said to have become, once.
+fn compare_replayed(fates: &BTreeMap<Place, Fate>, tables: &Tables, found: &mut Vec<Difference>) {
+    let mut seen = BTreeMap::new();
+    for Replayed { partition, offset, rows, .. } in &tables.replayed {
+        let (partition, offset) = (*partition, *offset);
+        let expected = match fates.get(&(partition, offset)) {
+            Some(Fate::Rows(rows)) => i32::try_from(rows.len()).ok(),
+            _ => None,
+        };
+        if expected != Some(*rows) || seen.insert((partition, offset), ()).is_some() {
+            found.push(Difference::ReplayDiffers { partition, offset, rows: *rows, expected });
+        }
     }
 }
 
@@ -211,6 +249,7 @@ fn compare_lineage(
     tables: &Tables,
     found: &mut Vec<Difference>,
 ) {
+    let replayed = replayed(tables);
     for (&partition, expected) in &log.partitions {
         let topic_id = tables.positions.iter().find(|position| position.partition == partition);
         let topic_id = topic_id.map(|position| position.topic_id.as_str()).unwrap_or_default();
@@ -229,7 +268,7 @@ fn compare_lineage(
             if range.topic_id != topic_id {
                 found.push(Difference::LineageOfOtherTopic { partition, from: range.from });
             }
-            compare_counts(fates, range, found);
+            compare_counts(fates, &replayed, range, found);
             next = next.max(range.to);
         }
         if next < expected.end {
@@ -241,14 +280,18 @@ fn compare_lineage(
     }
 }
 
-fn compare_counts(fates: &BTreeMap<Place, Fate>, range: &Lineage, found: &mut Vec<Difference>) {
+fn compare_counts(
+    fates: &BTreeMap<Place, Fate>,
+    replayed: &BTreeMap<Place, &Replayed>,
+    range: &Lineage,
+    found: &mut Vec<Difference>,
+) {
     let mut expected = [0_i64; 5];
-    for fate in fates
-        .range((range.partition, range.from)..(range.partition, range.to.max(range.from)))
-        .map(|(_, fate)| fate)
-    {
+    let places = (range.partition, range.from)..(range.partition, range.to.max(range.from));
+    for (place, fate) in fates.range(places) {
         expected[0] += 1;
         match fate {
+            _ if replayed.contains_key(place) => expected[4] += 1,
             Fate::Rows(rows) if rows.is_empty() => expected[3] += 1,
             Fate::Rows(rows) => {
                 expected[1] += 1;

@@ -71,13 +71,28 @@ pub struct Lineage {
     pub counts: [i64; 5],
 }
 
+/// A row of `sluice.replayed_letters`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Version that made the rows.
+    pub digest: String,
+    /// How many.
+    pub rows: i32,
+}
+
 /// All that the pipeline has written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Rows of its tables.
     pub rows: Vec<StoredRow>,
-    /// Its dead letters, by position.
+    /// Its dead letters, by position, those that were discarded among them.
     pub letters: Vec<Letter>,
+    /// Letters that passed when they were replayed.
+    pub replayed: Vec<Replayed>,
     /// Where it stands.
     pub positions: Vec<Position>,
     /// Its ranges, by partition and offset.
@@ -102,6 +117,7 @@ impl Tables {
         let all = Self {
             rows,
             letters: read_letters(&database, pipeline, topic)?,
+            replayed: read_replayed(&database, pipeline, topic)?,
             lineage: read_lineage(&database, pipeline, topic)?,
             positions,
         };
@@ -133,10 +149,17 @@ const INCARNATION: &str =
     "topic_id IN (SELECT topic_id FROM sluice.positions WHERE pipeline = $1 AND topic = $2)";
 
 fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Letter>> {
+    let select = |table: &str| {
+        format!(
+            "SELECT partition, \"offset\", key, payload, header_names, header_values, \
+             (extract(epoch FROM \"timestamp\") * 1000)::bigint, stage, code, reason, digest, id \
+             FROM sluice.{table} WHERE pipeline = $1 AND topic = $2 AND {INCARNATION}"
+        )
+    };
     let sql = format!(
-        "SELECT partition, \"offset\", key, payload, header_names, header_values, \
-         (extract(epoch FROM \"timestamp\") * 1000)::bigint, stage, code, reason, digest \
-         FROM sluice.dead_letters WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, \"offset\", id"
+        "{} UNION ALL {} ORDER BY 1, 2, id",
+        select("dead_letters"),
+        select("discarded_letters")
     );
     let rows = database.query(&sql, &[&pipeline, &topic])?;
     let letter = |row: &tokio_postgres::Row| {
@@ -156,6 +179,21 @@ fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
         }
     };
     Ok(rows.iter().map(letter).collect())
+}
+
+fn read_replayed(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Replayed>> {
+    let sql = format!(
+        "SELECT partition, \"offset\", digest, rows FROM sluice.replayed_letters \
+         WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, \"offset\""
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let replayed = |row: &tokio_postgres::Row| Replayed {
+        partition: row.get(0),
+        offset: row.get(1),
+        digest: row.get(2),
+        rows: row.get(3),
+    };
+    Ok(rows.iter().map(replayed).collect())
 }
 
 fn read_positions(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Position>> {

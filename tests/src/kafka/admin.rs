@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -32,6 +35,15 @@ impl Topic {
         each_done(answers)?;
         topic.wait_for_leaders()?;
         Ok(topic)
+    }
+
+    /// Changes one of the topic's settings; all others go back to their defaults.
+    pub fn set(&self, name: &str, value: &str) -> Result<()> {
+        let settings = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        for answer in block_on(admin()?.alter_configs([&settings], &options()))? {
+            answer.map_err(|(_, error)| anyhow!("the broker refused: {error:?}"))?;
+        }
+        Ok(())
     }
 
     /// Deletes the topic; gone when this returns.

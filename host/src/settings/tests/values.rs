@@ -297,6 +297,16 @@ fn outputs_are_checked_one_by_one() {
 }
 
 #[test]
+fn letters_do_not_go_back_to_where_the_messages_came_from() {
+    assert_snapshot!(errors(&with("[sink]", "[dead_letters]\ntopic = \"hems.readings\"\n[sink]")), @"");
+}
+
+#[test]
+fn a_limit_of_no_letters_and_a_topic_without_name_are_refused() {
+    assert_snapshot!(errors(&format!("{RIGHT}[dead_letters]\nmax_per_minute = 0\ntopic = \"\"\nretry = 1\n")), @"");
+}
+
+#[test]
 fn an_address_of_another_database_is_refused() {
     assert_snapshot!(errors(&with("${DATABASE_URL}", "localhost:5432/energy")), @r"
     error SL-C014: `url` is not the address of a Postgres database: not a valid connection string

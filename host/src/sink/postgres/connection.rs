@@ -220,6 +220,16 @@ pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
     }
 }
 
+/// The same for statements on our own tables: what does not fit there is a missing migration.
+pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault {
+    let translated = fault(doing, error);
+    if translated.code != sqlstate::STATEMENT {
+        return translated;
+    }
+    let what = "the sluice schema is missing or of another version";
+    Fault::stop(sqlstate::SCHEMA, format!("{doing}: {what}: {}", describe(error)))
+}
+
 /// The library tells its kinds apart only by their text.
 fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
     let text = error.to_string();

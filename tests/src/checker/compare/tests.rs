@@ -117,7 +117,8 @@ fn check(plant: impl FnOnce(&mut Log, &mut Tables), expected: &[&str]) {
     let mut log = log();
     let mut tables = tables(&log);
     plant(&mut log, &mut tables);
-    let markers = BTreeMap::from([(DIGEST.to_owned(), "a".to_owned())]);
+    let versions = [(DIGEST.to_owned(), "a"), (DIGEST.replace('0', "1"), "b")];
+    let markers = versions.into_iter().map(|(digest, mark)| (digest, mark.to_owned())).collect();
     let found = compare(&log, &tables, &Plain(Keep::All), &markers);
     let kinds: Vec<&str> = found.iter().map(Difference::kind).collect();
     assert_eq!(kinds, expected, "{}", super::super::differences_text(&found));
@@ -156,6 +157,44 @@ fn planted_differences_in_dead_letters_are_found() {
     check(|_, tables| tables.letters[1].timestamp_ms = None, &differs);
     check(|_, tables| tables.letters[1].stage = "plugin".to_owned(), &differs);
     check(|_, tables| tables.letters[1].code.clear(), &differs);
+}
+
+/// Message 0:11 was a dead letter until version `b` made a row of it, after all others.
+fn replay(_: &mut Log, tables: &mut Tables) {
+    tables.lineage[0].counts = [5, 2, 2, 1, 2];
+    let row = tables.rows.iter_mut().find(|row| row.text == "o 0:11").unwrap();
+    (row.arrival, row.marker) = (99, "b".to_owned());
+    let digest = DIGEST.replace('0', "1");
+    tables.replayed.push(Replayed { partition: 0, offset: 11, digest, rows: 1 });
+}
+
+#[test]
+fn a_replayed_letter_is_late_and_of_another_version() {
+    check(replay, &[]);
+}
+
+#[test]
+fn planted_differences_in_replays_are_found() {
+    let check = |plant: fn(&mut Tables), expected: &[&str]| {
+        check(
+            |log, tables| {
+                replay(log, tables);
+                plant(tables);
+            },
+            expected,
+        );
+    };
+    check(|tables| tables.replayed.push(tables.replayed[0].clone()), &["replayed letter"]);
+    check(|tables| tables.replayed[0].rows = 2, &["replayed letter"]);
+    check(
+        |tables| tables.replayed.clear(),
+        &["row of another version than lineage says", "order of rows", "counts in lineage"],
+    );
+    check(
+        |tables| tables.replayed[0].digest = DIGEST.to_owned(),
+        &["row of another version than lineage says"],
+    );
+    check(|tables| tables.replayed[0].offset = 10, &["replayed letter"]);
 }
 
 #[test]
