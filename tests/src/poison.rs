@@ -75,13 +75,13 @@ impl Kind {
     /// A message that becomes a row, for company.
     pub fn harmless() -> Self {
         let payload = Some(b"{\"id\":$N}".to_vec());
-        Self {
-            name: "harmless".to_owned(),
-            key: None,
-            payload,
-            headers: Vec::new(),
-            end: End::Row(""),
-        }
+        let (name, headers) = (HARMLESS.to_owned(), Vec::new());
+        Self { name, key: None, payload, headers, end: End::Row("") }
+    }
+
+    /// True for [`Kind::harmless`].
+    pub fn is_harmless(&self) -> bool {
+        self.name == HARMLESS
     }
 
     /// The message as it is sent, under this number.
@@ -89,6 +89,13 @@ impl Kind {
         let payload = self.payload.as_ref().map(|payload| numbered(payload, number));
         let (key, headers) = (self.key.clone(), self.headers.clone());
         Made { key, payload, headers, timestamp_ms: TIMESTAMP_MS + number % 1_000_000 }
+    }
+
+    /// True when only Postgres can tell.
+    pub fn is_refused_by_postgres(&self) -> bool {
+        let is_sqlstate =
+            |code: &str| code.len() == 5 && code.contains(|it: char| it.is_ascii_digit());
+        matches!(self.end, End::Letter(Letter { stage: "sink", code, .. }) if is_sqlstate(code))
     }
 
     /// True when finding it costs the host seconds, again and again: the plugin's whole time, or many megabytes.
