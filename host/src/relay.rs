@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings};
-use crate::sink::Backoff;
 use crate::sink::letters::outbox::Outbox;
 use crate::sink::letters::read::Letter;
 use crate::sink::postgres::Options;

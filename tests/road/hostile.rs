@@ -57,7 +57,7 @@ fn each_crime_costs_its_message_and_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn a_plugin_that_fails_on_all_stops_its_own_pipeline() -> Result<()> {
+fn a_plugin_that_fails_on_all_holds_its_own_pipeline() -> Result<()> {
     let scene = Scene::new("hopeless", 1, &format!("{TABLE}; {}", Readings::TABLE))?;
     let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?;
     load.send(100)?;
@@ -66,14 +66,14 @@ fn a_plugin_that_fails_on_all_stops_its_own_pipeline() -> Result<()> {
         files.push(hopeless(&scene, crime)?);
     }
     let host = Host::start("host", &scene.folder, &files)?;
-    until_true("all criminals are caught", SOON, || Ok(host.events("pipeline stopped").len() == 4))
+    until_true("all criminals are caught", SOON, || Ok(host.events("pipeline held").len() == 4))
         .with_context(|| host.tail())?;
     load.send(100)?;
     scene.wait_until_drained_as("honest")?;
     let (code, events) = host.terminate()?;
     assert_eq!(code, 1);
     let mut texts = BTreeMap::new();
-    for event in events.iter().filter(|event| event.is("pipeline stopped")) {
+    for event in events.iter().filter(|event| event.is("pipeline held")) {
         let pipeline = event.text("pipeline").unwrap_or_default();
         assert_eq!(scene.positions(&pipeline)?[0].unwrap_or(0), 0, "{pipeline}");
         texts.insert(
@@ -82,6 +82,7 @@ fn a_plugin_that_fails_on_all_stops_its_own_pipeline() -> Result<()> {
         );
     }
     Check::new("honest", &Readings::all()).passes(&scene.topic, &scene.database)?;
+    assert_eq!(scene.database.number("SELECT count(*) FROM sluice.dead_letters")?, 0);
     let read: Vec<String> = texts.into_values().map(|text| steady(&text)).collect();
     insta::assert_snapshot!(read.join("\n"), @"");
     Ok(())

@@ -3,8 +3,10 @@
 mod advice;
 mod commands;
 mod commit;
+mod deaths;
 mod fixtures;
 mod happy;
+mod hold;
 mod hostile;
 mod kill;
 mod letters;
@@ -14,6 +16,7 @@ mod pause;
 mod poison;
 mod rebalance;
 mod relay;
+mod resolve;
 mod retry;
 mod secure;
 mod swap;

@@ -191,7 +191,7 @@ fn check_added(
     assert_eq!(lengths("kafka_dlt-original-partition")?, 4);
     assert_eq!(lengths("kafka_dlt-original-offset")?, 8);
     assert_eq!(lengths("kafka_dlt-original-timestamp")?, 8);
-    assert_eq!(number(relayed, "kafka_dlt-original-partition")?, message.partition.into());
+    assert_eq!(number(relayed, "kafka_dlt-original-partition")?, i64::from(message.partition));
     assert_eq!(number(relayed, "kafka_dlt-original-offset")?, message.offset);
     assert_eq!(number(relayed, "kafka_dlt-original-timestamp")?, message.timestamp_ms);
     let text = |name| Ok::<_, anyhow::Error>(std::str::from_utf8(header(relayed, name)?)?);
