@@ -15,6 +15,7 @@ mod letters;
 mod memory;
 mod outage;
 mod pause;
+mod poison;
 mod rebalance;
 mod relay;
 mod resolve;
