@@ -106,7 +106,7 @@ fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {
     let scene = Scene::new(name, 4, TABLES)?;
     scene.database.execute(&devices(4, true))?;
     let pipeline = pipeline(&scene, retry_lines)?.impatient();
-    let stream = Load::new(&scene.topic, good_only())?.stream(2000);
+    let stream = Load::new(&scene.topic, good_only())?.stream(1000);
     let mut hosts = vec![scene.start("host-0", &pipeline)?, scene.start("host-1", &pipeline)?];
     let kills = scaled(40);
     for kill in 0..kills {
@@ -140,12 +140,12 @@ fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {
 
 #[test]
 fn hosts_killed_with_thousands_parked_lose_and_repeat_nothing() -> Result<()> {
-    kill_hosts("retry_kill", "attempts = 1000\ndelay = \"200ms\"\nmultiplier = 1\n").map(drop)
+    kill_hosts("retry_kill", "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\n").map(drop)
 }
 
 #[test]
 fn the_order_of_a_key_survives_kills_and_rebalances() -> Result<()> {
-    let lines = "attempts = 1000\ndelay = \"200ms\"\nmultiplier = 1\norder = \"key\"\n";
+    let lines = "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\norder = \"key\"\n";
     let scene = kill_hosts("retry_order", lines)?;
     assert_eq!(number(&scene, OUT_OF_ORDER)?, 0, "rows out of order");
     Ok(())

@@ -156,15 +156,11 @@ impl<'f> Section<'f> {
 
     /// The value of `key`, as it stands there.
     pub(super) fn value(&self, key: &'static str) -> Option<&'f Spanned<DeValue<'f>>> {
-        self.ask(key);
-        self.table?.get(key)
-    }
-
-    fn ask(&self, key: &'static str) {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
             asked.push(key);
         }
+        self.table?.get(key)
     }
 
     /// All entries of a table whose keys are the user's own, in the order of the file.
@@ -206,7 +202,7 @@ impl<'f> Section<'f> {
     /// A string that must be there and not be empty; `hint` shows one.
     pub(super) fn required(&self, key: &'static str, hint: &str) -> Option<Text<'f>> {
         if self.table.is_some_and(|table| !table.contains_key(key)) {
-            self.ask(key);
+            self.asked.borrow_mut().push(key);
             self.missing(key, hint);
             return None;
         }

@@ -130,8 +130,8 @@ impl Report {
         let rows: Vec<String> = (tables.iter().zip(&tally.rows))
             .map(|(table, rows)| format!("{} in {table}", number(*rows)))
             .collect();
-        line(tally.rows_from, &format!("became rows: {}", rows.join(", ")));
-        line(tally.filtered, "are kept out by the plugin");
+        line(tally.rows_from, &format!("become rows: {}", rows.join(", ")));
+        line(tally.filtered, "are filtered by the plugin");
         line(rejected_again(tally), "are rejected again and stay dead letters");
         line(tally.busy, "are held by another replay");
         line(*left, "are left");
@@ -224,8 +224,8 @@ mod tests {
     fn a_replay_says_what_became_of_the_letters() {
         assert_snapshot!(report().text(), @"
         pipeline shop: 1,020 dead letters replayed with orders 1.1.0 (sha256:0123456789ab)
-              1,000  became rows: 1,000 in public.orders, 3,456 in public.order_lines
-                  5  are kept out by the plugin
+              1,000  become rows: 1,000 in public.orders, 3,456 in public.order_lines
+                  5  are filtered by the plugin
                  15  are rejected again and stay dead letters
                   7  are held by another replay
 
@@ -242,7 +242,7 @@ mod tests {
         let trial = Report { dry_run: true, left: 2, tally, ..report() };
         assert_snapshot!(trial.text(), @"
         pipeline shop: 3 dead letters tried with orders 1.1.0 (sha256:0123456789ab), nothing was changed
-                  3  became rows: 3 in public.orders, 0 in public.order_lines
+                  3  become rows: 3 in public.orders, 0 in public.order_lines
                   2  are left
         ");
     }

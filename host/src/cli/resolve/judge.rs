@@ -273,7 +273,7 @@ mod tests {
         ");
         insta::assert_snapshot!(decided("--offset 180 --partition 5"), @"5: SL-K017 160 -> 180, lost 0, passed over 20, again 0");
         insta::assert_snapshot!(decided("--offset 10 --partition 0 --force"), @"0: - 50 -> 10, lost 0, passed over 0, again 40");
-        insta::assert_snapshot!(decided("--retry --partition 5"), @"");
+        insta::assert_snapshot!(decided("--retry --partition 5"), @"5: SL-K017 160 -> 160, lost 0, passed over 0, again 0");
     }
 
     #[test]

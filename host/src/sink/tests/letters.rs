@@ -133,7 +133,11 @@ fn letters_that_pass_leave_with_their_rows_and_the_others_stay_with_the_new_reas
     1|plugin|no�good|because of no�good|b|2|t
     3|plugin|no�good|because of no�good|b|2|t
     ");
-    insta::assert_snapshot!(mailbox.database.ask("SELECT \"offset\", rows, left(digest, 1), plugin, version FROM sluice.replayed_letters ORDER BY id"), @"");
+    insta::assert_snapshot!(mailbox.database.ask("SELECT \"offset\", rows, left(digest, 1), plugin, version FROM sluice.replayed_letters ORDER BY id"), @"
+    0|1|b|plugin|1.0.0
+    2|1|b|plugin|1.0.0
+    4|1|b|plugin|1.0.0
+    ");
     // Neither those that failed again nor those that come meanwhile.
     let mut later = Given::messages([(0, 5)]);
     later.undecoded = vec![rejection(0, Stage::Decode, "malformed")];
@@ -279,7 +283,9 @@ fn a_letter_is_read_as_it_was_written() {
     batch.push(full);
     let headers: [(&[u8], Option<&[u8]>); 4] =
         [(b"trace", Some(b"\x01")), (b"\xfe", None), (b"trace", Some(b"")), (b"", Some(b"\xff"))];
-    headers.iter().for_each(|(name, value)| batch.push_header(name, *value));
+    for (name, value) in headers {
+        batch.push_header(name, value);
+    }
     batch.close_message();
     batch.push(Message { offset: 1, timestamp_us: -1, key: None, payload: None, ..full });
     batch.close_message();
@@ -319,8 +325,8 @@ fn discarded(mailbox: &Mailbox, selection: &Selection) -> u64 {
 #[test]
 fn discarded_letters_are_kept_whole_and_with_the_reason() {
     let mailbox = Mailbox::new(3);
-    let columns = "id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", key, payload, header_names, \
-         header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at";
+    let columns = "id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", log_append_time, key, payload, \
+         header_names, header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at";
     let whole = |table: &str| {
         mailbox.database.ask(&format!("SELECT {columns} FROM sluice.{table} WHERE \"offset\" = 1"))
     };
