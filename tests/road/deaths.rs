@@ -13,9 +13,9 @@ use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until, until_true};
 
 /// Zeros that compress to a thousandth.
-const BOMB_BYTES: usize = 900 << 20;
+const BOMB_BYTES: usize = 990_000_000;
 /// Of its own, as the kernel counts: code, threads' stacks, and less than the bomb.
-const DATA_BYTES: u64 = 800 << 20;
+const DATA_BYTES: u64 = 980_000_000;
 
 fn resolve(scene: &Scene, words: &str) -> Result<()> {
     let file = scene.pipeline()?.write(&scene.folder)?;
