@@ -22,7 +22,7 @@ fn begin(name: &str) -> Result<(Cluster, Work)> {
 #[ignore = "three brokers need a machine of more than two cores"]
 fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
     let (mut cluster, work) = begin("brokers")?;
-    for round in 0..scaled(30) + 1 {
+    for round in 0..=scaled(30) {
         cluster.wait_until_whole()?;
         let coordinator = cluster.coordinator()?;
         // Every other time the one that the group depends on.

@@ -109,7 +109,8 @@ impl Cluster {
     pub fn wait_until_whole(&self) -> Result<()> {
         until_true("all copies of all partitions are complete", 2 * SOON, || {
             let Ok(metadata) = self.metadata() else { return Ok(false) };
-            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let mut partitions =
+                metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
             Ok(metadata.brokers().len() == BROKERS
                 && partitions.all(|it| it.leader() >= 0 && it.isr().len() == BROKERS))
         })
@@ -120,7 +121,9 @@ impl Cluster {
         until("the groups have a coordinator", SOON, || {
             let Ok(metadata) = self.metadata() else { return Ok(None) };
             let groups = metadata.topics().iter().find(|topic| topic.name() == GROUPS);
-            let leader = groups.and_then(|topic| topic.partitions().first()).map(|it| it.leader());
+            let leader = groups
+                .and_then(|topic| topic.partitions().first())
+                .map(rdkafka::metadata::MetadataPartition::leader);
             Ok(leader.and_then(|leader| usize::try_from(leader).ok()))
         })
     }

@@ -164,9 +164,12 @@ fn the_gate_has_the_last_word_and_can_be_asked_again() {
 #[test]
 fn a_version_that_meets_an_outage_is_judged_again_and_again() {
     static AWAY: AtomicBool = AtomicBool::new(true);
-    let mut running = Running::new(|generation| match AWAY.load(Ordering::Relaxed) {
-        true => Err(Fault::retry("SL-P001", "not reachable")),
-        false => admit(generation),
+    let mut running = Running::new(|generation| {
+        if AWAY.load(Ordering::Relaxed) {
+            Err(Fault::retry("SL-P001", "not reachable"))
+        } else {
+            admit(generation)
+        }
     });
     let put_off = "put off: SL-P001: not reachable";
     running.deploy(&next_version(6));
