@@ -146,7 +146,7 @@ impl Made {
             b"panic" => panic!("{id} is too much for me"),
             b"divide" => divide(17, black_box(0)),
             b"index" => self.messages.push(self.messages[black_box(usize::MAX)]),
-            b"unwrap" => self.messages.push(None.expect("there must be something")),
+            b"unwrap" => self.messages.push(black_box(None).expect("there must be something")),
             b"trap" => trap(),
             b"loop" => endless_loop(),
             b"hog" => hog_memory(),
