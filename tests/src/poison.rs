@@ -1,5 +1,5 @@
 //! A corpus of poison, as data: messages that must end as dead letters, each for its own reason, and odd ones that
-//! must not. They are for the plugin `every_type` and the tables in [`tables`]. Pure; knows nothing of the host.
+//! must not. They are for the plugin `every_type` and the tables in `tables`. Pure; knows nothing of the host.
 
 use crate::load::Made;
 
