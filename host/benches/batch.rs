@@ -27,7 +27,7 @@ use sluice::plugin::{Context, Instance, Limits, Loader};
 use sluice::rows::{Checked, Decoded, Outcome, Rejection};
 use sluice::settings::Settings;
 use sluice::simulate::{Devices, Generator as _, Shape};
-use sluice::sink::table::{Plan, Table, TableColumn};
+use sluice::sink::table::{Plan, Rights, Table, TableColumn};
 use sluice::sink::types::Type;
 use sluice::sink::{Delivery, Parking, Prepared, Range, Version, WaitingKeys};
 
@@ -176,6 +176,7 @@ impl Lab {
         let table = Table {
             name: "readings".to_owned(),
             writable: true,
+            rights: Rights { insert: true, select: true, update: true },
             columns: columns.collect(),
             unique: Vec::new(),
             has_primary_key: false,

@@ -25,6 +25,8 @@ pub mod relay;
 
 pub mod fault;
 
+pub mod backoff;
+
 pub mod explain;
 
 pub mod memory;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
@@ -18,7 +18,7 @@ use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
 use crate::source::Room;
-use crate::source::claims::ClaimsThread;
+use crate::source::claims::{self, ClaimsThread, Standing};
 use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
@@ -30,6 +30,8 @@ pub mod order;
 pub mod replay;
 mod retry;
 mod store;
+pub mod summary;
+pub mod supervisor;
 mod work;
 
 use budget::LetterBudget;
@@ -173,15 +175,58 @@ pub fn start_with(
     loader: Loader,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Running, Fault> {
+    begin(settings, loader, runtime, &Books::new(settings), Schema::Made)
+}
+
+/// What is known of a pipeline on this host, however often it is held and begins again.
+#[derive(Debug, Clone)]
+pub(crate) struct Books {
+    /// What it has done.
+    counters: Arc<Counters>,
+    /// How its partitions stand.
+    standing: Arc<Standing>,
+    /// How many dead letters it may make.
+    budget: Arc<LetterBudget>,
+}
+
+impl Books {
+    /// Nothing has been done yet.
+    pub fn new(settings: &Settings) -> Self {
+        let (name, max) = (&*settings.pipeline.name, settings.dead_letters.max_per_minute);
+        let budget = Arc::new(LetterBudget::new(name.into(), max));
+        Self { counters: Arc::default(), standing: Arc::default(), budget }
+    }
+}
+
+/// What is done about the `sluice` schema before a pipeline begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// It is made, or brought up to date.
+    Made,
+    /// It must be there. Had it gone missing under a pipeline, making it anew would begin the topic anew.
+    Expected,
+}
+
+fn begin(
+    settings: &Settings,
+    loader: Loader,
+    runtime: &tokio::runtime::Handle,
+    books: &Books,
+    schema: Schema,
+) -> Result<Running, Fault> {
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
     let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
-    runtime.block_on(sink::migrate::migrate(&options))?;
+    match schema {
+        Schema::Made => runtime.block_on(sink::migrate::migrate(&options)).map(drop)?,
+        Schema::Expected => runtime.block_on(sink::migrate::expect(&options))?,
+    }
 
     let gate = gate(settings, &options, runtime);
     let generation = loader.load_file(&settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
+    books.budget.begin_version(&generation.digest);
 
     let (reports, reported) = channel();
     let (commands, obeyed): (Vec<_>, Vec<_>) =
@@ -191,7 +236,7 @@ pub fn start_with(
     member.topic_id()?;
 
     let (end, ends) = channel();
-    let counters = Arc::new(Counters::default());
+    let counters = books.counters.clone();
     let parking =
         Parking { rule: Arc::new(settings.retry.clone()), tried: Vec::new(), kept: false };
     let (questions, asked) = channel();
@@ -204,7 +249,7 @@ pub fn start_with(
         parking: &parking,
         questions: &questions,
     };
-    let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let lanes = start.all(obeyed, &slot, &reports, books, &end)?;
     let relays = settings.dead_letters.topic.is_some();
     let due = Due::new(&options, &name, parking.rule.clone(), relays);
     let retries = retry::Parts {
@@ -214,18 +259,20 @@ pub fn start_with(
         parking,
         counters: counters.clone(),
         questions: asked,
+        end: end.clone(),
         runtime: runtime.clone(),
     };
     let retries = Retries { thread: retry::start(retries), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
-    let claims = ClaimsThread::new(
-        member.clone(),
+    let claims = ClaimsThread::new(claims::Parts {
+        member: member.clone(),
         ownership,
-        Box::new(store),
-        settings.source.start,
-        name.clone(),
-        reported,
-    );
+        store: Box::new(store),
+        start: settings.source.start,
+        pipeline: name.clone(),
+        reports: reported,
+        standing: books.standing.clone(),
+    });
     let membership = Membership::join(&member, claims, reports, end.clone())?;
     let file = settings.plugin.path.clone();
     let watch = Watch::new(file, loader, slot, generation, gate);
@@ -279,15 +326,11 @@ impl LaneStart<'_> {
         obeyed: Vec<Receiver<Command>>,
         slot: &Arc<Slot<Deployed>>,
         reports: &Sender<Report>,
-        counters: &Arc<Counters>,
+        books: &Books,
         end: &Sender<Result<(), Fault>>,
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
         let count = obeyed.len();
-        let budget = Arc::new(LetterBudget::new(
-            self.name.clone(),
-            self.settings.dead_letters.max_per_minute,
-        ));
         for (number, commands) in obeyed.into_iter().enumerate() {
             let parts = Parts {
                 number,
@@ -296,8 +339,8 @@ impl LaneStart<'_> {
                 slot: slot.clone(),
                 commands,
                 reports: reports.clone(),
-                counters: counters.clone(),
-                budget: budget.clone(),
+                counters: books.counters.clone(),
+                budget: books.budget.clone(),
                 pipeline: self.name.clone(),
                 topic: self.settings.source.topic.clone(),
                 room: Room {
@@ -333,7 +376,7 @@ fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
         let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
         let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
             Err(Fault::stop(
-                "SL-X001",
+                fault::PANIC,
                 format!("lane {number} panicked; its message is in the log"),
             ))
         });
@@ -388,6 +431,14 @@ impl Running {
     /// # Errors
     /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
+        let control = self.control();
+        let result = self.join();
+        summary::log_end(control.name(), &control.counters(), result.as_ref().err());
+        result.map(|()| control.counters())
+    }
+
+    /// The same without a word.
+    fn join(self) -> Result<(), Fault> {
         let Self { control, lanes, ends, member, retries, relay } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
@@ -401,35 +452,13 @@ impl Running {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
-        retries.end();
+        // Others get the partitions without waiting for what else there is to end.
         member.leave();
+        retries.end();
         if let Some(relay) = relay {
             relay.end();
         }
-        let counters = control.counters();
-        log_end(&control.name, &counters, result.as_ref().err());
         control.end();
-        result.map(|()| counters)
+        result
     }
-}
-
-fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
-    if let Some(fault) = fault {
-        tracing::error!(pipeline = name, code = fault.code, "pipeline stopped: {}", fault.message);
-    }
-    tracing::info!(
-        pipeline = name,
-        messages = counters.messages,
-        rows = counters.rows,
-        filtered = counters.filtered,
-        rejected = counters.rejected,
-        batches = counters.batches,
-        fenced = counters.fenced,
-        swaps = counters.swaps,
-        relayed = counters.relayed,
-        relay_refused = counters.relay_refused,
-        relay_waiting = counters.relay_waiting,
-        relay_oldest_seconds = counters.relay_oldest_seconds,
-        "summary"
-    );
 }

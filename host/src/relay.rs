@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings};
-use crate::sink::Backoff;
 use crate::sink::letters::outbox::Outbox;
 use crate::sink::letters::read::Letter;
 use crate::sink::postgres::Options;
@@ -184,7 +184,7 @@ impl Relay {
                     // With whatever is under way: what was not acknowledged is sent again.
                     (self.sender, self.leased) = (None, None);
                     self.trouble.goes_on(&fault);
-                    self.trouble.backoff.next()
+                    self.trouble.backoff.pause()
                 }
             };
             if Instant::now() >= self.measure_at {

@@ -29,7 +29,6 @@ mod plan;
 mod prepared;
 mod upsert;
 
-pub(crate) use commit::Backoff;
 pub use parking::{Parking, WaitingKeys};
 pub use prepared::{Prepared, Rejected};
 

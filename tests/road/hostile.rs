@@ -35,7 +35,7 @@ const CRIMES: [&str; 14] = [
 ];
 
 #[test]
-fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
+fn a_hostile_guest_holds_its_own_pipeline_and_nothing_else() -> Result<()> {
     let scene = Scene::alone("hostile", 1, &format!("{TABLE}; {}", Readings::TABLE))?;
     let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?;
     load.send(100)?;
@@ -46,7 +46,7 @@ fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
     let mut resident = 0;
     until_true("all criminals are caught", SOON * 2, || {
         resident = resident.max(host.resident_bytes()?);
-        Ok(host.events("pipeline stopped").len() >= CRIMES.len() - 1)
+        Ok(host.events("pipeline held").len() >= CRIMES.len() - 1)
     })
     .with_context(|| host.tail())?;
     assert!(resident < RESIDENT_BYTES_MAX, "{} MiB", resident >> 20);
@@ -56,7 +56,7 @@ fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
     let (code, events) = host.terminate()?;
     assert_eq!(code, 1);
     let mut texts = BTreeMap::new();
-    for event in events.iter().filter(|event| event.is("pipeline stopped")) {
+    for event in events.iter().filter(|event| event.is("pipeline held")) {
         texts.insert(
             event.text("pipeline"),
             format!("{} {}", event.text("code").unwrap_or_default(), event.message),
@@ -68,19 +68,19 @@ fn a_hostile_guest_stops_its_own_pipeline_and_nothing_else() -> Result<()> {
     Check::new("honest", &Readings::all()).passes(&scene.topic, &scene.database)?;
     let read: Vec<String> = texts.into_values().map(|text| steady(&text)).collect();
     insta::assert_snapshot!(read.join("\n"), @"
-    SL-G014 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin overflowed its stack in process (at hostile::crime::recurse)
-    SL-G012 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin took longer than 1s in process (at hostile::crime::endless_loop)
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: row 1: ends at 0, before row 0 does
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: its last value ends at 1000, its data at 0
-    SL-G017 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed: lookup table is empty second line
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, 15 columns for 4 computed fields
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `length`: 101 values for 100 rows
-    SL-G013 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin wants more than the 64 MiB of memory it may have in process (at hostile::crime::hog_memory)
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, row 99: message 100, of a batch of 100
-    SL-G011 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin trapped in process: panicked at FILE:LINE:COLUMN: cannot divide 100 by nothing
-    SL-G011 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin trapped in process: wasm `unreachable` instruction executed (at hostile::crime::trap)
-    SL-G016 pipeline stopped: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `length`: holds boolean, described as int64
+    SL-G014 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin overflowed its stack in process (at hostile::crime::recurse)
+    SL-G012 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin took longer than 1s in process (at hostile::crime::endless_loop)
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: row 1: ends at 0, before row 0 does
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: its last value ends at 1000, its data at 0
+    SL-G017 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed: lookup table is empty second line
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, 15 columns for 4 computed fields
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `length`: 101 values for 100 rows
+    SL-G013 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin wants more than the 64 MiB of memory it may have in process (at hostile::crime::hog_memory)
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, row 99: message 100, of a batch of 100
+    SL-G011 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin trapped in process: panicked at FILE:LINE:COLUMN: cannot divide 100 by nothing
+    SL-G011 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin trapped in process: wasm `unreachable` instruction executed (at hostile::crime::trap)
+    SL-G016 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin broke the contract: output `hostile`, column `length`: holds boolean, described as int64
     ");
     Ok(())
 }

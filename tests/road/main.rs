@@ -3,8 +3,10 @@
 mod advice;
 mod commands;
 mod commit;
+mod deaths;
 mod fixtures;
 mod happy;
+mod hold;
 mod hostile;
 mod kill;
 mod letters;
@@ -13,6 +15,7 @@ mod outage;
 mod pause;
 mod rebalance;
 mod relay;
+mod resolve;
 mod retry;
 mod secure;
 mod swap;

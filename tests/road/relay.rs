@@ -62,10 +62,11 @@ fn header<'a>(message: &'a Message, name: &str) -> Result<&'a [u8]> {
 }
 
 fn number(message: &Message, name: &str) -> Result<i64> {
-    Ok(match *header(message, name)? {
-        [a, b, c, d] => i32::from_be_bytes([a, b, c, d]).into(),
-        [a, b, c, d, e, f, g, h] => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        ref other => anyhow::bail!("{name} has {} bytes", other.len()),
+    let bytes = header(message, name)?;
+    Ok(match bytes.len() {
+        4 => i32::from_be_bytes(bytes.try_into()?).into(),
+        8 => i64::from_be_bytes(bytes.try_into()?),
+        other => anyhow::bail!("{name} has {other} bytes"),
     })
 }
 
@@ -191,7 +192,7 @@ fn check_added(
     assert_eq!(lengths("kafka_dlt-original-partition")?, 4);
     assert_eq!(lengths("kafka_dlt-original-offset")?, 8);
     assert_eq!(lengths("kafka_dlt-original-timestamp")?, 8);
-    assert_eq!(number(relayed, "kafka_dlt-original-partition")?, message.partition.into());
+    assert_eq!(number(relayed, "kafka_dlt-original-partition")?, i64::from(message.partition));
     assert_eq!(number(relayed, "kafka_dlt-original-offset")?, message.offset);
     assert_eq!(number(relayed, "kafka_dlt-original-timestamp")?, message.timestamp_ms);
     let text = |name| Ok::<_, anyhow::Error>(std::str::from_utf8(header(relayed, name)?)?);

@@ -56,16 +56,16 @@ fn check_parked(scene: &Scene) -> Result<()> {
 fn attempts_follow_the_schedule_and_end_as_dead_letters() -> Result<()> {
     let scene = Scene::alone("retry_schedule", 1, TABLES)?;
     Load::new(&scene.topic, good_only())?.send(20)?;
-    let pipeline = pipeline(&scene, "attempts = 5\ndelay = \"400ms\"\nmultiplier = 2\n")?;
+    let pipeline = pipeline(&scene, "attempts = 5\ndelay = \"1s\"\nmultiplier = 2\n")?;
     let host = scene.start("host", &pipeline)?;
     until_true("all attempts were made", SOON, || {
         Ok(number(&scene, "SELECT count(*) FROM sluice.dead_letters").unwrap_or(0) == 20)
     })?;
     host.drain()?;
-    // 400 + 800 + 1600 + 3200 ms.
-    let early = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at < interval '6 s'";
+    // 1 + 2 + 4 + 8 s.
+    let early = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at < interval '15 s'";
     assert_eq!(number(&scene, early)?, 0, "never earlier than the settings say");
-    let late = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at > interval '6.6 s'";
+    let late = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at > interval '16.5 s'";
     assert_eq!(number(&scene, late)?, 0, "within 10 % of what the settings say");
     let last = "SELECT count(*) FROM sluice.dead_letters \
          WHERE attempts = 5 AND stage = 'sink' AND code = '23503' AND reason LIKE '%known%'";
@@ -106,7 +106,7 @@ fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {
     let scene = Scene::new(name, 4, TABLES)?;
     scene.database.execute(&devices(4, true))?;
     let pipeline = pipeline(&scene, retry_lines)?.impatient();
-    let stream = Load::new(&scene.topic, good_only())?.stream(2000);
+    let stream = Load::new(&scene.topic, good_only())?.stream(1000);
     let mut hosts = vec![scene.start("host-0", &pipeline)?, scene.start("host-1", &pipeline)?];
     let kills = scaled(40);
     for kill in 0..kills {
@@ -140,12 +140,12 @@ fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {
 
 #[test]
 fn hosts_killed_with_thousands_parked_lose_and_repeat_nothing() -> Result<()> {
-    kill_hosts("retry_kill", "attempts = 1000\ndelay = \"200ms\"\nmultiplier = 1\n").map(drop)
+    kill_hosts("retry_kill", "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\n").map(drop)
 }
 
 #[test]
 fn the_order_of_a_key_survives_kills_and_rebalances() -> Result<()> {
-    let lines = "attempts = 1000\ndelay = \"200ms\"\nmultiplier = 1\norder = \"key\"\n";
+    let lines = "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\norder = \"key\"\n";
     let scene = kill_hosts("retry_order", lines)?;
     assert_eq!(number(&scene, OUT_OF_ORDER)?, 0, "rows out of order");
     Ok(())

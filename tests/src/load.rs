@@ -15,6 +15,7 @@ pub use message::{Made, Mix, TRUTH};
 
 use crate::kafka::{Topic, broker};
 
+pub mod bomb;
 pub mod message;
 
 const FLUSH_MAX: Duration = Duration::from_secs(60);

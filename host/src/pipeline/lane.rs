@@ -2,7 +2,7 @@
 //! It fetches, decodes, calls the plugin and encodes, while the batch before is on its way to Postgres.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -83,6 +83,21 @@ struct Writing {
 struct HeldBack {
     /// True when the first of them would be a letter too many: not before there is room for it.
     until_room: bool,
+    counters: Arc<Counters>,
+}
+
+impl HeldBack {
+    fn new(until_room: bool, counters: &Arc<Counters>) -> Self {
+        Counters::add(&counters.paused_lanes, 1);
+        Self { until_room, counters: counters.clone() }
+    }
+}
+
+/// Also when the lane ends meanwhile: the counters outlive it.
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        Counters::subtract(&self.counters.paused_lanes, 1);
+    }
 }
 
 /// A lane at work.
@@ -145,10 +160,20 @@ impl Lane {
     }
 
     fn obey(&mut self) -> Result<(), Fault> {
-        while let Ok(command) = self.parts.commands.try_recv() {
+        loop {
+            let command = match self.parts.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    // The pipeline could not begin as a whole.
+                    self.finishing = true;
+                    return Ok(());
+                }
+            };
             match command {
-                Command::Start { claimed, topic_id } => {
+                Command::Start { claimed, topic_id, waiting } => {
                     self.connect(topic_id)?;
+                    self.order.hold(claimed.partition, &waiting);
                     self.parts.source.start(claimed.partition, claimed.next_offset)?;
                     self.positions.hold(claimed);
                 }
@@ -160,7 +185,6 @@ impl Lane {
                 Command::Finish => self.finishing = true,
             }
         }
-        Ok(())
     }
 
     /// One connection for all partitions; another incarnation of the topic needs another one.
@@ -243,8 +267,7 @@ impl Lane {
         self.parts.budget.tell_held_back(&prepared, Instant::now());
         let messages = prepared.messages_ahead_of_letter(free);
         self.messages_max = messages.max(1);
-        self.held_back = Some(HeldBack { until_room: messages == 0 });
-        Counters::add(&self.parts.counters.paused_lanes, 1);
+        self.held_back = Some(HeldBack::new(messages == 0, &self.parts.counters));
         self.spare.push(prepared);
         self.batch.clear();
     }
@@ -262,7 +285,6 @@ impl Lane {
             return Ok(Duration::ZERO);
         }
         self.held_back = None;
-        Counters::subtract(&self.parts.counters.paused_lanes, 1);
         self.rewind()?;
         Ok(Duration::ZERO)
     }
@@ -348,7 +370,7 @@ impl Lane {
             partition = batch.partitions[message],
             offset = batch.offsets[message],
             sqlstate = code,
-            "rows refused, their messages become dead letters; the first: {reason}"
+            "rows refused, their messages are turned away; the first: {reason}"
         );
         let known = prepared.parked_keys().len();
         prepared.bury(batch, rejections);

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use super::work::Worker;
 use super::{Deployed, gate};
+use crate::backoff::Backoff;
 use crate::batch::{Batch, Message};
 use crate::fault::{Fault, Remedy, sqlstate};
 use crate::plugin::load::Loader;
@@ -17,7 +18,7 @@ use crate::sink::letters::Selection;
 use crate::sink::letters::read::Letter;
 use crate::sink::letters::replay::{End, Replay as Letters, Verdicts};
 use crate::sink::postgres::Options;
-use crate::sink::{Backoff, Parking, Prepared, Range, Version, WaitingKeys};
+use crate::sink::{Parking, Prepared, Range, Version, WaitingKeys};
 
 /// Letters in a batch: a step of the progress, and what is done again after a fault.
 const LETTERS_MAX: usize = 10_000;
@@ -131,7 +132,7 @@ impl Replay {
                 Err(fault)
                     if fault.remedy == Remedy::Retry && backoff.attempts() < ATTEMPTS_MAX =>
                 {
-                    std::thread::sleep(backoff.next());
+                    std::thread::sleep(backoff.pause());
                 }
                 done => return done,
             }

@@ -2,7 +2,7 @@
 //! `sluice.parked` in the transaction that writes their rows. Any host may do it; locks keep them apart.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::counters::Counters;
 use super::order::Question;
 use super::replay::{batch_of, ranges_of};
 use super::work::Worker;
-use crate::fault::{Fault, Remedy};
+use crate::backoff::Backoff;
+use crate::fault::{self, Fault, Remedy};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
-use crate::sink::Backoff;
 use crate::sink::letters::read::Letter;
-use crate::sink::parked::due::{Due, Verdicts};
+use crate::sink::parked::due::{Due, Next, Verdicts};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 
 /// What is parked by others is found after this time at the latest.
@@ -43,6 +43,8 @@ pub struct Parts {
     pub questions: Receiver<Question>,
     /// For what waits on Postgres.
     pub runtime: Handle,
+    /// Told if the thread panics.
+    pub end: Sender<Result<(), Fault>>,
 }
 
 /// Starts the thread.
@@ -50,10 +52,20 @@ pub struct Parts {
 /// # Panics
 /// When the system gives no thread.
 pub fn start(parts: Parts) -> JoinHandle<()> {
+    let end = parts.end.clone();
+    let run = move || {
+        let retrier = Retrier { parts, worker: None, spare: Prepared::default() };
+        let work = std::panic::AssertUnwindSafe(move || retrier.run());
+        if std::panic::catch_unwind(work).is_err() {
+            let message = "the thread of retries panicked; its message is in the log";
+            // Fails only when nobody waits for the pipeline any more.
+            let _ = end.send(Err(Fault::stop(fault::PANIC, message)));
+        }
+    };
     std::thread::Builder::new()
         .name("sluice-retry".into())
         .stack_size(THREAD_STACK_BYTES)
-        .spawn(move || Retrier { parts, worker: None, spare: Prepared::default() }.run())
+        .spawn(run)
         .expect("the system gives a thread")
 }
 
@@ -87,15 +99,14 @@ impl Retrier {
     /// Deals with one batch, if messages are due; returns how long nothing else will be.
     fn round(&mut self) -> Result<Duration, Fault> {
         let runtime = self.parts.runtime.clone();
-        let next = runtime.block_on(self.parts.due.next())?;
-        match next {
-            Some(wait) if wait.is_zero() => {}
-            Some(wait) => return Ok(wait.min(LOOK_EVERY)),
-            None => return Ok(LOOK_EVERY),
+        let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
+        let wait = wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        if !wait.is_zero() && !behind {
+            return Ok(wait);
         }
         let moved = self.batch(&runtime)?;
-        // What is due and was not taken is in other hands.
-        Ok(if moved { Duration::ZERO } else { LOOK_EVERY / 10 })
+        // What is due and was not taken is in other hands, or behind what is.
+        Ok(if moved { Duration::ZERO } else { wait.clamp(LOOK_EVERY / 20, LOOK_EVERY / 4) })
     }
 
     fn batch(&mut self, runtime: &Handle) -> Result<bool, Fault> {
@@ -123,6 +134,10 @@ impl Retrier {
             .due
             .hold(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
         let (_, mut prepared) = processed?;
+        let refused = runtime.block_on(self.parts.due.ask(&plan, &prepared))?;
+        if !refused.is_empty() {
+            prepared.bury(&batch, &refused);
+        }
         let mut fruitless = 0;
         loop {
             let verdicts = self.verdicts(&messages, &prepared);
@@ -227,7 +242,7 @@ impl Trouble {
                 "cannot try parked messages again now: {fault}"
             );
         }
-        self.backoff.next()
+        self.backoff.pause()
     }
 
     fn over(&mut self, pipeline: &str) {

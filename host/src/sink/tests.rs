@@ -15,4 +15,6 @@ mod parked;
 mod plan;
 mod proxy;
 mod refused;
+mod resolve;
 mod tls;
+mod vanished;

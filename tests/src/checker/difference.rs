@@ -84,8 +84,8 @@ pub enum Difference {
         partition: i32,
         from: i64,
         to: i64,
-        found: [i64; 5],
-        expected: [i64; 5],
+        found: [i64; 6],
+        expected: [i64; 6],
     },
     OutOfOrder {
         partition: i32,

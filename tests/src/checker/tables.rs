@@ -67,11 +67,11 @@ pub struct Lineage {
     pub topic_id: String,
     /// Version.
     pub digest: String,
-    /// `messages`, `rows_from`, `rows`, `filtered`, `rejected`.
-    pub counts: [i64; 5],
+    /// `messages`, `rows_from`, `rows`, `filtered`, `rejected`, `parked`.
+    pub counts: [i64; 6],
 }
 
-/// A row of `sluice.replayed_letters`.
+/// A row of `sluice.replayed_letters` or of `sluice.retried`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replayed {
     /// Partition.
@@ -84,6 +84,17 @@ pub struct Replayed {
     pub rows: i32,
 }
 
+/// A row of `sluice.gaps`: offsets that a person has passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Partition.
+    pub partition: i32,
+    /// First offset that is never read.
+    pub from: i64,
+    /// The offset behind the last.
+    pub to: i64,
+}
+
 /// All that the pipeline has written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
@@ -93,10 +104,14 @@ pub struct Tables {
     pub letters: Vec<Letter>,
     /// Letters that passed when they were replayed.
     pub replayed: Vec<Replayed>,
+    /// Parked messages that passed when they were tried again.
+    pub retried: Vec<Replayed>,
     /// Where it stands.
     pub positions: Vec<Position>,
     /// Its ranges, by partition and offset.
     pub lineage: Vec<Lineage>,
+    /// What was passed over, by partition and offset.
+    pub gaps: Vec<Gap>,
 }
 
 impl Tables {
@@ -117,8 +132,10 @@ impl Tables {
         let all = Self {
             rows,
             letters: read_letters(&database, pipeline, topic)?,
-            replayed: read_replayed(&database, pipeline, topic)?,
+            replayed: read_replayed(&database, "replayed_letters", pipeline, topic)?,
+            retried: read_replayed(&database, "retried", pipeline, topic)?,
             lineage: read_lineage(&database, pipeline, topic)?,
+            gaps: read_gaps(&database, pipeline, topic)?,
             positions,
         };
         database.execute("COMMIT")?;
@@ -181,9 +198,14 @@ fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
     Ok(rows.iter().map(letter).collect())
 }
 
-fn read_replayed(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Replayed>> {
+fn read_replayed(
+    database: &Database,
+    table: &str,
+    pipeline: &str,
+    topic: &str,
+) -> Result<Vec<Replayed>> {
     let sql = format!(
-        "SELECT partition, \"offset\", digest, rows FROM sluice.replayed_letters \
+        "SELECT partition, \"offset\", digest, rows FROM sluice.{table} \
          WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, \"offset\""
     );
     let rows = database.query(&sql, &[&pipeline, &topic])?;
@@ -211,7 +233,7 @@ fn read_positions(database: &Database, pipeline: &str, topic: &str) -> Result<Ve
 fn read_lineage(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Lineage>> {
     let sql = format!(
         "SELECT partition, from_offset, to_offset, topic_id::text, digest, \
-         messages, rows_from, rows, filtered, rejected \
+         messages, rows_from, rows, filtered, rejected, parked \
          FROM sluice.lineage WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, from_offset"
     );
     let rows = database.query(&sql, &[&pipeline, &topic])?;
@@ -221,7 +243,20 @@ fn read_lineage(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
         to: row.get(2),
         topic_id: row.get(3),
         digest: row.get(4),
-        counts: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9)],
+        counts: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9), row.get(10)],
     };
     Ok(rows.iter().map(lineage).collect())
+}
+
+fn read_gaps(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Gap>> {
+    let incarnation = INCARNATION.replace("topic_id IN", "topic_id_after IN");
+    let sql = format!(
+        "SELECT partition, from_offset, to_offset FROM sluice.gaps \
+         WHERE pipeline = $1 AND topic = $2 AND from_offset IS NOT NULL AND {incarnation} \
+         ORDER BY partition, from_offset"
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let gap =
+        |row: &tokio_postgres::Row| Gap { partition: row.get(0), from: row.get(1), to: row.get(2) };
+    Ok(rows.iter().map(gap).collect())
 }

@@ -20,9 +20,9 @@ use crate::sink::{Prepared, Version};
 /// Messages of one batch, those that wait behind others included.
 const MESSAGES_MAX: i64 = 10_000;
 
-/// Not those that wait behind others: they are due when those are done.
-const NEXT: &str = "SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 \
-     FROM sluice.parked WHERE pipeline = $1 AND attempts > 0";
+/// Those that wait behind others are due when those are done, which only [`TAKE`] finds out.
+const NEXT: &str = "SELECT extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - clock_timestamp())::float8, \
+     coalesce(bool_or(attempts = 0), false) FROM sluice.parked WHERE pipeline = $1";
 
 /// The oldest of what is due and not in other hands; with `$2` at most the first of each key, and then whatever waits
 /// behind it. All of one topic. In the order of the messages, so that a batch that is cut short has the first of
@@ -45,7 +45,7 @@ const TAKE: &str = "WITH heads AS MATERIALIZED (
             AND md5(b.key) = md5(h.key) AND b.key = h.key AND b.\"offset\" > h.\"offset\"
 )
 SELECT id, topic, topic_id::text, partition, \"offset\", (extract(epoch FROM \"timestamp\") * 1000000)::bigint,
-    key, payload, header_names, header_values, stage, code, reason, digest, attempts, parked_at, parked_at
+    key, payload, header_names, header_values, stage, code, reason, digest, attempts, parked_at, parked_at, log_append_time
 FROM sluice.parked WHERE id IN (SELECT id FROM taken) ORDER BY partition, \"offset\" LIMIT $3";
 
 /// The same messages once more, after their transaction was rolled back: only if nobody has touched them.
@@ -97,6 +97,15 @@ pub struct Due {
     session: Option<Session>,
 }
 
+/// When something is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// Time until the next message is due, zero when one is.
+    pub wait: Option<Duration>,
+    /// True when messages wait behind others, which may be gone by now.
+    pub behind: bool,
+}
+
 /// What became of taken messages.
 #[derive(Debug, Default)]
 pub struct Verdicts {
@@ -121,13 +130,14 @@ impl Due {
         }
     }
 
-    /// Time until the next message is due, zero when one is; `None` when none is parked.
-    pub async fn next(&mut self) -> Result<Option<Duration>, Fault> {
+    /// What is parked.
+    pub async fn next(&mut self) -> Result<Next, Fault> {
         let pipeline = self.pipeline.clone();
         let row = self.session().await?.query_one(NEXT, &[&pipeline]).await;
         let row = row.map_err(|error| fault_of_ours("look for parked messages", &error))?;
         let seconds: Option<f64> = row.get(0);
-        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+        let wait = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        Ok(Next { wait, behind: row.get(1) })
     }
 
     /// Takes messages that are due, in their order.
@@ -160,6 +170,11 @@ impl Due {
     /// Lets go of what was taken.
     pub fn let_go(&mut self) {
         self.settler = Settler::new(&self.options);
+    }
+
+    /// Finds messages with rows that are refused, by constraints that have refused others. They stay taken.
+    pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
+        self.settler.ask(plan, prepared).await
     }
 
     /// Finds the messages with rows that are refused.

@@ -7,9 +7,10 @@ use super::blockers::end_abandoned;
 use super::connection::Options;
 use super::judge::Suspect;
 use super::transaction::{Aside, Failure, Progress, Work};
+use crate::backoff::Backoff;
 use crate::fault::{Fault, Remedy, sqlstate};
 use crate::rows::Rejection;
-use crate::sink::commit::{Backoff, Outcome, outcome};
+use crate::sink::commit::{Outcome, outcome};
 use crate::sink::plan::Plan;
 use crate::sink::{Letterhead, Prepared, Receipt};
 
@@ -139,7 +140,7 @@ impl Attempts {
                     unanswered = Some(fault);
                 }
             }
-            tokio::time::sleep(outage.backoff.next()).await;
+            tokio::time::sleep(outage.backoff.pause()).await;
         }
     }
 

@@ -213,11 +213,7 @@ pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
         Some(refusal) => sqlstate::remedy(refusal.code().code(), refusal.message()),
         None => without_sqlstate(error),
     };
-    match remedy {
-        Remedy::Retry => Fault::retry(code, message),
-        Remedy::Bury => Fault::bury(code, message),
-        Remedy::Stop => Fault::stop(code, message),
-    }
+    Fault::new(code, remedy, message)
 }
 
 /// The same for statements on our own tables: what does not fit there is a missing migration.
