@@ -142,40 +142,60 @@ impl Replay {
     fn batch(&mut self, max: u64) -> Result<bool, Fault> {
         let max_messages = self.room.max_messages.min(usize::try_from(max).unwrap_or(usize::MAX));
         let room = BatchSettings { max_messages, ..self.room };
-        let runtime = self.runtime.clone();
-        let ids = runtime.block_on(self.letters.next(&room))?;
+        let ids = self.runtime.block_on(self.letters.next(&room))?;
         let Some(last) = ids.last() else { return Ok(false) };
-        let plan = self.deployed.plan.clone();
-        let taken = runtime.block_on(self.letters.take(&plan, &ids))?;
+        let taken = self.runtime.block_on(self.letters.take(&self.deployed.plan, &ids))?;
         let mut batch = batch_of(&taken);
-        let (worker, spare) = (&mut self.worker, std::mem::take(&mut self.spare));
-        let (ranges, waiting) = (ranges_of(&taken), WaitingKeys::default());
-        // A letter that is to be tried later stays one: it was asked for now.
-        let parking = Parking { kept: true, ..Parking::default() };
-        let processed = self
-            .letters
-            .hold(&runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
-        let (_, mut prepared) = processed?;
-        let version = self.deployed.version.clone();
-        let mut verdicts = verdicts(&taken, &prepared);
-        let mut settled =
-            runtime.block_on(self.letters.settle(&plan, &prepared, &verdicts, &version));
-        if settled.as_ref().is_err_and(|fault| fault.remedy == Remedy::Bury) {
-            let refused = runtime.block_on(self.letters.find_refused(&plan, &prepared))?;
-            prepared.bury(&batch, &refused);
-            verdicts = self::verdicts(&taken, &prepared);
-            if runtime.block_on(self.letters.take(&plan, &ids))?.len() != taken.len() {
-                let message = "letters were taken by somebody else meanwhile";
-                return Err(Fault::retry(sqlstate::CONTENTION, message));
+        let mut prepared = self.process(&mut batch, ranges_of(&taken))?;
+        let verdicts = match self.settle(&taken, &prepared) {
+            Err(fault) if fault.remedy == Remedy::Bury => {
+                self.turn_refused_away(&ids, &taken, &batch, &mut prepared)?;
+                self.settle(&taken, &prepared)?
             }
-            settled = runtime.block_on(self.letters.settle(&plan, &prepared, &verdicts, &version));
-        }
-        settled?;
+            settled => settled?,
+        };
         self.tally.busy += (ids.len() - taken.len()) as u64;
         self.tally.add(&prepared, &verdicts);
         self.letters.pass(*last);
         self.spare = prepared;
         Ok(true)
+    }
+
+    /// Sends the letters through the plugin, while they stay taken.
+    fn process(&mut self, batch: &mut Batch, ranges: Vec<Range>) -> Result<Prepared, Fault> {
+        let (worker, spare) = (&mut self.worker, std::mem::take(&mut self.spare));
+        // A letter that is to be tried later stays one: it was asked for now.
+        let parking = Parking { kept: true, ..Parking::default() };
+        let waiting = WaitingKeys::default();
+        let process = || worker.process(batch, ranges, parking, &waiting, spare);
+        let (_, prepared) = self.letters.hold(&self.runtime, process)?;
+        Ok(prepared)
+    }
+
+    fn settle(&mut self, taken: &[Letter], prepared: &Prepared) -> Result<Verdicts, Fault> {
+        let verdicts = verdicts(taken, prepared);
+        let Deployed { plan, version, .. } = &*self.deployed;
+        self.runtime.block_on(self.letters.settle(plan, prepared, &verdicts, version))?;
+        Ok(verdicts)
+    }
+
+    /// After Postgres has refused rows: their letters are rejected, and all are taken again.
+    fn turn_refused_away(
+        &mut self,
+        ids: &[i64],
+        taken: &[Letter],
+        batch: &Batch,
+        prepared: &mut Prepared,
+    ) -> Result<(), Fault> {
+        let plan = &self.deployed.plan;
+        let refused = self.runtime.block_on(self.letters.find_refused(plan, prepared))?;
+        prepared.bury(batch, &refused);
+        let again = self.runtime.block_on(self.letters.take(plan, ids))?;
+        if !again.iter().map(|letter| letter.id).eq(taken.iter().map(|letter| letter.id)) {
+            let message = "letters were taken by somebody else meanwhile";
+            return Err(Fault::retry(sqlstate::CONTENTION, message));
+        }
+        Ok(())
     }
 }
 
