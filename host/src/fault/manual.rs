@@ -228,7 +228,9 @@ fn codes_in(file: &Path, found: &mut BTreeSet<String>) {
     let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
     let quoted = code.match_indices('"').filter_map(|(at, _)| code[at + 1..].split('"').next());
     let is_code = |word: &&str| {
-        word.contains('-') && word.chars().all(|it| matches!(it, 'a'..='z' | '0'..='9' | '-'))
+        word.starts_with(|it: char| it.is_ascii_lowercase())
+            && word.contains('-')
+            && word.chars().all(|it| matches!(it, 'a'..='z' | '0'..='9' | '-'))
     };
     found.extend(quoted.filter(is_code).map(str::to_owned));
 }

@@ -78,7 +78,7 @@ fn lies_in_an_outcome_are_named() {
     invalid-utf8         SL-G016: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8
     lengths-differ       SL-G016: plugin broke the contract: output `hostile`, column `length`: 4 values for 3 rows
     message-out-of-range SL-G016: plugin broke the contract: output `hostile`, row 2: message 3, of a batch of 3
-    messages-descend     SL-G016: plugin broke the contract: output `hostile`, row 1: message 1 after message 2
+    messages-descend     SL-G016: plugin broke the contract: output `hostile`, row 1: message 0 after message 1
     missing-output       SL-G016: plugin broke the contract: returned rows for 0 outputs, described 1
     not-json             SL-G016: plugin broke the contract: output `hostile`, column `detail`: row 0: not JSON
     null-in-required     SL-G016: plugin broke the contract: output `hostile`, column `length`: row 0: no value, though the field is not nullable

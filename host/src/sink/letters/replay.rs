@@ -145,7 +145,7 @@ impl Replay {
     /// Writes the rows of taken letters, removes those that passed, and says of the others why they did not.
     ///
     /// # Errors
-    /// As [`Settler::settle`].
+    /// As `Settler::settle`.
     ///
     /// # Panics
     /// When no letters were taken.

@@ -189,7 +189,7 @@ impl Due {
     /// Writes the rows of taken messages and moves the messages where they belong.
     ///
     /// # Errors
-    /// As [`Settler::settle`].
+    /// As `Settler::settle`.
     ///
     /// # Panics
     /// When no messages were taken.
