@@ -26,6 +26,8 @@ pub struct PostgresClaims {
     order: RetryOrder,
     runtime: Handle,
     witness: Option<Witness>,
+    /// True once others could see that this host lives: before that, nothing is claimed.
+    has_lived: bool,
 }
 
 impl PostgresClaims {
@@ -34,7 +36,7 @@ impl PostgresClaims {
         let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
         let claims = Claims::new(options, pipeline, topic, owner);
         let order = settings.retry.order;
-        Self { claims, pipeline: pipeline.clone(), order, runtime, witness: None }
+        Self { claims, pipeline: pipeline.clone(), order, runtime, witness: None, has_lived: false }
     }
 
     /// Asks something on the session of the witness, made anew where it was lost.
@@ -42,7 +44,7 @@ impl PostgresClaims {
         &mut self,
         ask: impl AsyncFnOnce(&Claims, &Witness) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let Self { claims, runtime, witness, .. } = self;
+        let Self { claims, runtime, witness, has_lived, .. } = self;
         let known = witness.take().filter(Witness::is_there);
         let asking = async {
             let there = match known {
@@ -55,7 +57,7 @@ impl PostgresClaims {
         let in_time = runtime.block_on(async { timeout(ASK_WAIT, asking).await });
         // Without an answer the session is thrown away: it would answer something else first.
         let (answer, there) = in_time.unwrap_or_else(|_| Err(no_answer()))?;
-        *witness = Some(there);
+        (*witness, *has_lived) = (Some(there), true);
         answer
     }
 }
@@ -121,11 +123,15 @@ impl ClaimStore for PostgresClaims {
     }
 
     fn say_goodbye(&mut self) -> Result<(), Fault> {
-        // Who never gave a sign of life has claimed nothing.
-        let Some(witness) = self.witness.take() else { return Ok(()) };
-        let claims = &self.claims;
+        if !self.has_lived {
+            return Ok(());
+        }
+        let (claims, known) = (&self.claims, self.witness.take().filter(Witness::is_there));
         let goodbye = async {
-            let witness = if witness.is_there() { witness } else { claims.witness().await? };
+            let witness = match known {
+                Some(witness) => witness,
+                None => claims.witness().await?,
+            };
             claims.say_goodbye(&witness).await
         };
         let in_time = self.runtime.block_on(async { timeout(GOODBYE_WAIT, goodbye).await });

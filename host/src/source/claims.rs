@@ -31,7 +31,7 @@ const ADVICE_PERIOD: Duration = Duration::from_secs(1);
 /// After this, a partition that was fenced is claimed again if it is still assigned.
 const AGAIN_WAIT: Duration = Duration::from_secs(5);
 /// After this, a suspect asks again for its turn.
-const TURN_WAIT: Duration = Duration::from_secs(1);
+const TURN_WAIT: Duration = Duration::from_millis(200);
 /// Waits after failed claims: doubled each time.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
