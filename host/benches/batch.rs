@@ -27,9 +27,9 @@ use sluice::plugin::{Context, Instance, Limits, Loader};
 use sluice::rows::{Checked, Decoded, Outcome, Rejection};
 use sluice::settings::Settings;
 use sluice::simulate::{Devices, Generator as _, Shape};
-use sluice::sink::table::{Plan, Table, TableColumn};
+use sluice::sink::table::{Plan, Rights, Table, TableColumn};
 use sluice::sink::types::Type;
-use sluice::sink::{Delivery, Prepared, Range, Version};
+use sluice::sink::{Delivery, Parking, Prepared, Range, Version, WaitingKeys};
 
 const MESSAGES: u64 = 50_000;
 const PARTITIONS: i32 = 12;
@@ -111,6 +111,7 @@ fn encoding(criterion: &mut Criterion, lab: &mut Lab) {
     group.throughput(Throughput::Elements(MESSAGES));
     group.bench_function("readings, nine columns", |bench| {
         let mut reuse = Prepared::default();
+        let waiting = WaitingKeys::default();
         bench.iter(|| {
             let delivery = Delivery {
                 batch: &lab.batch,
@@ -119,6 +120,8 @@ fn encoding(criterion: &mut Criterion, lab: &mut Lab) {
                 undecoded: &lab.undecoded,
                 ranges: ranges(),
                 version: version.clone(),
+                parking: Parking::default(),
+                waiting: &waiting,
             };
             reuse = plan.encode(delivery, std::mem::take(&mut reuse));
             black_box(reuse.bytes())
@@ -173,6 +176,7 @@ impl Lab {
         let table = Table {
             name: "readings".to_owned(),
             writable: true,
+            rights: Rights { insert: true, select: true, update: true },
             columns: columns.collect(),
             unique: Vec::new(),
             has_primary_key: false,

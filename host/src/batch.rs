@@ -48,6 +48,8 @@ pub struct Batch {
     pub keys: Blobs,
     /// Microseconds since 1970-01-01T00:00:00Z; -1 where there is none.
     pub timestamps: Vec<i64>,
+    /// Whether the time is that of the broker's append and not the producer's.
+    pub log_append_times: Vec<bool>,
     /// Partition of each message.
     pub partitions: Vec<i32>,
     /// Offset of each message.
@@ -87,8 +89,17 @@ impl Batch {
         self.payloads.push(message.payload);
         self.keys.push(message.key);
         self.timestamps.push(message.timestamp_us);
+        self.log_append_times.push(false);
         self.partitions.push(message.partition);
         self.offsets.push(message.offset);
+    }
+
+    /// Says that the time of the message that was pushed last is that of the broker's append.
+    #[inline]
+    pub fn mark_log_append_time(&mut self) {
+        if let Some(last) = self.log_append_times.last_mut() {
+            *last = true;
+        }
     }
 
     /// Appends a header to the message that was pushed last.
@@ -108,6 +119,7 @@ impl Batch {
         self.payloads.clear();
         self.keys.clear();
         self.timestamps.clear();
+        self.log_append_times.clear();
         self.partitions.clear();
         self.offsets.clear();
         self.headers.ends.clear();

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub mod completions;
 mod database;
 pub mod demo;
+pub mod dlq;
 pub mod explain;
 pub mod lag;
 pub mod lineage;
@@ -13,9 +14,11 @@ pub mod migrate;
 pub mod output;
 pub mod plugin;
 pub mod report;
+pub mod resolve;
 pub mod run;
 pub mod simulate;
 pub mod table;
+mod topic;
 pub mod validate;
 
 /// Moves Kafka messages into Postgres at bulk speed, exactly once, through sandboxed WebAssembly plugins.
@@ -63,6 +66,10 @@ pub enum Command {
     Lineage(lineage::Arguments),
     /// Show how far each partition is behind
     Lag(lag::Arguments),
+    /// Decide where held partitions go on
+    Resolve(resolve::Arguments),
+    /// Show, replay and discard dead letters
+    Dlq(dlq::DlqArgs),
     /// Build plugins, and look into one
     Plugin(plugin::PluginArgs),
     /// Explain an error code
@@ -90,6 +97,8 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
         Command::Migrate(arguments) => migrate::run(arguments, format),
         Command::Lineage(arguments) => lineage::run(arguments, format),
         Command::Lag(arguments) => lag::run(arguments, format),
+        Command::Resolve(arguments) => resolve::run(arguments, format),
+        Command::Dlq(arguments) => dlq::run(arguments, format),
         Command::Plugin(arguments) => plugin::run(arguments, format),
         Command::Explain(arguments) => explain::run(arguments, format),
         Command::Completions(arguments) => completions::run(arguments),
@@ -130,6 +139,8 @@ mod tests {
       migrate      Create the `sluice` schema or bring it up to date
       lineage      Show which plugin version made which range of offsets
       lag          Show how far each partition is behind
+      resolve      Decide where held partitions go on
+      dlq          Show, replay and discard dead letters
       plugin       Build plugins, and look into one
       explain      Explain an error code
       completions  Print completions for a shell

@@ -1,6 +1,8 @@
 //! Columns of values: the shape in which messages and rows travel from decode to COPY.
 //! Knows neither Kafka, nor WebAssembly, nor Postgres.
 
+use std::ops::Range;
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -101,6 +103,14 @@ impl Spans {
     #[inline]
     pub fn close(&mut self) {
         self.ends.push(u32::try_from(self.data.len()).expect("a batch stays below 4 GiB"));
+    }
+
+    /// Appends values `rows` of `other`.
+    ///
+    /// # Panics
+    /// As [`Spans::get`] and [`Spans::push`].
+    pub fn extend(&mut self, other: &Self, rows: Range<usize>) {
+        extend(&mut self.data, &mut self.ends, (&other.data, &other.ends), rows);
     }
 
     /// Forgets all values and keeps the memory.
@@ -298,6 +308,36 @@ impl Column {
         }
     }
 
+    /// Appends rows `rows` of `other`.
+    ///
+    /// # Panics
+    /// When `other` is of another kind or has no such rows.
+    pub fn extend(&mut self, other: &Self, rows: Range<usize>) {
+        if !self.nulls.is_empty() || !other.nulls.is_empty() {
+            self.nulls.resize(self.len(), 0);
+            match other.nulls.get(rows.clone()) {
+                Some(nulls) => self.nulls.extend_from_slice(nulls),
+                None => self.nulls.resize(self.nulls.len() + rows.len(), 0),
+            }
+        }
+        match (&mut self.values, &other.values) {
+            (Values::Boolean(to), Values::Boolean(from)) => to.extend_from_slice(&from[rows]),
+            (Values::Int64(to), Values::Int64(from))
+            | (Values::Timestamp(to), Values::Timestamp(from)) => to.extend_from_slice(&from[rows]),
+            (Values::Float64(to), Values::Float64(from)) => to.extend_from_slice(&from[rows]),
+            (Values::Text(to), Values::Text(from))
+            | (Values::Bytes(to), Values::Bytes(from))
+            | (Values::Json(to), Values::Json(from)) => to.extend(from, rows),
+            (Values::Int64List(to), Values::Int64List(from)) => {
+                extend(&mut to.items, &mut to.ends, (&from.items, &from.ends), rows);
+            }
+            (Values::Float64List(to), Values::Float64List(from)) => {
+                extend(&mut to.items, &mut to.ends, (&from.items, &from.ends), rows);
+            }
+            (to, from) => panic!("{from:?} behind {to:?}"),
+        }
+    }
+
     /// Forgets all rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
         self.nulls.truncate(rows);
@@ -318,6 +358,23 @@ impl Column {
     pub fn mark_present(&mut self, index: usize) {
         mark(&mut self.nulls, index, false);
     }
+}
+
+/// Appends values `rows` of another list of values.
+fn extend<T: Copy>(
+    items: &mut Vec<T>,
+    ends: &mut Vec<u32>,
+    (from_items, from_ends): (&[T], &[u32]),
+    rows: Range<usize>,
+) {
+    let start = if rows.start == 0 { 0 } else { from_ends[rows.start - 1] };
+    let shift = items.len() as i64 - i64::from(start);
+    let moved =
+        |end: &u32| u32::try_from(i64::from(*end) + shift).expect("a batch stays below 4 GiB");
+    let new_ends = &from_ends[rows];
+    let end = new_ends.last().copied().unwrap_or(start);
+    ends.extend(new_ends.iter().map(moved));
+    items.extend_from_slice(&from_items[start as usize..end as usize]);
 }
 
 /// Also forgets items that no end closes yet.
@@ -358,6 +415,53 @@ mod tests {
             (blobs.get(0), blobs.get(1), blobs.get(2)),
             (Some(&b"a"[..]), None, Some(&b""[..]))
         );
+    }
+
+    /// A column of five rows, the second one missing, that differ from each other.
+    fn sample(kind: Kind) -> Column {
+        let mut column = Column::new(kind);
+        for row in 0..5_u8 {
+            let (value, index) = (i64::from(row), column.len());
+            if row == 1 {
+                column.push_null();
+                continue;
+            }
+            match &mut column.values {
+                Values::Boolean(values) => values.push(row % 2),
+                Values::Int64(values) | Values::Timestamp(values) => values.push(value),
+                Values::Float64(values) => values.push(value as f64),
+                Values::Text(spans) | Values::Bytes(spans) | Values::Json(spans) => {
+                    spans.push(&vec![b'0' + row; row as usize]);
+                }
+                Values::Int64List(lists) => {
+                    lists.items.extend(0..value);
+                    lists.close();
+                }
+                Values::Float64List(lists) => {
+                    lists.items.extend((0..row).map(f64::from));
+                    lists.close();
+                }
+            }
+            column.mark_present(index);
+        }
+        column
+    }
+
+    #[test]
+    fn parts_of_a_column_add_up_to_it() {
+        for kind in Kind::ALL {
+            let whole = sample(kind);
+            for cut in 0..=5 {
+                let mut parts = Column::new(kind);
+                parts.extend(&whole, 0..cut);
+                assert_eq!(parts.len(), cut, "{kind:?}");
+                parts.extend(&whole, cut..5);
+                assert_eq!(parts, whole, "{kind:?} cut at {cut}");
+            }
+            let mut twice = sample(kind);
+            twice.extend(&whole, 1..3);
+            assert_eq!((twice.len(), twice.is_null(5), twice.is_null(6)), (7, true, false));
+        }
     }
 
     #[test]

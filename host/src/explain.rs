@@ -2,8 +2,10 @@
 
 mod host;
 mod kafka;
+mod letters;
 mod plugin;
 mod postgres;
+mod relay;
 mod settings;
 mod simulate;
 
@@ -11,7 +13,7 @@ mod simulate;
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
     /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
-    /// S simulate and demo, X the host itself), then three digits.
+    /// D dead letters, S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
     pub title: &'static str,
@@ -23,9 +25,18 @@ pub struct Explanation {
 
 /// All explanations, by code.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    [settings::CODES, kafka::CODES, plugin::CODES, postgres::CODES, simulate::CODES, host::CODES]
-        .into_iter()
-        .flatten()
+    [
+        settings::CODES,
+        kafka::CODES,
+        plugin::CODES,
+        postgres::CODES,
+        letters::CODES,
+        relay::CODES,
+        simulate::CODES,
+        host::CODES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The explanation of `code`, in any case.

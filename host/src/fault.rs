@@ -1,8 +1,13 @@
-//! A failure with what to do about it. Knows no library's error types; each part translates its own.
+//! A failure with what to do about it. Each part translates its library's errors; the matches that decide stand
+//! here, side by side: what Postgres says, what brokers say, and which faults end a pipeline.
 
 use std::fmt;
 
+pub mod broker;
 pub mod sqlstate;
+
+#[cfg(test)]
+mod manual;
 
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +16,8 @@ pub enum Remedy {
     Retry,
     /// The message is at fault: it becomes a dead letter and the others go on.
     Bury,
-    /// Nothing but a person can help: the pipeline stops with offsets where they are.
+    /// Nothing but a person can help: the pipeline, or the partition, is held with its offsets where they are, and
+    /// goes on by itself when the cause is gone.
     Stop,
 }
 
@@ -27,20 +33,37 @@ pub struct Fault {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// What is read once, at start, or must not be gone on with: looking again would find the same. The pipeline ends.
+pub const FINAL: &[&str] = &[broker::SETTINGS, broker::EXPELLED, sqlstate::URL, PANIC];
+
+/// A lane found its own books wrong.
+pub const PANIC: &str = "SL-X001";
+
 impl Fault {
+    /// A failure.
+    pub fn new(code: &'static str, remedy: Remedy, message: impl Into<String>) -> Self {
+        Self { code, remedy, message: message.into(), source: None }
+    }
+
     /// A failure that only a person can mend.
     pub fn stop(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, remedy: Remedy::Stop, message: message.into(), source: None }
+        Self::new(code, Remedy::Stop, message)
     }
 
     /// A message at fault.
     pub fn bury(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, remedy: Remedy::Bury, message: message.into(), source: None }
+        Self::new(code, Remedy::Bury, message)
     }
 
     /// An outage.
     pub fn retry(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, remedy: Remedy::Retry, message: message.into(), source: None }
+        Self::new(code, Remedy::Retry, message)
+    }
+
+    /// True when only a restart can mend it: with other settings, or after a defect of the host itself. Everything
+    /// else lies in an environment that may change while the host runs.
+    pub fn is_final(&self) -> bool {
+        FINAL.contains(&self.code) || self.code.starts_with("SL-C")
     }
 
     /// The same fault with its cause.

@@ -21,7 +21,11 @@ pub mod rows;
 
 pub mod sink;
 
+pub mod relay;
+
 pub mod fault;
+
+pub mod backoff;
 
 pub mod explain;
 

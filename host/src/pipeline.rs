@@ -6,28 +6,38 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
+use crate::relay::RelayThread;
 use crate::settings::Settings;
+use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
-use crate::sink::{self, Version};
+use crate::sink::{self, Parking, Version};
 use crate::source::Room;
-use crate::source::claims::ClaimsThread;
+use crate::source::claims::{self, ClaimsThread, Standing};
 use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
 
+mod budget;
 pub mod counters;
 pub mod lane;
+pub mod order;
+pub mod replay;
+mod retry;
 mod store;
+pub mod summary;
+pub mod supervisor;
 mod work;
 
+use budget::LetterBudget;
 use counters::{Counters, Snapshot};
 use lane::{Lane, Parts};
+use order::Question;
 
 /// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
 /// another one between two batches.
@@ -47,6 +57,8 @@ pub struct Running {
     lanes: Vec<JoinHandle<()>>,
     ends: Receiver<Result<(), Fault>>,
     member: Membership,
+    retries: Retries,
+    relay: Option<RelayThread>,
 }
 
 /// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
@@ -105,6 +117,20 @@ impl Control {
     }
 }
 
+/// The thread that tries parked messages again. It ends when nobody can ask it any more.
+struct Retries {
+    thread: JoinHandle<()>,
+    questions: Sender<Question>,
+}
+
+impl Retries {
+    fn end(self) {
+        drop(self.questions);
+        // A panic is in the log.
+        let _ = self.thread.join();
+    }
+}
+
 struct Membership {
     leave: Arc<AtomicBool>,
     polling: JoinHandle<()>,
@@ -149,15 +175,58 @@ pub fn start_with(
     loader: Loader,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Running, Fault> {
+    begin(settings, loader, runtime, &Books::new(settings), Schema::Made)
+}
+
+/// What is known of a pipeline on this host, however often it is held and begins again.
+#[derive(Debug, Clone)]
+pub(crate) struct Books {
+    /// What it has done.
+    counters: Arc<Counters>,
+    /// How its partitions stand.
+    standing: Arc<Standing>,
+    /// How many dead letters it may make.
+    budget: Arc<LetterBudget>,
+}
+
+impl Books {
+    /// Nothing has been done yet.
+    pub fn new(settings: &Settings) -> Self {
+        let (name, max) = (&*settings.pipeline.name, settings.dead_letters.max_per_minute);
+        let budget = Arc::new(LetterBudget::new(name.into(), max));
+        Self { counters: Arc::default(), standing: Arc::default(), budget }
+    }
+}
+
+/// What is done about the `sluice` schema before a pipeline begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// It is made, or brought up to date.
+    Made,
+    /// It must be there. Had it gone missing under a pipeline, making it anew would begin the topic anew.
+    Expected,
+}
+
+fn begin(
+    settings: &Settings,
+    loader: Loader,
+    runtime: &tokio::runtime::Handle,
+    books: &Books,
+    schema: Schema,
+) -> Result<Running, Fault> {
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
     let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
-    runtime.block_on(sink::migrate::migrate(&options))?;
+    match schema {
+        Schema::Made => runtime.block_on(sink::migrate::migrate(&options)).map(drop)?,
+        Schema::Expected => runtime.block_on(sink::migrate::expect(&options))?,
+    }
 
     let gate = gate(settings, &options, runtime);
     let generation = loader.load_file(&settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
+    books.budget.begin_version(&generation.digest);
 
     let (reports, reported) = channel();
     let (commands, obeyed): (Vec<_>, Vec<_>) =
@@ -167,26 +236,52 @@ pub fn start_with(
     member.topic_id()?;
 
     let (end, ends) = channel();
-    let counters = Arc::new(Counters::default());
-    let start = LaneStart { settings, name: &name, owner: &owner, options: &options, runtime };
-    let lanes = start.all(obeyed, &slot, &reports, &counters, &end)?;
+    let counters = books.counters.clone();
+    let parking =
+        Parking { rule: Arc::new(settings.retry.clone()), tried: Vec::new(), kept: false };
+    let (questions, asked) = channel();
+    let start = LaneStart {
+        settings,
+        name: &name,
+        owner: &owner,
+        options: &options,
+        runtime,
+        parking: &parking,
+        questions: &questions,
+    };
+    let lanes = start.all(obeyed, &slot, &reports, books, &end)?;
+    let relays = settings.dead_letters.topic.is_some();
+    let due = Due::new(&options, &name, parking.rule.clone(), relays);
+    let retries = retry::Parts {
+        pipeline: name.clone(),
+        slot: slot.clone(),
+        due,
+        parking,
+        counters: counters.clone(),
+        questions: asked,
+        end: end.clone(),
+        runtime: runtime.clone(),
+    };
+    let retries = Retries { thread: retry::start(retries), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
-    let claims = ClaimsThread::new(
-        member.clone(),
+    let claims = ClaimsThread::new(claims::Parts {
+        member: member.clone(),
         ownership,
-        Box::new(store),
-        settings.source.start,
-        name.clone(),
-        reported,
-    );
+        store: Box::new(store),
+        start: settings.source.start,
+        pipeline: name.clone(),
+        reports: reported,
+        standing: books.standing.clone(),
+    });
     let membership = Membership::join(&member, claims, reports, end.clone())?;
     let file = settings.plugin.path.clone();
     let watch = Watch::new(file, loader, slot, generation, gate);
     let watcher = Watcher::start(watch).expect("the system gives a thread");
+    let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, commands, state, watcher };
-    Ok(Running { control, lanes, ends, member: membership })
+    Ok(Running { control, lanes, ends, member: membership, retries, relay })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -221,6 +316,8 @@ struct LaneStart<'a> {
     owner: &'a str,
     options: &'a Options,
     runtime: &'a tokio::runtime::Handle,
+    parking: &'a Parking,
+    questions: &'a Sender<Question>,
 }
 
 impl LaneStart<'_> {
@@ -229,7 +326,7 @@ impl LaneStart<'_> {
         obeyed: Vec<Receiver<Command>>,
         slot: &Arc<Slot<Deployed>>,
         reports: &Sender<Report>,
-        counters: &Arc<Counters>,
+        books: &Books,
         end: &Sender<Result<(), Fault>>,
     ) -> Result<Vec<JoinHandle<()>>, Fault> {
         let mut lanes = Vec::new();
@@ -242,13 +339,16 @@ impl LaneStart<'_> {
                 slot: slot.clone(),
                 commands,
                 reports: reports.clone(),
-                counters: counters.clone(),
+                counters: books.counters.clone(),
+                budget: books.budget.clone(),
                 pipeline: self.name.clone(),
                 topic: self.settings.source.topic.clone(),
                 room: Room {
                     messages_max: self.settings.batch.max_messages,
                     bytes_max: self.settings.batch.max_bytes,
                 },
+                parking: self.parking.clone(),
+                questions: self.questions.clone(),
             };
             lanes.push(spawn_lane(parts, end.clone()));
         }
@@ -259,8 +359,10 @@ impl LaneStart<'_> {
         let (runtime, options) = (self.runtime.clone(), self.options.clone());
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
+        let relay = self.settings.dead_letters.topic.is_some();
         Box::new(move |topic_id| {
             sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
+                .relaying(relay)
         })
     }
 }
@@ -274,7 +376,7 @@ fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
         let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
         let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
             Err(Fault::stop(
-                "SL-X001",
+                fault::PANIC,
                 format!("lane {number} panicked; its message is in the log"),
             ))
         });
@@ -329,7 +431,15 @@ impl Running {
     /// # Errors
     /// The fault that came first.
     pub fn wait(self) -> Result<Snapshot, Fault> {
-        let Self { control, lanes, ends, member } = self;
+        let control = self.control();
+        let result = self.join();
+        summary::log_end(control.name(), &control.counters(), result.as_ref().err());
+        result.map(|()| control.counters())
+    }
+
+    /// The same without a word.
+    fn join(self) -> Result<(), Fault> {
+        let Self { control, lanes, ends, member, retries, relay } = self;
         let mut result = Ok(());
         for _ in 0..lanes.len() {
             let Ok(end) = ends.recv() else { break };
@@ -342,27 +452,13 @@ impl Running {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
         }
+        // Others get the partitions without waiting for what else there is to end.
         member.leave();
-        let counters = control.counters();
-        log_end(&control.name, &counters, result.as_ref().err());
+        retries.end();
+        if let Some(relay) = relay {
+            relay.end();
+        }
         control.end();
-        result.map(|()| counters)
+        result
     }
-}
-
-fn log_end(name: &str, counters: &Snapshot, fault: Option<&Fault>) {
-    if let Some(fault) = fault {
-        tracing::error!(pipeline = name, code = fault.code, "pipeline stopped: {}", fault.message);
-    }
-    tracing::info!(
-        pipeline = name,
-        messages = counters.messages,
-        rows = counters.rows,
-        filtered = counters.filtered,
-        rejected = counters.rejected,
-        batches = counters.batches,
-        fenced = counters.fenced,
-        swaps = counters.swaps,
-        "summary"
-    );
 }

@@ -15,6 +15,7 @@ pub mod fault;
 mod frames;
 mod guest_log;
 pub mod instance;
+mod isolate;
 pub mod limits;
 pub mod linked;
 pub mod load;

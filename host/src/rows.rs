@@ -1,7 +1,9 @@
 //! What became of a batch: decoded fields, checked rows for one or more tables, and rejections.
 //! Knows neither WebAssembly nor Postgres.
 
-use crate::columns::Column;
+use std::ops::Range;
+
+use crate::columns::{Column, Kind};
 
 /// Input fields decoded out of the payloads, in columns.
 #[derive(Debug, Default)]
@@ -12,6 +14,23 @@ pub struct Decoded {
     /// One column per input field of the plugin's description, in its order, whether the plugin
     /// reads it or only passes it through. Empty for a plugin that takes raw payloads.
     pub columns: Vec<Column>,
+}
+
+impl Decoded {
+    /// Puts rows `rows` into `part`, in memory that it may have from before.
+    pub fn part(&self, rows: Range<usize>, part: &mut Self) {
+        part.messages.clear();
+        part.messages.extend_from_slice(&self.messages[rows.clone()]);
+        part.columns.resize_with(self.columns.len(), || Column::new(Kind::Boolean));
+        for (to, from) in part.columns.iter_mut().zip(&self.columns) {
+            if to.kind() == from.kind() {
+                to.clear();
+            } else {
+                *to = Column::new(from.kind());
+            }
+            to.extend(from, rows.clone());
+        }
+    }
 }
 
 /// Where a message was turned away.
@@ -26,6 +45,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of the road.
+    pub const ALL: [Self; 3] = [Self::Decode, Self::Plugin, Self::Sink];
+
     /// The word used in tables, logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -80,6 +102,24 @@ pub struct Outcome {
     pub rejections: Vec<Rejection>,
 }
 
+impl TableRows {
+    /// Appends rows whose messages are counted from `first` on.
+    fn append(&mut self, other: &Self, first: u32) {
+        let (before, count) = (self.messages.len(), other.messages.len());
+        self.messages.extend(other.messages.iter().map(|message| message + first));
+        for (to, from) in self.columns.iter_mut().zip(&other.columns) {
+            if let (RowColumn::Computed(to), RowColumn::Computed(from)) = (to, from) {
+                to.extend(from, 0..count);
+            }
+        }
+        if !self.deletes.is_empty() || !other.deletes.is_empty() {
+            self.deletes.resize(before, 0);
+            self.deletes.extend_from_slice(&other.deletes);
+            self.deletes.resize(before + count, 0);
+        }
+    }
+}
+
 /// A value that crossed the trust border: only the checks in `plugin::check` make one.
 #[derive(Debug)]
 pub struct Checked<T>(T);
@@ -88,6 +128,23 @@ impl<T> Checked<T> {
     /// Vouches for `value`; for `plugin::check` (and tests of what lies behind it) alone.
     pub(crate) fn vouch(value: T) -> Self {
         Self(value)
+    }
+}
+
+impl Checked<Outcome> {
+    /// Appends the outcome of the messages behind, the first of which is decoded row `first`: what was checked
+    /// apart stays true together.
+    pub(crate) fn append(&mut self, part: Self, first: usize) {
+        let first = u32::try_from(first).expect("a batch has fewer than 2^32 messages");
+        for (to, from) in self.0.tables.iter_mut().zip(&part.0.tables) {
+            to.append(from, first);
+        }
+        self.0.rejections.extend(part.0.rejections);
+    }
+
+    /// Rejects a message that has no row and no rejection yet.
+    pub(crate) fn reject(&mut self, rejection: Rejection) {
+        self.0.rejections.push(rejection);
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+
 mod finding;
 mod properties;
 mod read;
@@ -30,6 +32,10 @@ pub struct Settings {
     pub plugin: PluginSettings,
     /// `[sink]`
     pub sink: SinkSettings,
+    /// `[retry]`
+    pub retry: RetrySettings,
+    /// `[dead_letters]`
+    pub dead_letters: DeadLetterSettings,
 }
 
 impl Settings {
@@ -146,7 +152,8 @@ pub struct SourceSettings {
     pub group: String,
     /// `start`: where a partition without a stored position begins.
     pub start: Start,
-    /// `queue_bytes`: messages fetched ahead, per lane; default 32 MiB.
+    /// `queue_bytes`: messages fetched ahead, per lane; shared by its
+    /// partitions, at least 256 KiB for each; default 16 MiB.
     pub queue_bytes: usize,
     /// `properties`: handed to librdkafka as they are, and win over our own.
     pub properties: BTreeMap<String, String>,
@@ -184,6 +191,9 @@ pub struct PluginSettings {
     pub timeout: Duration,
     /// `isolation`: whether instances are kept from batch to batch.
     pub isolation: Isolation,
+    /// `poison_limit`: after so many messages in a row that the plugin fails on, the plugin is what is broken,
+    /// and the pipeline stops; default 100.
+    pub poison_limit: u32,
 }
 
 /// How long an instance of the plugin lives.
@@ -202,6 +212,48 @@ pub struct SinkSettings {
     pub url: String,
     /// `table` (one output) or `[sink.tables] output = "table"`; keyed by output, with `""` for `table`.
     pub tables: BTreeMap<String, TableSettings>,
+}
+
+/// `[retry]`: messages that are tried again later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetrySettings {
+    /// `attempts`: how often a message is tried, the first time included; default 5. With 1 there are no retries.
+    pub attempts: u32,
+    /// `delay`: the pause after the first attempt; default 1 s.
+    pub delay: Duration,
+    /// `multiplier`: how much longer each pause is than the one before; default 2.
+    pub multiplier: f64,
+    /// `max_delay`: the longest pause; default 5 min.
+    pub max_delay: Duration,
+    /// `order`
+    pub order: RetryOrder,
+    /// `sqlstates`: refusals of Postgres that may be gone later, such as `23503`.
+    pub sqlstates: Vec<String>,
+    /// `constraints`: names of constraints of which the same is true.
+    pub constraints: Vec<String>,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            delay: Duration::from_secs(1),
+            multiplier: 2.0,
+            max_delay: Duration::from_mins(5),
+            order: RetryOrder::None,
+            sqlstates: Vec::new(),
+            constraints: Vec::new(),
+        }
+    }
+}
+
+/// What becomes of messages behind one that is tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOrder {
+    /// They pass it.
+    None,
+    /// Those with the same key wait behind it.
+    Key,
 }
 
 /// Where and how the rows of one output are written.
@@ -226,4 +278,13 @@ pub enum Mode {
     Upsert,
     /// Keep the row that is there.
     Ignore,
+}
+
+/// `[dead_letters]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DeadLetterSettings {
+    /// `topic`: where letters are relayed to as well; on the same brokers.
+    pub topic: Option<String>,
+    /// `max_per_minute`: most letters that one host makes within a minute.
+    pub max_per_minute: Option<u64>,
 }

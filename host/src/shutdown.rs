@@ -1,6 +1,7 @@
 //! Signals: the first SIGTERM or SIGINT drains, the second ends at once; SIGHUP looks at the plugins again.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -40,4 +41,16 @@ pub fn listen(obeys: Arc<dyn Obeys>) -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(handle).map(drop)
+}
+
+/// Becomes true on the first Ctrl-C; the second one ends the process at once. For commands that end by themselves.
+pub fn interrupted() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    // Where handlers cannot be set, Ctrl-C ends the process, which does no harm either.
+    let _ = signal_hook::flag::register_conditional_default(
+        signal_hook::consts::SIGINT,
+        Arc::clone(&flag),
+    );
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&flag));
+    flag
 }

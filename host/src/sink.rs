@@ -18,20 +18,25 @@ pub mod claims;
 
 pub mod migrate;
 
+pub mod letters;
+
 mod commit;
+mod copied;
 mod encode;
-mod letters;
+pub mod parked;
+pub mod parking;
 mod plan;
 mod prepared;
 mod upsert;
 
+pub use parking::{Parking, WaitingKeys};
 pub use prepared::{Prepared, Rejected};
 
 #[cfg(test)]
 mod tests;
 
 /// The messages of one partition that a batch covers, and what became of them.
-/// `messages == rows_from + filtered + rejected`.
+/// `messages == rows_from + filtered + rejected + parked`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Range {
     /// The partition.
@@ -52,6 +57,8 @@ pub struct Range {
     pub filtered: u64,
     /// Messages that became dead letters.
     pub rejected: u64,
+    /// Messages that are tried again later, or wait behind one that is.
+    pub parked: u64,
 }
 
 /// The plugin version that made a batch's rows.
@@ -80,6 +87,10 @@ pub struct Delivery<'a> {
     pub ranges: Vec<Range>,
     /// Who made the rows.
     pub version: Arc<Version>,
+    /// What is tried again.
+    pub parking: Parking,
+    /// Keys that messages have to wait behind.
+    pub waiting: &'a WaitingKeys,
 }
 
 /// Proof that a transaction was committed. Only a sink makes one, and only after COMMIT was confirmed
@@ -108,4 +119,6 @@ struct Letterhead {
     pipeline: String,
     topic: String,
     topic_id: uuid::Uuid,
+    /// True when they are to be sent to a topic as well.
+    relay: bool,
 }

@@ -90,17 +90,75 @@ pub enum ClaimAnswer {
     },
 }
 
+/// A stored position and what is known of its last owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The partition.
+    pub partition: i32,
+    /// The incarnation of the topic that the position belongs to.
+    pub topic_id: Uuid,
+    /// The next offset to write.
+    pub next_offset: i64,
+    /// Raised by each claim.
+    pub epoch: i64,
+    /// Who claimed it last.
+    pub owner: String,
+    /// True when that owner has ended without a word, and nobody has taken note of it yet.
+    pub vanished: bool,
+    /// How many owners have vanished since the position moved.
+    pub deaths: i32,
+    /// True when a person has set it and nobody has claimed it since.
+    pub resolved: bool,
+}
+
+/// An owner that has vanished, and whether it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vanished {
+    /// The partition it had.
+    pub partition: i32,
+    /// Its name.
+    pub owner: String,
+    /// False when there was nothing to read that could have killed it.
+    pub counts: bool,
+}
+
 /// Where positions are kept. Calls block; they are made on the claims thread alone.
 pub trait ClaimStore: Send {
-    /// Stores where partitions begin that have no position yet; leaves all others alone.
-    fn initialise(&self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault>;
+    /// Lets others know that this host lives, for as long as it does. Nothing to do where they know.
+    fn show_life(&mut self) -> Result<(), Fault>;
 
-    /// Partitions that have a position, of whatever incarnation of the topic.
-    fn known(&self) -> Result<Vec<i32>, Fault>;
+    /// All positions, of whatever incarnation of the topic.
+    fn positions(&mut self) -> Result<Vec<Stored>, Fault>;
+
+    /// Stores where partitions begin that have no position yet; leaves all others alone.
+    fn initialise(&mut self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault>;
+
+    /// Counts owners that have vanished, each once.
+    fn take_note(&mut self, vanished: &[Vanished]) -> Result<(), Fault>;
+
+    /// Forgets what was counted for a partition.
+    fn forgive(&mut self, partition: i32) -> Result<(), Fault>;
 
     /// Makes this host the owner of `partitions`, fencing whoever was.
-    fn claim(&self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault>;
+    fn claim(&mut self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault>;
+
+    /// Keys of the messages that are parked in `partitions`, where later messages have to wait behind those of their
+    /// key. To be asked after [`ClaimStore::claim`]: from then on nobody else parks messages of them.
+    fn parked_keys(
+        &mut self,
+        topic_id: Uuid,
+        partitions: &[i32],
+    ) -> Result<Vec<(i32, Vec<u8>)>, Fault>;
 
     /// Fences all writes in flight on `partitions`, ours included.
-    fn fence(&self, partitions: &[i32]) -> Result<(), Fault>;
+    fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault>;
+
+    /// Writes down for everybody that `partitions` are held.
+    fn hold(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault>;
+
+    /// Strikes out that `partitions` are held: by this host, or by `anybody`.
+    fn let_go(&mut self, partitions: &[i32], anybody: bool) -> Result<(), Fault>;
+
+    /// Says that this host ends of its own will, and lets go of everything.
+    fn say_goodbye(&mut self) -> Result<(), Fault>;
 }

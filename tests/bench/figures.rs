@@ -79,7 +79,7 @@ impl Table {
         let others: &[Way] = match case.way {
             Way::Native => &[Way::Beside],
             Way::Road => &[Way::Native, Way::Beside],
-            Way::Upsert | Way::Raw => &[Way::Road],
+            Way::Upsert | Way::Refused | Way::Raw => &[Way::Road],
             _ => return None,
         };
         let lines = others.iter().filter_map(|&other| {

@@ -69,6 +69,7 @@ impl Matrix {
         let bad = |bad_per_mille| Case { load: Load { bad_per_mille, ..load }, ..base };
         let lanes = |lanes| Case { lanes, ..base };
         let batch = |batch| Case { batch, ..base };
+        let way = |way| Case { way, ..base };
         let pair = |name, cases| Pair { name, cases, runs: Vec::new() };
         Self {
             pairs: vec![
@@ -76,6 +77,7 @@ impl Matrix {
                 pair("1 lane, 4", [lanes(1), lanes(4)]),
                 pair("none rejected, 1 %", [bad(0), bad(10)]),
                 pair("batches of 50,000, 5,000", [batch(50_000), batch(5_000)]),
+                pair("none refused, 1 %", [way(Way::Road), way(Way::Refused)]),
             ],
         }
     }

@@ -18,6 +18,7 @@ pub fn of(
     plugin: &Path,
 ) -> Pipeline {
     Pipeline {
+        dead_letter_lines: String::new(),
         name: name.to_owned(),
         brokers: servers.brokers.clone(),
         topic: topic.to_owned(),

@@ -16,6 +16,8 @@ pub enum Way {
     Road,
     /// The host, upserting into a table with a primary key.
     Upsert,
+    /// The host, and a table that refuses a hundredth of the rows.
+    Refused,
     /// The host, with a plugin that decodes payloads itself.
     Raw,
     /// The program named with `--beside`.
@@ -30,13 +32,16 @@ impl Way {
 
     /// Columns of the table that is written.
     pub fn table(self) -> String {
-        let key =
-            if self == Self::Upsert { ", PRIMARY KEY (device_id, measured_at, seq)" } else { "" };
+        let constraint = match self {
+            Self::Upsert => ", PRIMARY KEY (device_id, measured_at, seq)",
+            Self::Refused => ", CONSTRAINT no_sevens CHECK (seq % 100 <> 7)",
+            _ => "",
+        };
         format!(
             "CREATE TABLE readings (device_id text NOT NULL, measured_at timestamptz NOT NULL,
                  seq bigint NOT NULL, power_w double precision, voltage_v double precision,
                  current_a double precision, energy_wh bigint, temperature_c double precision,
-                 status text{key})"
+                 status text{constraint})"
         )
     }
 

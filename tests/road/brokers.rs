@@ -5,15 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 use sluice_tests::child::Signal;
 use sluice_tests::counts::scaled;
-use sluice_tests::folders::scratch_for;
 use sluice_tests::kafka::Cluster;
 use sluice_tests::scene::Scene;
 use sluice_tests::work::Work;
 
 /// With the properties that an operator has who sets none.
 fn begin(name: &str) -> Result<(Cluster, Work)> {
-    let cluster = Cluster::start(&scratch_for(name)?)?;
-    let scene = Scene::on_cluster(name, 6, &cluster)?;
+    let (cluster, scene) = Scene::on_cluster(name, 6)?;
     let mut pipeline = scene.pipeline()?;
     pipeline.properties.clear();
     let work = Work::begin_with(scene, &pipeline)?;

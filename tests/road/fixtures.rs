@@ -69,7 +69,7 @@ fn the_checker_reads_real_tables() -> Result<()> {
     Load::new(&topic, Mix { bad_per_mille: 500, long_per_mille: 0 })?.send(100)?;
     let database = Database::create("fixtures_checker")?;
     database.execute("CREATE SCHEMA sluice")?;
-    database.execute(include_str!("../../migrations/V1__sluice.sql"))?;
+    migrations()?.iter().try_for_each(|migration| database.execute(migration))?;
     database.execute(Readings::TABLE)?;
     let shape = Readings::all();
     let check = Check::new("p", &shape);
@@ -81,6 +81,15 @@ fn the_checker_reads_real_tables() -> Result<()> {
     let error = check.passes(&topic, &database).expect_err("there is a row too many");
     assert!(error.to_string().contains("row of no message: 1"), "{error}");
     Ok(())
+}
+
+/// All of them, in the order of their numbers.
+fn migrations() -> Result<Vec<String>> {
+    let folder = sluice_tests::folders::workspace().join("migrations");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.iter().map(|file| Ok(std::fs::read_to_string(file)?)).collect()
 }
 
 fn write_by_hand(topic: &Topic, database: &Database) -> Result<()> {

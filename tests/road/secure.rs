@@ -35,10 +35,12 @@ fn messages_flow_over_tls_with_scram() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_password_ends_the_host_and_is_not_shown() -> Result<()> {
+fn a_wrong_password_holds_the_pipeline_and_is_not_shown() -> Result<()> {
     let scene = Scene::new("insecure", 1, Readings::TABLE)?;
     let host = scene.start("host", &secured(scene.pipeline()?, "wrong-7f3a9")?)?;
-    let (code, events) = host.wait(SOON)?;
+    let held = host.wait_for("pipeline held", SOON)?;
+    assert_eq!(held.text("code").as_deref(), Some("SL-K002"), "{}", held.line);
+    let (code, events) = host.terminate()?;
     assert_eq!(code, 3, "{events:?}");
     assert!(
         events.iter().all(|event| !event.line.contains("wrong-7f3a9")),

@@ -44,8 +44,13 @@ fn a_topic_created_again_is_held_although_the_old_position_exists_in_it() -> Res
     Load::new(&topic, Mix::default())?.counting_from(1000).send(1000)?;
     let rows = scene.database.number("SELECT count(*) FROM readings")?;
     let host = scene.start("second", &scene.pipeline()?)?;
-    for count in 1..=2 {
-        let held = host.wait_for_nth("partition held", count, SOON)?;
+    let held = || host.events("partition held");
+    until_true("both partitions are held", SOON, || {
+        let partitions: Vec<String> =
+            held().iter().filter_map(|event| event.text("partitions")).collect();
+        Ok(["0", "1"].iter().all(|number| partitions.join(",").contains(number)))
+    })?;
+    for held in held() {
         assert!(held.message.contains("deleted and created again"), "{}", held.message);
         assert_eq!(held.text("code").as_deref(), Some("SL-K015"), "{}", held.line);
     }

@@ -4,7 +4,10 @@
 //! What must hold, for the whole life of a pipeline: each good message has its rows exactly once, each bad one
 //! has one dead letter with its bytes; positions stand at the end of the log; the ranges of `sluice.lineage`
 //! tile each partition without gap or overlap and their counts are right; rows arrived in the order of offsets;
-//! and each row was made by the version that lineage names.
+//! and each row was made by the version that lineage names. What was replayed counts as rejected in lineage; its rows
+//! come late, of the version that `sluice.replayed_letters` names. The same goes for what was parked and passed later,
+//! by `sluice.retried`; lineage counts it as parked. Messages that `sluice.gaps` says were passed over
+//! have become nothing, and where it says so lineage has its gap.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +15,7 @@ use anyhow::{Result, bail};
 
 pub use difference::{Difference, differences_text};
 pub use shape::{Expected, Fate, Keep, Readings, Shape, Table};
-pub use tables::{Letter, Lineage, Position, StoredRow, Tables};
+pub use tables::{Gap, Letter, Lineage, Position, Replayed, StoredRow, Tables};
 pub use topic::{Log, Message, PartitionLog};
 
 use crate::kafka::Topic;

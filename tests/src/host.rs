@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,22 @@ pub struct Host {
 impl Host {
     /// Starts `sluice run` on `files`; its log goes to `name.log` in `folder`.
     pub fn start(name: &str, folder: &Path, files: &[PathBuf]) -> Result<Self> {
-        let mut command = child::command(crate::plugins::sluice()?);
+        Self::spawn(name, folder, files, child::command(crate::plugins::sluice()?))
+    }
+
+    /// The same with at most `data_bytes` of memory of its own: what asks for more does not get it.
+    pub fn start_with_memory(
+        name: &str,
+        folder: &Path,
+        files: &[PathBuf],
+        data_bytes: u64,
+    ) -> Result<Self> {
+        let mut command = child::command("prlimit");
+        command.arg(format!("--data={data_bytes}")).arg(crate::plugins::sluice()?);
+        Self::spawn(name, folder, files, command)
+    }
+
+    fn spawn(name: &str, folder: &Path, files: &[PathBuf], mut command: Command) -> Result<Self> {
         command.arg("run").args(files).args(["--log-format", "json"]);
         command
             .current_dir(folder)

@@ -15,12 +15,14 @@ pub use admin::Topic;
 pub use cluster::Cluster;
 pub use group::{Group, rebalances};
 pub use jars::class_path;
+pub use raw::RawHeader;
 pub use secure::{PASSWORD, USER};
 
 mod admin;
 mod cluster;
 mod group;
 mod jars;
+mod raw;
 mod secure;
 
 const START_MAX: Duration = Duration::from_secs(90);
@@ -209,6 +211,7 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
+message.max.bytes=8000000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1

@@ -15,9 +15,13 @@ pub use message::{Made, Mix, TRUTH};
 
 use crate::kafka::Topic;
 
+pub mod bomb;
 pub mod message;
 
 const FLUSH_MAX: Duration = Duration::from_secs(60);
+
+/// Payloads of 4 MiB fit; the brokers of the tests take as much.
+const MESSAGE_BYTES_MAX: &str = "8000000";
 
 /// Sends messages to one topic, each partition with its own count.
 pub struct Load {
@@ -198,6 +202,7 @@ fn producer(
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
+        .set("message.max.bytes", MESSAGE_BYTES_MAX)
         .set("compression.type", codec);
     Ok(config.create_with_context(Acknowledged(Arc::clone(counts)))?)
 }

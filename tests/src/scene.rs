@@ -65,9 +65,14 @@ impl Scene {
         Self::between(topic, Database::create_on(server, name)?, shared())
     }
 
-    /// A scene whose topic is on `cluster`, which the test may take apart.
-    pub fn on_cluster(name: &str, partitions: i32, cluster: &Cluster) -> Result<Self> {
-        Self::between(cluster.topic(name, partitions)?, Database::create(name)?, shared())
+    /// A cluster of brokers that the test may take apart, and a scene with a topic on it. Alone: so many
+    /// brokers leave others no time.
+    pub fn on_cluster(name: &str, partitions: i32) -> Result<(Cluster, Self)> {
+        let turn = Turn::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        let cluster = Cluster::start(&crate::folders::scratch_for(name)?)?;
+        let topic = cluster.topic(name, partitions)?;
+        let scene = Self::between(topic, Database::create(name)?, turn)?;
+        Ok((cluster, scene))
     }
 
     fn with_turn(name: &str, partitions: i32, table: &str, turn: Turn) -> Result<Self> {

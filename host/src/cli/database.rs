@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 use postgres_types::ToSql;
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 
-use crate::fault::{Fault, sqlstate};
+use crate::fault::Fault;
 use crate::settings::Settings;
-use crate::sink::postgres::{Options, Session, fault};
+use crate::sink::postgres::{Options, Session, fault_of_ours};
 
 /// Connects to the pipeline's database.
 pub async fn connect(settings: &Settings) -> Result<Session, Fault> {
@@ -22,17 +21,7 @@ pub async fn query(
     query: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, Fault> {
-    session.query(query, parameters).await.map_err(|error| match error.code() {
-        Some(
-            &SqlState::UNDEFINED_TABLE
-            | &SqlState::INVALID_SCHEMA_NAME
-            | &SqlState::UNDEFINED_COLUMN,
-        ) => Fault::stop(
-            sqlstate::SCHEMA,
-            format!("{doing}: the sluice schema is missing or of another version"),
-        ),
-        _ => fault(doing, &error),
-    })
+    session.query(query, parameters).await.map_err(|error| fault_of_ours(doing, &error))
 }
 
 /// A time to the second, in UTC.

@@ -1,21 +1,23 @@
-//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka.
+//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, and the
+//! relay of dead letters, if there is one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::Serialize;
 
 use super::database;
 use super::output::{self, count};
 use super::table::Table;
+use super::topic::{self, Ends};
 use super::{Format, block_on};
-use crate::fault::Fault;
-use crate::settings::{Settings, SourceSettings, Start};
-use crate::source::kafka::{Logged, refused};
-use crate::source::properties::{self, ANSWER_WAIT};
+use crate::settings::{Settings, Start};
+use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
+use crate::sink::letters::outbox::Standing;
+use crate::sink::postgres::Session;
 
 /// Which pipeline.
 #[derive(Debug, Args)]
@@ -33,9 +35,6 @@ struct Position {
     updated_at: Timestamp,
 }
 
-/// The oldest offset of a partition and the one behind its newest message.
-type Ends = (i64, i64);
-
 #[derive(Debug, Serialize)]
 struct PartitionLag {
     partition: i32,
@@ -49,53 +48,77 @@ struct PartitionLag {
     updated_at: Option<Timestamp>,
 }
 
+/// What does not go on, and why.
+#[derive(Debug, Serialize)]
+struct Held {
+    /// `null`: the whole pipeline on that host.
+    partition: Option<i32>,
+    host: String,
+    owner: String,
+    code: String,
+    reason: String,
+    held_since: Timestamp,
+    checked_at: Timestamp,
+}
+
 #[derive(Debug, Serialize)]
 struct Lag {
     pipeline: String,
     topic: String,
     total: i64,
     partitions: Vec<PartitionLag>,
+    held: Vec<Held>,
+    /// `null` without `[dead_letters] topic`.
+    dead_letters: Option<LetterLag>,
+}
+
+#[derive(Debug, Serialize)]
+struct LetterLag {
+    topic: String,
+    #[serde(flatten)]
+    standing: Standing,
 }
 
 /// Prints the lag of each partition and of all together.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
-    let ends = ends(&settings.source)?;
-    let positions = block_on(positions(&settings))?;
-    let lag = lag(&settings, &positions, &ends);
+    let topic = topic::read(&settings.source)?;
+    let stored = block_on(stored(&settings))?;
+    let lag = lag(&settings, &topic.ends, stored);
     output::print(format, &lag, || show(&lag))
 }
 
-/// Asks Kafka, with a client that joins no group.
-fn ends(source: &SourceSettings) -> anyhow::Result<BTreeMap<i32, Ends>> {
-    let topic = &source.topic;
-    let away = |error| {
-        Fault::retry("SL-K002", format!("no broker answers for topic {topic}")).because(error)
-    };
-    let client: BaseConsumer<Logged> = properties::fetcher(source, 1)
-        .create_with_context(Logged)
-        .map_err(|error| refused(&error))?;
-    let metadata = client.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(away)?;
-    let partitions =
-        metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-    let ends: BTreeMap<i32, Ends> = partitions
-        .map(|partition| {
-            let ends = client.fetch_watermarks(topic, partition.id(), ANSWER_WAIT).map_err(away)?;
-            Ok((partition.id(), ends))
-        })
-        .collect::<Result<_, Fault>>()?;
-    if ends.is_empty() {
-        return Err(Fault::stop("SL-K011", format!("there is no topic {topic}")).into());
-    }
-    Ok(ends)
+/// What Postgres knows.
+#[derive(Debug, Default)]
+struct Stored {
+    positions: BTreeMap<i32, Position>,
+    holds: Vec<Hold>,
+    /// `None` without `[dead_letters] topic`.
+    relay: Option<Standing>,
 }
 
-async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position>> {
+async fn stored(settings: &Settings) -> anyhow::Result<Stored> {
     let session = database::connect(settings).await?;
+    let Settings { pipeline, source, dead_letters, .. } = settings;
+    let relay = match dead_letters.topic {
+        Some(_) => Some(Standing::read(&session, &pipeline.name).await?),
+        None => None,
+    };
+    Ok(Stored {
+        positions: positions(&session, settings).await?,
+        holds: holds::read(&session, &pipeline.name, &source.topic).await?,
+        relay,
+    })
+}
+
+async fn positions(
+    session: &Session,
+    settings: &Settings,
+) -> anyhow::Result<BTreeMap<i32, Position>> {
     let query = "SELECT partition, next_offset, owner, (extract(epoch from updated_at) * 1e6)::bigint \
         FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-    let rows = database::query(&session, "read positions", query, &[pipeline, topic]).await?;
+    let rows = database::query(session, "read positions", query, &[pipeline, topic]).await?;
     rows.iter()
         .map(|row| {
             let updated_at = Timestamp::from_microsecond(row.get(3))?;
@@ -104,11 +127,8 @@ async fn positions(settings: &Settings) -> anyhow::Result<BTreeMap<i32, Position
         .collect()
 }
 
-fn lag(
-    settings: &Settings,
-    positions: &BTreeMap<i32, Position>,
-    ends: &BTreeMap<i32, Ends>,
-) -> Lag {
+fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
+    let Stored { positions, holds, relay } = stored;
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -124,6 +144,35 @@ fn lag(
         topic: settings.source.topic.clone(),
         total: partitions.iter().map(|partition| partition.lag).sum(),
         partitions,
+        held: holds.into_iter().map(Held::from).collect(),
+        dead_letters: settings
+            .dead_letters
+            .topic
+            .clone()
+            .zip(relay)
+            .map(|(topic, standing)| LetterLag { topic, standing }),
+    }
+}
+
+impl From<Hold> for Held {
+    fn from(hold: Hold) -> Self {
+        let Hold { partition, owner, host, code, reason, held_since, checked_at } = hold;
+        let partition = (partition != WHOLE_PIPELINE).then_some(partition);
+        Self { partition, host, owner, code, reason, held_since, checked_at }
+    }
+}
+
+impl Held {
+    fn text(&self) -> String {
+        let Self { partition, host, owner, code, reason, held_since, checked_at } = self;
+        let what = match partition {
+            Some(partition) => format!("partition {partition} is held"),
+            None => "the pipeline is held".to_owned(),
+        };
+        let (since, checked) = (database::time(*held_since), database::time(*checked_at));
+        format!(
+            "{what} by {owner} on {host} since {since}, last checked {checked}: {code}: {reason}"
+        )
     }
 }
 
@@ -164,7 +213,7 @@ fn show(lag: &Lag) -> String {
             or_dash(partition.updated_at.map(database::time)),
         ]);
     }
-    let Lag { pipeline, topic, total, partitions } = lag;
+    let Lag { pipeline, topic, total, partitions, held, dead_letters } = lag;
     let mut text = table.render();
     text.push_str(&format!(
         "\npipeline {pipeline}, topic {topic}: {} messages behind",
@@ -187,7 +236,34 @@ fn show(lag: &Lag) -> String {
             _ => {}
         }
     }
+    text.extend(held.iter().map(|held| format!("\n{}", held.text())));
+    text.extend(dead_letters.iter().map(LetterLag::text));
     text
+}
+
+impl LetterLag {
+    fn text(&self) -> String {
+        let Self { topic, standing } = self;
+        let Standing { waiting, oldest_seconds, refused, fault, fault_seconds } = standing;
+        let seconds = |seconds: u64| humantime::format_duration(Duration::from_secs(seconds));
+        let mut text = match waiting {
+            0 => format!("\ndead letters: none waits for topic {topic}"),
+            _ => format!(
+                "\ndead letters: {} wait for topic {topic}, the first for {}",
+                count(*waiting as i64),
+                seconds(*oldest_seconds)
+            ),
+        };
+        if let Some(fault) = fault {
+            let since = fault_seconds.unwrap_or_default().max(0) as u64;
+            text.push_str(&format!("\nthe relay waits for {}: {fault}", seconds(since)));
+        }
+        if *refused > 0 {
+            let refused = count(*refused as i64);
+            text.push_str(&format!("\n{refused} cannot be relayed, see `sluice explain SL-D303`"));
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +285,19 @@ mod tests {
         Position { next_offset, owner: "host-1".into(), updated_at }
     }
 
+    fn hold(partition: i32, code: &str) -> Hold {
+        let time = Timestamp::from_second(1_700_000_000).unwrap();
+        Hold {
+            partition,
+            owner: "77-0a".into(),
+            host: "host-1".into(),
+            code: code.into(),
+            reason: "it does not fit".into(),
+            held_since: time,
+            checked_at: time,
+        }
+    }
+
     #[test]
     fn each_partition_is_compared_with_its_end() {
         let positions = BTreeMap::from([
@@ -218,25 +307,49 @@ mod tests {
             (9, position(5)),
         ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
-        assert_snapshot!(show(&lag(&settings("earliest"), &positions, &ends)), @r"
-    partition  next offset   end    lag  owner   updated
-    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
-    1                   10    60     50  host-1  2023-11-14T22:13:20Z
-    2                   90    80      0  host-1  2023-11-14T22:13:20Z
-    3                    -   160     60  -       -
-    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+        let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
+        let stored = Stored { positions, holds, relay: None };
+        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @"
+        partition  next offset   end    lag  owner   updated
+        0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+        1                   10    60     50  host-1  2023-11-14T22:13:20Z
+        2                   90    80      0  host-1  2023-11-14T22:13:20Z
+        3                    -   160     60  -       -
+        9                    5     -      0  host-1  2023-11-14T22:13:20Z
 
-    pipeline energy, topic hems: 8,909 messages behind
-    partition 1: offsets 10 to 50 are gone from the topic
-    partition 2: the topic ends before its position
-    partition 9: the topic no longer has it
-    ");
+        pipeline energy, topic hems: 8,909 messages behind
+        partition 1: offsets 10 to 50 are gone from the topic
+        partition 2: the topic ends before its position
+        partition 9: the topic no longer has it
+        the pipeline is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
+        partition 1 is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
+        ");
     }
 
     #[test]
     fn an_unclaimed_partition_that_starts_at_the_end_is_not_behind() {
         let ends = BTreeMap::from([(3, (100, 160))]);
-        assert_eq!(lag(&settings("latest"), &BTreeMap::new(), &ends).total, 0);
-        assert_eq!(lag(&settings("earliest"), &BTreeMap::new(), &ends).total, 60);
+        let total = |start| lag(&settings(start), &ends, Stored::default()).total;
+        assert_eq!((total("latest"), total("earliest")), (0, 60));
+    }
+
+    #[test]
+    fn the_relay_of_dead_letters_has_a_lag_of_its_own() {
+        let text = |standing| LetterLag { topic: "orders.dlt".into(), standing }.text();
+        let idle = text(Standing::default());
+        let behind = text(Standing {
+            waiting: 12_345,
+            oldest_seconds: 200,
+            refused: 3,
+            fault: Some("SL-D301: there is no topic orders.dlt for dead letters".into()),
+            fault_seconds: Some(61),
+        });
+        assert_snapshot!(format!("{idle}{behind}"), @"
+
+        dead letters: none waits for topic orders.dlt
+        dead letters: 12,345 wait for topic orders.dlt, the first for 3m 20s
+        the relay waits for 1m 1s: SL-D301: there is no topic orders.dlt for dead letters
+        3 cannot be relayed, see `sluice explain SL-D303`
+        ");
     }
 }

@@ -14,7 +14,7 @@ pub fn print(
 ) -> anyhow::Result<()> {
     match format {
         Format::Text => print_text(&text()),
-        Format::Json => print_text(&serde_json::to_string_pretty(value)?),
+        Format::Json => print_text(&plain_json(&serde_json::to_string_pretty(value)?)),
     }
 }
 
@@ -42,6 +42,28 @@ pub fn plain(text: &str) -> String {
         }
     }
     plain
+}
+
+/// JSON with the control characters that JSON itself allows inside of strings written out in its own way.
+fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_control() && character != '\n' {
+            plain.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+/// `text` on one line, cut to `characters_max`.
+pub fn line(text: &str, characters_max: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(characters_max) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
 }
 
 /// A number with a comma between groups of three digits.
@@ -84,6 +106,21 @@ mod tests {
     #[test]
     fn control_characters_are_written_out() {
         assert_eq!(plain("a\u{1b}[31mred\r\n\tb\u{7}"), "a\\u{1b}[31mred\\r\n\tb\\u{7}");
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let value = serde_json::json!({ "text": "a\u{7f}b\u{85}\u{1b}c" });
+        let printed = plain(&plain_json(&serde_json::to_string_pretty(&value).unwrap()));
+        assert_eq!(printed, "{\n  \"text\": \"a\\u007fb\\u0085\\u001bc\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
+    }
+
+    #[test]
+    fn several_lines_become_one() {
+        assert_eq!(line("a\n  b\tc", 10), "a b c");
+        assert_eq!(line("größer", 3), "grö...");
+        assert_eq!(line("größer", 6), "größer");
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! `sluice run`: pipelines until SIGTERM. Each file is a pipeline of its own; one that fails does not stop
+//! `sluice run`: pipelines until SIGTERM. Each file is a pipeline of its own; one that is held does not stop
 //! the others.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
+use crate::pipeline;
 use crate::pipeline::counters::Snapshot;
-use crate::pipeline::{self, Control, Running};
+use crate::pipeline::supervisor::{Handle, Supervisor};
+use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::settings::Settings;
 use crate::shutdown::{self, Obeys};
-
-/// How often a running pipeline says how it is doing.
-const PROGRESS_PERIOD: Duration = Duration::from_mins(1);
 
 /// Which pipelines to run.
 #[derive(Debug, Args)]
@@ -24,31 +24,19 @@ pub struct Arguments {
     pub files: Vec<PathBuf>,
 }
 
-/// Runs the pipelines until they have ended; one that fails does not stop the others.
+/// Runs the pipelines until they have ended. What is wrong with one holds that one; only settings that cannot
+/// be read end the process before anything has begun.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Settings::load_all(&arguments.files)?;
     let runtime = pipeline::runtime()?;
-    let controls = Arc::new(Controls::default());
-    shutdown::listen(controls.clone())?;
-
-    let (mut running, mut faults) = (Vec::new(), Vec::new());
-    for settings in all {
-        let name = settings.pipeline.name.clone();
-        match pipeline::start(&settings, runtime.handle()) {
-            Ok(pipeline) => {
-                controls.add(pipeline.control());
-                running.push(pipeline);
-            }
-            Err(fault) => faults.push((name, fault)),
-        }
-    }
-    if !running.is_empty() {
-        for (name, fault) in &faults {
-            let code = fault.code;
-            tracing::error!(pipeline = name, code, "pipeline not started: {}", fault.message);
-        }
-        faults.extend(wait(running));
-    }
+    let pipelines: Vec<Supervisor> =
+        all.into_iter().map(|settings| Supervisor::new(settings, runtime.handle())).collect();
+    let handles = pipelines.iter().map(Supervisor::handle).collect();
+    shutdown::listen(Arc::new(Handles(handles)))?;
+    let faults = thread::scope(|scope| {
+        let waits: Vec<_> = pipelines.into_iter().map(|it| spawn(scope, it)).collect();
+        waits.into_iter().filter_map(ended).collect::<Vec<_>>()
+    });
     // Connections that were thrown away may still be waiting for a server that is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match faults.into_iter().next() {
@@ -57,80 +45,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Waits for all; the faults of those that failed, by name.
-fn wait(running: Vec<Running>) -> Vec<(String, Fault)> {
-    std::thread::scope(|scope| {
-        let waits: Vec<_> = running
-            .into_iter()
-            .map(|pipeline| {
-                let control = pipeline.control();
-                let name = control.name().to_owned();
-                scope.spawn(move || tell_progress(&control));
-                (name, scope.spawn(move || pipeline.wait()))
-            })
-            .collect();
-        let ends = waits.into_iter().map(|(name, wait)| {
-            let end = wait.join().unwrap_or_else(|_| {
-                Err(Fault::stop("SL-X001", "the thread that waited for the pipeline panicked"))
-            });
-            end.err().map(|fault| (name, fault))
-        });
-        ends.flatten().collect()
-    })
+type End = Result<Snapshot, Fault>;
+
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    pipeline: Supervisor,
+) -> (String, ScopedJoinHandle<'scope, End>) {
+    let name = pipeline.name().to_owned();
+    let thread = thread::Builder::new().name(name.clone()).stack_size(THREAD_STACK_BYTES);
+    let wait = thread.spawn_scoped(scope, || pipeline.run()).expect("the system gives a thread");
+    (name, wait)
 }
 
-/// One line a minute, as long as the pipeline runs.
-fn tell_progress(control: &Control) {
-    let mut before = Snapshot::default();
-    while !control.wait_for_end(PROGRESS_PERIOD) {
-        let now = control.counters();
-        tracing::info!(
-            pipeline = control.name(),
-            messages_per_second = (now.messages - before.messages) / PROGRESS_PERIOD.as_secs(),
-            messages = now.messages,
-            rows = now.rows,
-            rejected = now.rejected,
-            fenced = now.fenced,
-            latency_p50_ms = now.latency_p50_ms,
-            latency_p99_ms = now.latency_p99_ms,
-            "progress"
-        );
-        before = now;
-    }
+/// Waits for the end of a pipeline; its fault, if it has one.
+fn ended((name, wait): (String, ScopedJoinHandle<'_, End>)) -> Option<(String, Fault)> {
+    let end = wait.join().unwrap_or_else(|_| {
+        Err(Fault::stop(fault::PANIC, "the thread that kept the pipeline going panicked"))
+    });
+    end.err().map(|fault| (name, fault))
 }
 
 /// All pipelines of the process.
-#[derive(Default)]
-struct Controls {
-    state: Mutex<State>,
-}
+struct Handles(Vec<Handle>);
 
-#[derive(Default)]
-struct State {
-    controls: Vec<Control>,
-    draining: bool,
-}
-
-impl Controls {
-    /// A pipeline that comes while the process is ending is ended at once.
-    fn add(&self, control: Control) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.draining {
-            control.stop();
-        }
-        state.controls.push(control);
-    }
-}
-
-impl Obeys for Controls {
+impl Obeys for Handles {
     fn drain(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.draining = true;
-        state.controls.iter().for_each(Control::stop);
+        self.0.iter().for_each(Handle::stop);
     }
 
     fn reload(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.controls.iter().for_each(Control::check_plugin);
+        self.0.iter().for_each(Handle::check_plugin);
     }
 }

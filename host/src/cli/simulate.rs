@@ -1,7 +1,6 @@
 //! `sluice simulate`: fills a topic with messages that look like the real ones.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::{Format, output};
 use crate::fault::Fault;
 use crate::progress::{Progress, Stream, count, per_second};
+use crate::shutdown::interrupted;
 use crate::simulate::producer::{Compression, Partitioner, Producer, Target, create_topic};
 use crate::simulate::{Devices, Generator, Orders, Shape};
 
@@ -193,18 +193,6 @@ impl Sent {
             count(self.per_second),
         )
     }
-}
-
-/// Becomes true on the first Ctrl-C; the second one ends the process at once.
-fn interrupted() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    // Where handlers cannot be set, Ctrl-C ends the process, which does no harm either.
-    let _ = signal_hook::flag::register_conditional_default(
-        signal_hook::consts::SIGINT,
-        Arc::clone(&flag),
-    );
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&flag));
-    flag
 }
 
 fn property(text: &str) -> Result<(String, String), String> {

@@ -10,7 +10,7 @@ use super::{Format, block_on, output, report};
 use crate::description::{FieldSource, Output};
 use crate::fault::Fault;
 use crate::plugin::{Generation, Loader};
-use crate::settings::{Mode, Settings, TableSettings};
+use crate::settings::{DeadLetterSettings, Mode, Settings, TableSettings};
 use crate::sink::postgres::Options;
 use crate::sink::table::{self, Table};
 
@@ -27,6 +27,7 @@ pub struct Arguments {
 struct Valid {
     pipeline: String,
     lanes: usize,
+    dead_letters: DeadLetterSettings,
     brokers: String,
     topic: String,
     group: String,
@@ -124,6 +125,7 @@ impl Valid {
         Self {
             pipeline: settings.pipeline.name.clone(),
             lanes: settings.pipeline.lanes,
+            dead_letters: settings.dead_letters.clone(),
             brokers: settings.source.brokers.clone(),
             topic: settings.source.topic.clone(),
             group: settings.source.group.clone(),
@@ -139,6 +141,7 @@ impl Valid {
         let Self {
             pipeline,
             lanes,
+            dead_letters,
             brokers,
             topic,
             group,
@@ -153,6 +156,13 @@ impl Valid {
             "{pipeline}: ok\n  source    {topic} at {brokers}, group {group}\n  plugin    {plugin} {version}, \
             sha256:{digest}\n  database  {database}\n  lanes     {lanes}\n"
         );
+        let DeadLetterSettings { topic, max_per_minute } = dead_letters;
+        let topic = topic.as_ref().map(|topic| format!("relayed to {topic}"));
+        let limit = max_per_minute.map(|max| format!("at most {max} a minute on each host"));
+        let letters: Vec<String> = topic.into_iter().chain(limit).collect();
+        if !letters.is_empty() {
+            let _ = writeln!(text, "  letters   {}", letters.join(", "));
+        }
         for output in outputs {
             output.write(&mut text);
         }
@@ -222,6 +232,10 @@ mod tests {
         let valid = Valid {
             pipeline: "readings".into(),
             lanes: 4,
+            dead_letters: DeadLetterSettings {
+                topic: Some("hems.readings.dlt".into()),
+                max_per_minute: Some(600),
+            },
             brokers: "localhost:9092".into(),
             topic: "hems.readings".into(),
             group: "readings".into(),
@@ -241,16 +255,17 @@ mod tests {
                 ],
             }],
         };
-        insta::assert_snapshot!(valid.text(), @r"
-    readings: ok
-      source    hems.readings at localhost:9092, group readings
-      plugin    readings 1.0.0, sha256:0123456789ab
-      database  db:5432/energy
-      lanes     4
-      output    readings -> public.readings, upsert by device_id, newer seq wins
-        device_id  text -> text, from /device_id
-        seq        int64 -> bigint
-    ");
-        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
+        insta::assert_snapshot!(valid.text(), @"
+        readings: ok
+          source    hems.readings at localhost:9092, group readings
+          plugin    readings 1.0.0, sha256:0123456789ab
+          database  db:5432/energy
+          lanes     4
+          letters   relayed to hems.readings.dlt, at most 600 a minute on each host
+          output    readings -> public.readings, upsert by device_id, newer seq wins
+            device_id  text -> text, from /device_id
+            seq        int64 -> bigint
+        ");
+        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"dead_letters":{"topic":"hems.readings.dlt","max_per_minute":600},"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
     }
 }

@@ -14,7 +14,7 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-K002",
         title: "no broker answers",
         text: "None of the brokers in [source] brokers could be reached in time, or none answered. A pipeline \
-               that is starting gives up; a running one waits, keeps what it has, and goes on by itself.",
+               that is starting tries again and again; a running one waits, keeps what it has, and goes on by itself.",
         way_out: "Check the addresses, that the brokers run, and that their advertised listeners can be reached \
                   from this host; for TLS and SASL check security.protocol and what belongs to it in \
                   [source] properties.",
@@ -24,18 +24,17 @@ pub(super) const CODES: &[Explanation] = &[
         title: "the topic no longer has the stored position",
         text: "The broker says that the next offset of this partition is out of range: retention has deleted the \
                messages there, or the log is shorter than it was. Messages may be lost, so the partition is held \
-               and nothing is skipped or repeated silently. Other partitions go on; this one is tried again \
-               every few seconds.",
-        way_out: "Find out what was lost. To go on elsewhere, set the position by hand, under a new epoch so that \
-                  nobody writes under an old claim: UPDATE sluice.positions SET next_offset = <offset>, epoch = \
-                  epoch + 1, digest_since = NULL WHERE pipeline = '<name>' AND topic = '<topic>' AND partition = <partition>; the \
-                  host goes on by itself. `sluice lag` shows the offsets that the topic has.",
+               and nothing is skipped or repeated silently. Other partitions go on; this one is tried again with \
+               growing pauses of up to a minute.",
+        way_out: "`sluice resolve FILE --earliest --dry-run --reason TEXT` shows what is lost; without --dry-run the \
+                  partition goes on there by itself, and what was passed over is recorded in sluice.gaps. Raise the \
+                  topic's retention if the host was away for longer than that.",
     },
     Explanation {
         code: "SL-K011",
         title: "there is no such topic",
-        text: "The brokers do not know the topic or the partition. Sluice does not create topics. A running \
-               pipeline holds the partition and tries again every few seconds.",
+        text: "The brokers do not know the topic or the partition. Sluice does not create topics. It is held and tried \
+               again with growing pauses of up to a minute.",
         way_out: "Create the topic, or correct [source] topic. If it was deleted and will be created again, read \
                   `sluice explain SL-K015`.",
     },
@@ -44,20 +43,21 @@ pub(super) const CODES: &[Explanation] = &[
         title: "messages that cannot be read",
         text: "A checksum does not match, or a batch cannot be decompressed. librdkafka cannot say which messages \
                are in it, so the partition is held instead of passing them over; others go on.",
-        way_out: "Check the broker's disk and the producer's compression. To pass over the damage, set the position \
-                  behind it by hand as described in `sluice explain SL-K010`.",
+        way_out: "Check the broker's disk and the producer's compression. To pass over the damage: `sluice resolve FILE \
+                  --partition NUMBER --offset NUMBER --reason TEXT`, with the first offset behind it.",
     },
     Explanation {
         code: "SL-K013",
         title: "not allowed to read",
-        text: "The broker refuses this user to describe or read the topic, or to join the group.",
-        way_out: "Give the user Describe and Read on the topic and Read on the group.",
+        text: "The broker refuses this user to describe or read the topic, or to join the group. It is held and \
+               tried again with growing pauses of up to a minute.",
+        way_out: "Give the user Describe and Read on the topic and Read on the group; nothing is to be done in Sluice.",
     },
     Explanation {
         code: "SL-K014",
         title: "a partition cannot be read",
-        text: "librdkafka met an error that it does not mend by itself. The partition is held and tried again every \
-               few seconds; others go on.",
+        text: "librdkafka met an error that it does not mend by itself. The partition is held and tried again with \
+               growing pauses of up to a minute; others go on.",
         way_out: "The message has Kafka's own error; look at the broker's log at this time.",
     },
     Explanation {
@@ -66,15 +66,43 @@ pub(super) const CODES: &[Explanation] = &[
         text: "Positions belong to a topic by its id. The topic of this name has another id now, so its offsets mean \
                other messages. The partition is held: neither are old offsets applied to new messages, nor does \
                it begin anew silently.",
-        way_out: "When the new topic is to be read from its beginning, forget the old positions: DELETE FROM \
-                  sluice.positions WHERE pipeline = '<name>' AND topic = '<topic>'; the host goes on by itself, \
-                  where [source] start says. Rows already written stay.",
+        way_out: "`sluice resolve FILE --earliest --reason TEXT` reads the new topic from its beginning, `--latest` only \
+                  what comes from now on; running hosts go on by themselves. Rows already written stay.",
     },
     Explanation {
         code: "SL-K016",
         title: "the group refused this host",
         text: "The group coordinator ended the membership for good, for instance because another host uses the same \
-               group.instance.id. The pipeline stops.",
-        way_out: "Give every host a group.instance.id of its own, or none.",
+               group.instance.id. The pipeline ends: joining again would expel the other host.",
+        way_out: "Give every host a group.instance.id of its own, or none, and start this one again.",
+    },
+    Explanation {
+        code: "SL-K017",
+        title: "hosts died again and again where a partition stands",
+        text: "Three times in a row the process that had this partition vanished without a goodbye (killed, out of \
+               memory, crashed) while its position did not move. Before the third time no other suspect was read \
+               beside it. Most likely a message there ends the process, such as a compressed batch that does not \
+               fit into memory. The partition is held, whatever is started again; others go on.",
+        way_out: "Look at the messages at this offset with another tool, and at what ended the process (the kernel's \
+                  log, the container's exit code). Pass over them: `sluice resolve FILE --partition NUMBER --offset \
+                  NUMBER --reason TEXT`. Or, when the cause was another one or there is more memory now: `sluice \
+                  resolve FILE --partition NUMBER --retry --reason TEXT`.",
+    },
+    Explanation {
+        code: "SL-K018",
+        title: "a position cannot be set as asked",
+        text: "`sluice resolve` sets positions of partitions that are held, to an offset that the topic has. Something \
+               about that does not fit, or a partition has moved since it was looked at. Nothing was changed.",
+        way_out: "`sluice lag FILE` shows positions, offsets and what is held. Try again with --dry-run.",
+    },
+    Explanation {
+        code: "SL-K019",
+        title: "the group does not take this host as it is",
+        text: "The coordinator refuses the membership: another assignor or protocol than the other members have, a \
+               session.timeout.ms that the broker does not allow, or a group that is full. The pipeline is held and \
+               tried again with growing pauses of up to a minute.",
+        way_out: "Give all hosts of the group the same partition.assignment.strategy in [source] properties, and a \
+                  session.timeout.ms between the broker's group.min.session.timeout.ms and \
+                  group.max.session.timeout.ms.",
     },
 ];

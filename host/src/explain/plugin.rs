@@ -93,24 +93,26 @@ pub(super) const CODES: &[Explanation] = &[
         title: "the plugin trapped",
         text: "The plugin panicked, or did what WebAssembly forbids, such as reading beyond its \
                memory. The message has its panic text if it logged one, and the functions it was \
-               in. The guest was thrown away; nothing of the batch was written and no offset moved.",
-        way_out: "The offsets in the log tell which messages were in the batch. Correct the plugin \
-                  and put the new version in place: the pipeline takes it over at start, and the \
-                  batch is processed again.",
+               in. The message on which it happens becomes a dead letter \
+               with code `trap`, and the others of its batch go on.",
+        way_out: "Correct the plugin and put the new version in place: the pipeline takes it over at \
+                  once. The dead letters hold the messages for another try. In `configure` or while it \
+                  is instantiated, it is no message's fault, and the version is refused.",
     },
     Explanation {
         code: "SL-G012",
         title: "the plugin took too long",
         text: "One call may take `timeout` (10 s by default). A Rust plugin needs milliseconds for \
                a batch, so this usually is an endless loop; on a machine without free CPU it may \
-               be a slow plugin. Nothing of the batch was written and no offset moved.",
+               be a slow plugin. The message on which it happens becomes a dead letter \
+               with code `timeout`, and the others of its batch go on.",
         way_out: "Correct the plugin, or raise `timeout`, or lower `max_messages` in `[batch]`.",
     },
     Explanation {
         code: "SL-G013",
         title: "the plugin wants more memory than it may have",
-        text: "One instance may have `memory_bytes` (256 MiB by default). Nothing of the batch was \
-               written and no offset moved.",
+        text: "One instance may have `memory_bytes` (256 MiB by default). The message on which it happens becomes a dead letter \
+               with code `memory-limit`, and the others of its batch go on.",
         way_out: "Raise `memory_bytes`, or lower `max_messages` or `max_bytes` in `[batch]`; each \
                   lane has an instance of its own. If memory grows from batch to batch, the plugin \
                   keeps what it should forget.",
@@ -118,15 +120,16 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-G014",
         title: "the plugin overflowed its stack",
-        text: "The plugin called itself too deeply, perhaps on a deeply nested message. Nothing of \
-               the batch was written and no offset moved.",
+        text: "The plugin called itself too deeply, perhaps on a deeply nested message. The message on which it happens becomes a dead letter \
+               with code `stack-overflow`, and the others of its batch go on.",
         way_out: "Turn the recursion into a loop or limit its depth.",
     },
     Explanation {
         code: "SL-G015",
         title: "the plugin returned too much",
         text: "The rows of one batch may have 128 MiB and 4,000,000 rows together, fields that are \
-               passed through included. Nothing of the batch was written and no offset moved.",
+               passed through included. The message on which it happens becomes a dead letter \
+               with code `output-too-large`, and the others of its batch go on.",
         way_out: "Lower `max_messages` or `max_bytes` in `[batch]` if the plugin has a reason to \
                   make so many rows of a message; else correct the plugin.",
     },
@@ -134,18 +137,29 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-G016",
         title: "the plugin broke the contract",
         text: "What the plugin returned is not what it described, or contradicts itself: the message \
-               names output, column and row. The guest was thrown away; nothing of the batch was \
-               written and no offset moved.",
+               names output, column and row. The message on which it happens becomes a dead letter \
+               with code `contract-breach`, and the others of its batch go on.",
         way_out: "The SDK cannot get this wrong; a plugin that fills columns by hand has to be \
                   corrected.",
     },
     Explanation {
         code: "SL-G017",
-        title: "the plugin failed on a batch",
+        title: "the plugin failed on a message",
         text: "`process` returned an error instead of an outcome; its text is in the message. \
-               Nothing of the batch was written and no offset moved.",
+               The message on which it happens becomes a dead letter \
+               with code `failed`, and the others of its batch go on.",
         way_out: "The text is the plugin author's. A message that cannot be processed should be \
                   rejected rather than fail its batch.",
+    },
+    Explanation {
+        code: "SL-G018",
+        title: "the plugin fails on every message",
+        text: "A message on which the plugin traps, runs out of time or memory, or breaks the contract becomes a \
+               dead letter and the others go on. But the plugin failed on more messages in a row than \
+               `poison_limit` in [plugin] allows, so it is the plugin that is broken, and burying a whole \
+               topic would help nobody. Nothing of the batch was written and no offset moved.",
+        way_out: "The text says how it failed on the last message. Deploy a version that works. Where so many \
+                  messages in a row can really be bad, raise `poison_limit`.",
     },
     Explanation {
         code: "SL-G020",

@@ -14,8 +14,10 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P002",
         title: "Postgres refused the login",
-        text: "User, password, database or pg_hba.conf do not fit. Trying again would not help, so the pipeline stops.",
-        way_out: "Correct `sink.url`; try the same address with psql.",
+        text: "User, password, database or pg_hba.conf do not fit. The pipeline is held and tried again with growing pauses of \
+               up to a minute.",
+        way_out: "Correct the role or pg_hba.conf and the pipeline goes on by itself; or correct `sink.url` and restart. Try the \
+                  same address with psql.",
     },
     Explanation {
         code: "SL-P003",
@@ -34,7 +36,8 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P005",
         title: "Postgres has no disk, memory or connections left",
         text: "The batch is kept and tried again with growing pauses; no message is buried for it.",
-        way_out: "Free disk space, or raise max_connections: one connection for each lane and two for each pipeline.",
+        way_out: "Free disk space, or raise max_connections: one connection for each lane and two for each pipeline, three \
+                  with a topic for dead letters.",
     },
     Explanation {
         code: "SL-P006",
@@ -47,29 +50,34 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P007",
         title: "the statement does not fit the tables",
-        text: "A table, column, type or index that the pipeline needs is not there (any more). The pipeline stops with \
-               its positions where they are.",
+        text: "A table, column, type or index that the pipeline needs is not there (any more). The pipeline is held \
+               with its positions where they are, and goes on by itself when it is mended.",
         way_out: "Undo the change of the table, or adapt plugin and settings; `sluice validate FILE` lists all differences.",
     },
     Explanation {
         code: "SL-P008",
         title: "rights are missing in Postgres",
-        text: "The role in `sink.url` may not do what the pipeline needs, so it stops.",
+        text: "The role in `sink.url` may not do what the pipeline needs. It is held, and goes on by itself when the right is \
+               granted.",
         way_out: "GRANT USAGE ON SCHEMA, and SELECT, INSERT (upsert also UPDATE and DELETE) on the tables; TEMPORARY on \
                   the database for upsert and ignore; all on schema sluice.",
     },
     Explanation {
         code: "SL-P009",
         title: "Postgres refused a row",
-        text: "A constraint, a trigger or a type refused a value that Sluice could not judge beforehand. The \
-               transaction was rolled back: no row of the batch was written and the position did not move.",
-        way_out: "The error names the constraint or the line. Let the plugin reject such messages, or relax the constraint.",
+        text: "A constraint, a trigger or a type refused a value that Sluice could not judge beforehand. The rows that \
+               are refused are looked for, their messages become dead letters of stage `sink` (or are tried again, if \
+               `[retry]` names the constraint), and the others are written. You read this code where no row could be \
+               found that is refused when it is tried alone: nothing of the batch was written then.",
+        way_out: "The error names the constraint. Let the plugin reject such messages, or relax the constraint. A \
+                  refusal that depends on the whole batch, such as a trigger for each statement, cannot be isolated.",
     },
     Explanation {
         code: "SL-P010",
         title: "the plugin's outputs do not fit the tables",
         text: "Before anything moves, each output of the plugin is compared with the real columns of its table. All \
-               differences are listed in the message.",
+               differences are listed in the message. The pipeline is held, and goes on by itself when tables or plugin \
+               are mended.",
         way_out: "Alter the tables, or correct the plugin's outputs or `[sink]`.",
     },
     Explanation {
@@ -83,8 +91,10 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P012",
         title: "the sluice schema is missing or of another version",
         text: "The tables in which Sluice keeps positions, lineage and dead letters are not there, or not those this \
-               version needs.",
-        way_out: "Run `sluice migrate` with a role that may create the schema.",
+               version needs. A running pipeline does not make them anew, because that would begin its topic anew: it is \
+               held until they are back.",
+        way_out: "Run `sluice migrate` with a role that may create the schema; if it was lost, restore it from a backup \
+                  that was taken together with the tables.",
     },
     Explanation {
         code: "SL-P013",

@@ -1,11 +1,14 @@
 //! What a pipeline has done so far: counts, and how long messages took to become visible.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of one pipeline on this host, since it started. Only ever grow.
+use crate::relay::Figures;
+
+/// Counts of one pipeline on this host, since it started. They only ever grow, but for those that say `now`.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Messages in committed batches.
@@ -16,12 +19,22 @@ pub struct Counters {
     pub filtered: AtomicU64,
     /// Messages that became dead letters.
     pub rejected: AtomicU64,
+    /// Messages that are tried again later, or wait behind one that is.
+    pub parked: AtomicU64,
+    /// Parked messages that passed when they were tried again.
+    pub retried: AtomicU64,
+    /// Parked messages that became dead letters after their last attempt.
+    pub given_up: AtomicU64,
     /// Committed batches.
     pub batches: AtomicU64,
     /// Batches whose write was refused because somebody else had claimed a partition.
     pub fenced: AtomicU64,
     /// Times a lane went on with another version of the plugin.
     pub swaps: AtomicU64,
+    /// Lanes that hold back a batch now, because it would make more dead letters than are allowed.
+    pub paused_lanes: AtomicU64,
+    /// The relay of dead letters to a topic.
+    pub relay: Arc<Figures>,
     /// From a message's timestamp to the moment its commit was known.
     pub latency: Latency,
 }
@@ -32,6 +45,11 @@ impl Counters {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// Takes `amount` away from one that counts what is `now`.
+    pub fn subtract(counter: &AtomicU64, amount: u64) {
+        counter.fetch_sub(amount, Ordering::Relaxed);
+    }
+
     /// The counts at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -40,9 +58,17 @@ impl Counters {
             rows: read(&self.rows),
             filtered: read(&self.filtered),
             rejected: read(&self.rejected),
+            parked: read(&self.parked),
+            retried: read(&self.retried),
+            given_up: read(&self.given_up),
             batches: read(&self.batches),
             fenced: read(&self.fenced),
             swaps: read(&self.swaps),
+            paused_lanes: read(&self.paused_lanes),
+            relayed: read(&self.relay.relayed),
+            relay_refused: read(&self.relay.refused),
+            relay_waiting: read(&self.relay.waiting),
+            relay_oldest_seconds: read(&self.relay.oldest_seconds),
             latency_p50_ms: self.latency.quantile_ms(0.50),
             latency_p99_ms: self.latency.quantile_ms(0.99),
         }
@@ -60,12 +86,28 @@ pub struct Snapshot {
     pub filtered: u64,
     /// Messages that became dead letters.
     pub rejected: u64,
+    /// Messages that are tried again later, or wait behind one that is.
+    pub parked: u64,
+    /// Parked messages that passed when they were tried again.
+    pub retried: u64,
+    /// Parked messages that became dead letters after their last attempt.
+    pub given_up: u64,
     /// Committed batches.
     pub batches: u64,
     /// Batches whose write was refused because somebody else had claimed a partition.
     pub fenced: u64,
     /// Times a lane went on with another version of the plugin.
     pub swaps: u64,
+    /// Lanes that hold back a batch now, because of its dead letters.
+    pub paused_lanes: u64,
+    /// Dead letters that their topic has acknowledged.
+    pub relayed: u64,
+    /// Dead letters that their topic does not take.
+    pub relay_refused: u64,
+    /// Dead letters of all hosts that wait for their relay now, as measured every few seconds.
+    pub relay_waiting: u64,
+    /// Age of the one that waits longest, in seconds.
+    pub relay_oldest_seconds: u64,
     /// Median, in milliseconds, within 10 %.
     pub latency_p50_ms: f64,
     /// 99th percentile, in milliseconds, within 10 %.

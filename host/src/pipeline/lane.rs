@@ -2,7 +2,7 @@
 //! It fetches, decodes, calls the plugin and encodes, while the batch before is on its way to Postgres.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -11,12 +11,15 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
+use crate::pipeline::budget::{LetterBudget, Reservation};
 use crate::pipeline::counters::Counters;
+use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
+use crate::rows::Rejection;
 use crate::sink::postgres::{Writer, Written};
 use crate::sink::table::Plan;
-use crate::sink::{Prepared, Receipt};
+use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report};
 use crate::source::{PartitionFault, Room, Source};
@@ -44,19 +47,57 @@ pub struct Parts {
     pub reports: Sender<Report>,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// How many dead letters it may make.
+    pub budget: Arc<LetterBudget>,
     /// Name of the pipeline.
     pub pipeline: Arc<str>,
     /// Name of the topic.
     pub topic: String,
     /// How large a batch may get.
     pub room: Room,
+    /// What is tried again.
+    pub parking: Parking,
+    /// Asks which keys are free again.
+    pub questions: Sender<Question>,
 }
 
 /// A batch that is encoded and waits for the write before it.
 struct Ready {
     plan: Arc<Plan>,
     prepared: Prepared,
-    timestamps: Vec<i64>,
+    batch: Batch,
+    number: u64,
+    reservation: Reservation,
+}
+
+/// A batch that is being written: a row may be refused, and then its message is needed.
+struct Writing {
+    plan: Arc<Plan>,
+    batch: Batch,
+    number: u64,
+    /// Room for its dead letters.
+    reservation: Option<Reservation>,
+}
+
+/// A batch that would make too many dead letters is not written; its messages are read again.
+struct HeldBack {
+    /// True when the first of them would be a letter too many: not before there is room for it.
+    until_room: bool,
+    counters: Arc<Counters>,
+}
+
+impl HeldBack {
+    fn new(until_room: bool, counters: &Arc<Counters>) -> Self {
+        Counters::add(&counters.paused_lanes, 1);
+        Self { until_room, counters: counters.clone() }
+    }
+}
+
+/// Also when the lane ends meanwhile: the counters outlive it.
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        Counters::subtract(&self.counters.paused_lanes, 1);
+    }
 }
 
 /// A lane at work.
@@ -67,10 +108,13 @@ pub struct Lane {
     batch: Batch,
     ready: Option<Ready>,
     writer: Option<(Uuid, Writer)>,
-    /// Timestamps of the messages in the write that is under way.
-    writing: Vec<i64>,
+    writing: Option<Writing>,
+    held_back: Option<HeldBack>,
+    /// Most messages of a batch for now: less than is allowed after one was held back.
+    messages_max: usize,
     spare: Vec<Prepared>,
-    spare_timestamps: Vec<Vec<i64>>,
+    spare_batches: Vec<Batch>,
+    order: KeyOrder,
     finishing: bool,
 }
 
@@ -79,6 +123,8 @@ impl Lane {
     pub fn new(parts: Parts) -> Result<Self, Fault> {
         let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
         let batch = Batch::new(&parts.topic);
+        let order = KeyOrder::new(parts.questions.clone());
+        let messages_max = parts.room.messages_max;
         Ok(Self {
             parts,
             worker,
@@ -86,9 +132,12 @@ impl Lane {
             batch,
             ready: None,
             writer: None,
-            writing: Vec::new(),
+            writing: None,
+            held_back: None,
+            messages_max,
             spare: Vec::new(),
-            spare_timestamps: Vec::new(),
+            spare_batches: Vec::new(),
+            order,
             finishing: false,
         })
     }
@@ -97,7 +146,10 @@ impl Lane {
     pub fn run(&mut self) -> Result<(), Fault> {
         while !self.finishing {
             self.obey()?;
-            let wait = self.gather();
+            if let Some((topic_id, _)) = &self.writer {
+                self.order.look(*topic_id, Instant::now());
+            }
+            let wait = if self.held_back.is_some() { self.resume()? } else { self.gather() };
             self.take_receipt(wait)?;
             if self.should_process() {
                 self.process()?;
@@ -108,10 +160,20 @@ impl Lane {
     }
 
     fn obey(&mut self) -> Result<(), Fault> {
-        while let Ok(command) = self.parts.commands.try_recv() {
+        loop {
+            let command = match self.parts.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    // The pipeline could not begin as a whole.
+                    self.finishing = true;
+                    return Ok(());
+                }
+            };
             match command {
-                Command::Start { claimed, topic_id } => {
+                Command::Start { claimed, topic_id, waiting } => {
                     self.connect(topic_id)?;
+                    self.order.hold(claimed.partition, &waiting);
                     self.parts.source.start(claimed.partition, claimed.next_offset)?;
                     self.positions.hold(claimed);
                 }
@@ -123,7 +185,6 @@ impl Lane {
                 Command::Finish => self.finishing = true,
             }
         }
-        Ok(())
     }
 
     /// One connection for all partitions; another incarnation of the topic needs another one.
@@ -140,7 +201,7 @@ impl Lane {
     /// takes no more messages, so librdkafka's bounded queue fills and it stops fetching, while the
     /// member's thread goes on polling for the group.
     fn gather(&mut self) -> Duration {
-        let room = self.parts.room;
+        let room = self.room();
         if room.is_full(&self.batch) && self.ready.is_some() {
             return IDLE_WAIT;
         }
@@ -157,7 +218,7 @@ impl Lane {
     }
 
     fn should_process(&self) -> bool {
-        let full = self.parts.room.is_full(&self.batch);
+        let full = self.room().is_full(&self.batch);
         !self.batch.is_empty() && self.ready.is_none() && (full || !self.busy())
     }
 
@@ -165,27 +226,77 @@ impl Lane {
         self.writer.as_ref().is_some_and(|(_, writer)| writer.busy())
     }
 
-    fn process(&mut self) -> Result<(), Fault> {
-        if self.worker.swap(&self.parts.slot) {
+    fn room(&self) -> Room {
+        Room { messages_max: self.messages_max, ..self.parts.room }
+    }
+
+    fn swap(&mut self) -> bool {
+        let swapped = self.worker.swap(&self.parts.slot);
+        if swapped {
             Counters::add(&self.parts.counters.swaps, 1);
+            self.parts.budget.begin_version(&self.parts.slot.current().version.digest);
         }
+        swapped
+    }
+
+    fn process(&mut self) -> Result<(), Fault> {
+        self.swap();
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
-        let (plan, prepared) = self.worker.process(&mut self.batch, ranges, spare)?;
-        let spare = self.spare_timestamps.pop().unwrap_or_default();
-        let timestamps = std::mem::replace(&mut self.batch.timestamps, spare);
-        self.batch.clear();
-        self.ready = Some(Ready { plan, prepared, timestamps });
+        let (parking, waiting) = (self.parts.parking.clone(), self.order.waiting());
+        let (plan, prepared) =
+            self.worker.process(&mut self.batch, ranges, parking, waiting, spare)?;
+        let reservation = match self.parts.budget.reserve(prepared.letters(), Instant::now()) {
+            Ok(reservation) => reservation,
+            Err(free) => {
+                self.hold_back(prepared, free);
+                return Ok(());
+            }
+        };
+        self.messages_max = self.messages_max.saturating_mul(2).min(self.parts.room.messages_max);
+        let number = self.order.made(&prepared);
+        let next = self.spare_batches.pop().unwrap_or_else(|| Batch::new(&self.parts.topic));
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.ready = Some(Ready { plan, prepared, batch, number, reservation });
         Ok(())
+    }
+
+    /// There is room for `free` letters, and the batch would make more: the next one ends ahead of the first
+    /// letter too many.
+    fn hold_back(&mut self, prepared: Prepared, free: u64) {
+        self.parts.budget.tell_held_back(&prepared, Instant::now());
+        let messages = prepared.messages_ahead_of_letter(free);
+        self.messages_max = messages.max(1);
+        self.held_back = Some(HeldBack::new(messages == 0, &self.parts.counters));
+        self.spare.push(prepared);
+        self.batch.clear();
+    }
+
+    /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
+    /// of the plugin, which may make fewer; returns how long to wait for the write that is under way.
+    fn resume(&mut self) -> Result<Duration, Fault> {
+        // Reading begins anew where the committed positions stand: not while they may still move.
+        if self.busy() {
+            return Ok(IDLE_WAIT);
+        }
+        let until_room = self.held_back.as_ref().is_some_and(|held| held.until_room);
+        if until_room && !self.swap() && !self.parts.budget.has_room(Instant::now()) {
+            std::thread::sleep(IDLE_WAIT);
+            return Ok(Duration::ZERO);
+        }
+        self.held_back = None;
+        self.rewind()?;
+        Ok(Duration::ZERO)
     }
 
     fn write(&mut self) {
         let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
             return;
         };
-        if let Some(Ready { plan, prepared, timestamps }) = self.ready.take() {
-            writer.write(plan, prepared);
-            self.spare_timestamps.push(std::mem::replace(&mut self.writing, timestamps));
+        if let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() {
+            writer.write(plan.clone(), prepared);
+            let reservation = Some(reservation);
+            self.writing = Some(Writing { plan, batch, number, reservation });
         }
     }
 
@@ -195,16 +306,25 @@ impl Lane {
         let Some(written) = written else { return Ok(()) };
         match written {
             Written::Done { receipt, reuse } => {
-                self.spare.push(reuse);
                 self.count(&receipt);
+                if let Some(Writing { number, reservation, .. }) = &mut self.writing {
+                    self.order.committed(*number);
+                    let letters = receipt.ranges().iter().map(|range| range.rejected).sum();
+                    reservation.take().into_iter().for_each(|it| it.spend(letters, Instant::now()));
+                }
+                self.written(reuse);
                 self.positions.commit(&receipt);
                 let next = receipt.ranges().iter().map(|range| (range.partition, range.to));
                 self.report(Report::Committed(next.collect()));
                 Ok(())
             }
             Written::Fenced { partitions, reuse } => {
-                self.spare.push(reuse);
+                self.written(reuse);
                 self.fenced(partitions)
+            }
+            Written::Refused { rejections, prepared } => {
+                self.write_without(&rejections, prepared);
+                Ok(())
             }
             Written::Stopped { fault, .. } => Err(fault),
         }
@@ -217,9 +337,54 @@ impl Lane {
             Counters::add(&counters.rows, range.rows);
             Counters::add(&counters.filtered, range.filtered);
             Counters::add(&counters.rejected, range.rejected);
+            Counters::add(&counters.parked, range.parked);
         }
         Counters::add(&counters.batches, 1);
-        counters.latency.record(&self.writing, Timestamp::now().as_microsecond());
+        if let Some(Writing { batch, .. }) = &self.writing {
+            counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
+        }
+    }
+
+    /// Keeps the memory of a batch whose fate is known.
+    fn written(&mut self, reuse: Prepared) {
+        self.spare.push(reuse);
+        if let Some(Writing { batch, .. }) = self.writing.take() {
+            self.spare_batch(batch);
+        }
+    }
+
+    fn spare_batch(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.spare_batches.push(batch);
+    }
+
+    /// Writes the batch again, with dead letters in the place of rows that were refused.
+    fn write_without(&mut self, rejections: &[Rejection], mut prepared: Prepared) {
+        let (Some((_, writer)), Some(writing)) = (&mut self.writer, &self.writing) else { return };
+        let Writing { plan, batch, number, .. } = writing;
+        let Some(Rejection { message, code, reason, .. }) = rejections.first() else { return };
+        let message = *message as usize;
+        tracing::warn!(
+            pipeline = &*self.parts.pipeline,
+            messages = rejections.len(),
+            partition = batch.partitions[message],
+            offset = batch.offsets[message],
+            sqlstate = code,
+            "rows refused, their messages are turned away; the first: {reason}"
+        );
+        let known = prepared.parked_keys().len();
+        prepared.bury(batch, rejections);
+        let mut fresh = WaitingKeys::default();
+        for (partition, key) in &prepared.parked_keys()[known..] {
+            fresh.insert(*partition, key, *number);
+        }
+        self.order.parked(&prepared.parked_keys()[known..], *number);
+        writer.write(plan.clone(), prepared);
+        // The batch behind was made when nobody knew.
+        if let Some(ready) = &mut self.ready {
+            ready.prepared.wait_behind(&ready.batch, &fresh);
+            self.order.parked(ready.prepared.parked_keys(), ready.number);
+        }
     }
 
     /// Somebody else has claimed partitions of the batch: nothing of it was written. They are let go of,
@@ -253,6 +418,7 @@ impl Lane {
 
     fn leave(&mut self, partition: i32) -> Result<(), Fault> {
         self.positions.forget(partition);
+        self.order.forget(partition);
         self.parts.source.stop(partition)
     }
 
@@ -288,8 +454,12 @@ impl Lane {
     /// Reads all partitions again from what is known to be committed.
     fn rewind(&mut self) -> Result<(), Fault> {
         self.batch.clear();
-        if let Some(Ready { prepared, .. }) = self.ready.take() {
+        if let Some(Ready { prepared, batch, .. }) = self.ready.take() {
             self.spare.push(prepared);
+            self.spare_batch(batch);
+        }
+        if let Some(Writing { batch, .. }) = self.writing.take() {
+            self.spare_batch(batch);
         }
         for (partition, offset) in self.positions.rewind() {
             self.parts.source.stop(partition)?;

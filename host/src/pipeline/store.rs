@@ -1,48 +1,148 @@
 //! Positions in Postgres as the source's claim store: blocking calls, made on the claims thread.
 
+use std::time::Duration;
+
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::fault::Fault;
-use crate::settings::Settings;
-use crate::sink::claims::{self, Claims};
+use crate::fault::{Fault, sqlstate};
+use crate::settings::{RetryOrder, Settings};
+use crate::sink::claims::resolve::RESOLVER;
+use crate::sink::claims::{self, Claims, Witness};
+use crate::sink::parked::due;
 use crate::sink::postgres::Options;
-use crate::source::{ClaimAnswer, ClaimStore, Claimed};
+use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
+
+/// Longest time for one of the small things that are asked: the claims thread has others to do.
+const ASK_WAIT: Duration = Duration::from_secs(6);
+/// Longest time for a goodbye: a Postgres that is away must not keep the host from ending.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 
 /// Claims of one pipeline on one topic.
 pub struct PostgresClaims {
     claims: Claims,
+    pipeline: String,
+    order: RetryOrder,
     runtime: Handle,
+    witness: Option<Witness>,
 }
 
 impl PostgresClaims {
     /// Connects with the first claim.
     pub fn new(options: &Options, settings: &Settings, owner: &str, runtime: Handle) -> Self {
         let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
-        Self { claims: Claims::new(options, pipeline, topic, owner), runtime }
+        let claims = Claims::new(options, pipeline, topic, owner);
+        let order = settings.retry.order;
+        Self { claims, pipeline: pipeline.clone(), order, runtime, witness: None }
+    }
+
+    /// Asks something on the session of the witness, made anew where it was lost.
+    fn ask<T>(
+        &mut self,
+        ask: impl AsyncFnOnce(&Claims, &Witness) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let Self { claims, runtime, witness, .. } = self;
+        let known = witness.take().filter(Witness::is_there);
+        let asking = async {
+            let there = match known {
+                Some(there) => there,
+                None => claims.witness().await?,
+            };
+            let answer = ask(claims, &there).await;
+            Ok((answer, there))
+        };
+        let in_time = runtime.block_on(async { timeout(ASK_WAIT, asking).await });
+        // Without an answer the session is thrown away: it would answer something else first.
+        let (answer, there) = in_time.unwrap_or_else(|_| Err(no_answer()))?;
+        *witness = Some(there);
+        answer
     }
 }
 
+fn no_answer() -> Fault {
+    Fault::retry(sqlstate::CONNECTION, "postgres gives no answer")
+}
+
 impl ClaimStore for PostgresClaims {
-    fn initialise(&self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault> {
+    fn show_life(&mut self) -> Result<(), Fault> {
+        self.ask(async |_, _| Ok(()))
+    }
+
+    fn positions(&mut self) -> Result<Vec<Stored>, Fault> {
+        let positions = self.ask(async |claims, session| claims.stored_on(session).await)?;
+        Ok(positions.into_iter().map(stored).collect())
+    }
+
+    fn initialise(&mut self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault> {
         self.runtime.block_on(self.claims.initialise(topic_id, starts))
     }
 
-    fn known(&self) -> Result<Vec<i32>, Fault> {
-        let stored = self.runtime.block_on(self.claims.stored())?;
-        Ok(stored.into_iter().map(|position| position.partition).collect())
+    fn take_note(&mut self, vanished: &[Vanished]) -> Result<(), Fault> {
+        let vanished: Vec<claims::Vanished> = vanished.iter().map(gone).collect();
+        self.ask(async |claims, session| claims.take_note(session, &vanished).await)
     }
 
-    fn claim(&self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault> {
+    fn forgive(&mut self, partition: i32) -> Result<(), Fault> {
+        self.ask(async |claims, session| claims.forgive(session, partition).await)
+    }
+
+    fn claim(&mut self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault> {
         // Positions were stored before; a start counts only if they are deleted at this very moment.
         let wanted: Vec<(i32, i64)> = partitions.iter().map(|&partition| (partition, 0)).collect();
         let answers = self.runtime.block_on(self.claims.claim(topic_id, &wanted))?;
         Ok(answers.iter().map(answer).collect())
     }
 
-    fn fence(&self, partitions: &[i32]) -> Result<(), Fault> {
+    fn parked_keys(
+        &mut self,
+        topic_id: Uuid,
+        partitions: &[i32],
+    ) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
+        if self.order != RetryOrder::Key {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.pipeline.clone();
+        self.ask(async |_, session| {
+            due::parked_keys(session, &pipeline, topic_id, partitions).await
+        })
+    }
+
+    fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault> {
         self.runtime.block_on(self.claims.fence(partitions))
     }
+
+    fn hold(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault> {
+        self.ask(async |claims, session| claims.hold(session, partitions, fault).await)
+    }
+
+    fn let_go(&mut self, partitions: &[i32], anybody: bool) -> Result<(), Fault> {
+        self.ask(async |claims, session| claims.let_go(session, partitions, anybody).await)
+    }
+
+    fn say_goodbye(&mut self) -> Result<(), Fault> {
+        // Who never gave a sign of life has claimed nothing.
+        let Some(witness) = self.witness.take() else { return Ok(()) };
+        let claims = &self.claims;
+        let goodbye = async {
+            let witness = if witness.is_there() { witness } else { claims.witness().await? };
+            claims.say_goodbye(&witness).await
+        };
+        let in_time = self.runtime.block_on(async { timeout(GOODBYE_WAIT, goodbye).await });
+        in_time.unwrap_or_else(|_| Err(no_answer()))
+    }
+}
+
+fn stored(position: claims::Position) -> Stored {
+    let claims::Position { partition, topic_id, next_offset, epoch, owner, vanished, deaths } =
+        position;
+    let resolved = owner == RESOLVER;
+    Stored { partition, topic_id, next_offset, epoch, owner, vanished, deaths, resolved }
+}
+
+fn gone(vanished: &Vanished) -> claims::Vanished {
+    let Vanished { partition, owner, counts } = vanished.clone();
+    claims::Vanished { partition, owner, counts }
 }
 
 fn answer(answer: &claims::ClaimAnswer) -> ClaimAnswer {

@@ -12,7 +12,7 @@ use crate::plugin::instance::{Context, Instance};
 use crate::plugin::slot::Slot;
 use crate::rows::{Decoded, Rejection};
 use crate::sink::table::Plan;
-use crate::sink::{Delivery, Prepared, Range};
+use crate::sink::{Delivery, Parking, Prepared, Range, WaitingKeys};
 
 /// One version of the plugin at work in one lane, and the columns it fills again and again.
 pub struct Worker {
@@ -74,12 +74,14 @@ impl Worker {
         &mut self,
         batch: &mut Batch,
         ranges: Vec<Range>,
+        parking: Parking,
+        waiting: &WaitingKeys,
         reuse: Prepared,
     ) -> Result<(Arc<Plan>, Prepared), Fault> {
         self.decode(batch);
         let outcome = self
             .instance
-            .process(batch, &mut self.decoded)
+            .process_around(batch, &mut self.decoded)
             .map_err(|fault| self.at(fault.into(), &ranges))?;
         let delivery = Delivery {
             batch,
@@ -88,9 +90,16 @@ impl Worker {
             undecoded: &self.undecoded,
             ranges,
             version: self.deployed.version.clone(),
+            parking,
+            waiting,
         };
         let prepared = self.deployed.plan.encode(delivery, reuse);
         Ok((self.deployed.plan.clone(), prepared))
+    }
+
+    /// The version at work.
+    pub fn deployed(&self) -> &Arc<Deployed> {
+        &self.deployed
     }
 
     fn decode(&mut self, batch: &Batch) {

@@ -69,7 +69,7 @@ pub fn check(
         check_rows(output, &rows, messages, &rejected)
             .map_err(|breach| PluginFault::Breach(format!("output `{}`, {breach}", output.name)))?;
         passed_bytes += bytes_passed_through(output, &rows.messages, decoded);
-        check_passed(passed_bytes, limits)?;
+        check_bytes(passed_bytes, limits.output_bytes_max)?;
         tables.push(believed(output, rows));
     }
     let rejections = returned.rejections.into_iter();
@@ -90,6 +90,22 @@ pub fn nothing(description: &Description) -> Checked<Outcome> {
     Checked::vouch(Outcome { tables: tables.collect(), rejections: Vec::new() })
 }
 
+/// Bytes that an outcome of `decoded` takes, rows passed through included.
+pub fn bytes(outcome: &Outcome, description: &Description, decoded: &Decoded) -> usize {
+    let of_rows = |(output, rows): (&Output, &TableRows)| {
+        let computed = rows.columns.iter().map(|column| match column {
+            RowColumn::Computed(column) => column::bytes(column),
+            RowColumn::Field(_) => 0,
+        });
+        size_of_val(rows.messages.as_slice())
+            + computed.sum::<usize>()
+            + bytes_passed_through(output, &rows.messages, decoded)
+    };
+    let tables = description.outputs.iter().zip(&outcome.tables).map(of_rows).sum::<usize>();
+    let texts = outcome.rejections.iter().map(|it| it.code.len() + it.reason.len());
+    tables + texts.sum::<usize>()
+}
+
 fn check_size(returned: &Returned, limits: &Limits) -> Result<(), PluginFault> {
     let rows: usize = returned.outputs.iter().map(|rows| rows.messages.len()).sum();
     if rows > limits.rows_max {
@@ -103,11 +119,11 @@ fn check_size(returned: &Returned, limits: &Limits) -> Result<(), PluginFault> {
     let bytes: usize = returned.outputs.iter().map(of_rows).sum();
     let rejections = &returned.rejections;
     let texts: usize = rejections.iter().map(|r| r.code.len() + r.reason.len()).sum();
-    check_passed(bytes + texts, limits)
+    check_bytes(bytes + texts, limits.output_bytes_max)
 }
 
-fn check_passed(bytes: usize, limits: &Limits) -> Result<(), PluginFault> {
-    let max = limits.output_bytes_max;
+/// `max` is said to be what is allowed.
+pub fn check_bytes(bytes: usize, max: usize) -> Result<(), PluginFault> {
     if bytes <= max {
         return Ok(());
     }

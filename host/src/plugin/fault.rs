@@ -137,6 +137,14 @@ pub enum PluginFault {
     /// `process` returned an error.
     #[error("plugin failed: {0}")]
     Failed(String),
+    /// The plugin failed on one message after the other.
+    #[error("plugin failed on {count} messages in a row, each alone; on the last one: {last}")]
+    Poisoned {
+        /// How many.
+        count: u32,
+        /// How it failed on the last one.
+        last: Box<Self>,
+    },
 }
 
 impl PluginFault {
@@ -160,8 +168,29 @@ impl PluginFault {
             Self::OutputTooLarge { .. } => "SL-G015",
             Self::Breach(_) => "SL-G016",
             Self::Failed(_) => "SL-G017",
+            Self::Poisoned { .. } => "SL-G018",
         }
     }
+
+    /// The code of the dead letter when a single message may be what is wrong: for everything that goes
+    /// wrong in `process`.
+    pub fn rejection_code(&self) -> Option<&'static str> {
+        match self {
+            Self::Trap { phase: Phase::Process, .. } => Some("trap"),
+            Self::Timeout { phase: Phase::Process, .. } => Some("timeout"),
+            Self::Resource { phase: Phase::Process, .. } => Some("memory-limit"),
+            Self::StackOverflow { phase: Phase::Process, .. } => Some("stack-overflow"),
+            Self::OutputTooLarge { .. } => Some("output-too-large"),
+            Self::Breach(_) => Some("contract-breach"),
+            Self::Failed(_) => Some("failed"),
+            _ => None,
+        }
+    }
+}
+
+/// True for what lies in a plugin's bytes and settings alone: another look at the same file finds the same.
+pub fn is_of_the_file(code: &str) -> bool {
+    ("SL-G001"..="SL-G009").contains(&code)
 }
 
 /// A failing plugin stops its pipeline: nothing is lost, offsets stay where they are.

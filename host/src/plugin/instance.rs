@@ -1,6 +1,7 @@
 //! A lane's guest: lends it a batch, takes back an outcome, and replaces it when it is worn or broken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{Store, Trap};
 
@@ -12,7 +13,7 @@ use super::exchange::{Loan, returned};
 use super::fault::{Phase, PluginFault, printable};
 use super::frames::frames_of;
 use super::guest_log::{Origin, offset_ranges};
-use super::limits::Limits;
+use super::limits::{Limits, ticks};
 use super::linked::Process;
 use super::load::{Generation, on_one_line};
 use super::state::{Denied, State};
@@ -36,6 +37,10 @@ pub struct Instance {
     linked: Option<Process>,
     loan: Loan,
     started: u64,
+    /// For calls of `process`.
+    pub(super) call_time_max: Duration,
+    /// Messages on which the plugin failed, each alone, since it succeeded last.
+    pub(super) failed_in_a_row: u32,
 }
 
 impl Generation {
@@ -43,9 +48,16 @@ impl Generation {
     /// [`super::limits::THREAD_STACK_BYTES`].
     pub fn instantiate(self: &Arc<Self>, context: Context) -> Result<Instance, PluginFault> {
         let generation = Arc::clone(self);
-        let loan = Loan::default();
-        let mut instance =
-            Instance { generation, context, live: None, linked: None, loan, started: 0 };
+        let mut instance = Instance {
+            context,
+            live: None,
+            linked: None,
+            loan: Loan::default(),
+            started: 0,
+            call_time_max: generation.limits.call_time_max,
+            failed_in_a_row: 0,
+            generation,
+        };
         match self.link {
             Some(link) => {
                 instance.linked = Some(link(&self.settings).map_err(PluginFault::Settings)?);
@@ -84,6 +96,7 @@ impl Instance {
         };
         self.loan.lend(batch, decoded, description);
         let loan = &self.loan.batch;
+        live.store.data_mut().call_time_max = self.call_time_max;
         let result = live.call(Phase::Process, |guest, store| guest.call_process(store, loan));
         self.loan.restore(batch, decoded, description);
         self.flush_log(&mut live, batch);
@@ -168,7 +181,7 @@ impl Live {
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
         // A new store's deadline is now.
-        store.set_epoch_deadline(limits.call_ticks());
+        store.set_epoch_deadline(ticks(limits.call_time_max));
         match pre.instantiate(&mut store) {
             Ok(plugin) => Ok(Self { store, plugin, calls: 0 }),
             Err(error) => Err(fault_of(&error, Phase::Instantiate, store.data_mut())),
@@ -187,8 +200,8 @@ impl Live {
         phase: Phase,
         call: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, PluginFault> {
-        let ticks = self.store.data().limits.call_ticks();
-        self.store.set_epoch_deadline(ticks);
+        let time_max = self.store.data().call_time_max;
+        self.store.set_epoch_deadline(ticks(time_max));
         let result = call(self.plugin.sluice_plugin_transform(), &mut self.store);
         result.map_err(|error| fault_of(&error, phase, self.store.data_mut()))
     }
@@ -213,9 +226,7 @@ fn fault_of(error: &wasmtime::Error, phase: Phase, state: &mut State) -> PluginF
         return PluginFault::Resource { phase, allowed: allowed.clone(), frames };
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => {
-            PluginFault::Timeout { phase, max: state.limits.call_time_max, frames }
-        }
+        Some(Trap::Interrupt) => PluginFault::Timeout { phase, max: state.call_time_max, frames },
         Some(Trap::StackOverflow) => PluginFault::StackOverflow { phase, frames },
         // A panic or an abort; what the guest's panic hook logged just before says more.
         Some(trap @ Trap::UnreachableCodeReached) => {

@@ -43,6 +43,8 @@ pub struct Limits {
     /// structures as well, so it lies above `output_bytes_max`; without it a few overlapping lists
     /// make the host allocate many times the guest's memory before the first check.
     pub hostcall_bytes_max: usize,
+    /// Messages in a row that the plugin may fail on before it is held to be broken itself.
+    pub poison_max: u32,
     /// Rows of one outcome over all tables; each costs the host work even when it has no bytes.
     pub rows_max: usize,
     /// Bytes of a rejection's code: it becomes a metric's label and a column that people group by.
@@ -79,6 +81,7 @@ impl Default for Limits {
             call_time_max: Duration::from_secs(10),
             output_bytes_max: 128 << 20,
             hostcall_bytes_max: 192 << 20,
+            poison_max: 100,
             rows_max: 4_000_000,
             code_bytes_max: 64,
             reason_bytes_max: 2 << 10,
@@ -101,16 +104,17 @@ impl Limits {
             memory_bytes_max: settings.memory_bytes,
             recycle_memory_bytes: settings.memory_bytes / 4 * 3,
             call_time_max: settings.timeout,
+            poison_max: settings.poison_limit,
             ..Self::default()
         }
     }
+}
 
-    /// The time for one call in ticks of the epoch clock. One more than fits, because the first
-    /// period has begun when the call starts.
-    pub(super) fn call_ticks(&self) -> u64 {
-        let ticks = self.call_time_max.as_millis().div_ceil(EPOCH_PERIOD.as_millis());
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1
-    }
+/// A time for one call in ticks of the epoch clock. One more than fits, because the first period has begun
+/// when the call starts.
+pub(super) fn ticks(time: Duration) -> u64 {
+    let ticks = time.as_millis().div_ceil(EPOCH_PERIOD.as_millis());
+    u64::try_from(ticks).unwrap_or(u64::MAX / 2) + 1
 }
 
 #[cfg(test)]
@@ -119,10 +123,7 @@ mod tests {
 
     #[test]
     fn a_call_gets_at_least_its_time() {
-        let ticks = |ms| {
-            let call_time_max = Duration::from_millis(ms);
-            Limits { call_time_max, ..Limits::default() }.call_ticks()
-        };
-        assert_eq!((ticks(1), ticks(10), ticks(11), ticks(10_000)), (2, 2, 3, 1001));
+        let ticks: Vec<u64> = [1, 10, 11, 10_000].map(|ms| ticks(Duration::from_millis(ms))).into();
+        assert_eq!(ticks, [2, 2, 3, 1001]);
     }
 }

@@ -1,6 +1,7 @@
 //! What belongs to one store: the guest's memory account, its log, and the imports it calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::ResourceLimiter;
@@ -13,6 +14,8 @@ use super::limits::Limits;
 #[derive(Debug)]
 pub(super) struct State {
     pub limits: Arc<Limits>,
+    /// For the call under way.
+    pub call_time_max: Duration,
     pub log: GuestLog,
     /// Bytes of all linear memories.
     pub memory_bytes: usize,
@@ -30,7 +33,9 @@ pub(super) struct Denied {
 
 impl State {
     pub fn new(limits: Arc<Limits>) -> Self {
-        Self { limits, log: GuestLog::default(), memory_bytes: 0, table_elements: 0 }
+        let call_time_max = limits.call_time_max;
+        let log = GuestLog::default();
+        Self { limits, call_time_max, log, memory_bytes: 0, table_elements: 0 }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::rows::Decoded;
 use crate::settings::{Isolation, PluginSettings};
 
 mod crimes;
+mod isolate;
 mod life;
 mod swap;
 
@@ -55,6 +56,7 @@ fn loader(settings: serde_json::Value) -> Loader {
         memory_bytes: 0,
         timeout: Duration::ZERO,
         isolation: Isolation::Lane,
+        poison_limit: 100,
     };
     let cache = Cache::at(target_folder().join("tmp").join("compiled"));
     Loader::new("test", &settings).with_limits(limits()).with_cache(Some(cache))

@@ -3,7 +3,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -66,10 +66,17 @@ enum Seen {
 
 /// Changes whenever a file is written to or replaced, as far as the file system tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     modified: (i64, i64),
     bytes: u64,
     inode: u64,
+}
+
+impl Stamp {
+    /// Of the file as it is now; `None` when there is none.
+    pub fn of(file: &Path) -> Option<Self> {
+        std::fs::metadata(file).ok().map(|metadata| Self::from(&metadata))
+    }
 }
 
 impl From<&Metadata> for Stamp {

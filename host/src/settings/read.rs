@@ -11,8 +11,8 @@ use super::properties;
 use super::secret::quote;
 use super::section::{Report, Section, Text};
 use super::{
-    BatchSettings, Isolation, Mode, PipelineSettings, PluginSettings, Settings, SinkSettings,
-    SourceSettings, Start, TableSettings,
+    BatchSettings, DeadLetterSettings, Isolation, Mode, PipelineSettings, PluginSettings,
+    RetryOrder, RetrySettings, Settings, SinkSettings, SourceSettings, Start, TableSettings,
 };
 use crate::sink::postgres::Options;
 
@@ -23,8 +23,9 @@ const MODES: [(&str, Mode); 3] =
 /// All sections. What is wrong goes into the report; the result is then of no use.
 pub(super) fn settings<'f>(report: &'f Report<'f>, table: &'f DeTable<'f>) -> Settings {
     let root = Section::root(report, table);
-    let [pipeline, source, batch, plugin, sink] =
-        ["pipeline", "source", "batch", "plugin", "sink"].map(|key| root.section(key));
+    let [pipeline, source, batch, plugin, sink, retry, dead_letters] =
+        ["pipeline", "source", "batch", "plugin", "sink", "retry", "dead_letters"]
+            .map(|key| root.section(key));
     for (section, example) in [
         (&pipeline, "[pipeline] with `name`"),
         (&source, "[source] with `brokers` and `topic`"),
@@ -39,11 +40,14 @@ pub(super) fn settings<'f>(report: &'f Report<'f>, table: &'f DeTable<'f>) -> Se
     }
     root.finish();
     let pipeline = pipeline_settings(pipeline);
+    let source = source_settings(source, &pipeline.name);
     Settings {
-        source: source_settings(source, &pipeline.name),
+        dead_letters: dead_letter_settings(dead_letters, &source.topic),
+        source,
         batch: batch_settings(batch),
         plugin: plugin_settings(plugin),
         sink: sink_settings(sink),
+        retry: retry_settings(retry),
         pipeline,
     }
 }
@@ -117,6 +121,7 @@ fn plugin_settings(section: Section<'_>) -> PluginSettings {
             &[("lane", Isolation::Lane), ("batch", Isolation::Batch)],
             Isolation::Lane,
         ),
+        poison_limit: section.integer("poison_limit", 1..=1_000_000, 100) as u32,
     };
     section.finish();
     settings
@@ -182,6 +187,30 @@ fn sink_settings(section: Section<'_>) -> SinkSettings {
                 BTreeMap::new()
             }
         },
+    };
+    section.finish();
+    settings
+}
+
+fn retry_settings(section: Section<'_>) -> RetrySettings {
+    let default = RetrySettings::default();
+    let day = Duration::from_hours(24);
+    let settings = RetrySettings {
+        attempts: section.integer("attempts", 1..=1000, default.attempts.into()) as u32,
+        delay: section.duration("delay", Duration::from_millis(10)..=day, default.delay),
+        multiplier: section.number("multiplier", 1.0..=100.0, default.multiplier),
+        max_delay: section.duration(
+            "max_delay",
+            Duration::from_millis(10)..=30 * day,
+            default.max_delay,
+        ),
+        order: section.choice(
+            "order",
+            &[("none", RetryOrder::None), ("key", RetryOrder::Key)],
+            default.order,
+        ),
+        sqlstates: section.texts("sqlstates"),
+        constraints: section.texts("constraints"),
     };
     section.finish();
     settings
@@ -280,6 +309,25 @@ fn check_table(section: &Section<'_>, table: &Text<'_>) {
         let hint = "write `table` or `schema.table`, without quotes".to_owned();
         section.report.note("SL-C009", &table.at, message, Some(hint));
     }
+}
+
+fn dead_letter_settings(section: Section<'_>, source: &str) -> DeadLetterSettings {
+    let topic = section.value("topic").and_then(|value| {
+        let topic = section.required("topic", "leave it out for no relay")?;
+        let topic = checked_name(&section, "topic", Some(topic), 249);
+        if topic == source {
+            let message = "`topic` is the topic that the pipeline reads".to_owned();
+            let hint = "every letter would come back as a message: name another one".to_owned();
+            section.report.note("SL-C012", &value.span(), message, Some(hint));
+        }
+        Some(topic)
+    });
+    let max_per_minute = section
+        .value("max_per_minute")
+        .map(|_| section.integer("max_per_minute", 1..=1_000_000_000, 1));
+    let settings = DeadLetterSettings { topic, max_per_minute };
+    section.finish();
+    settings
 }
 
 /// A name of letters, digits, `-`, `_` and `.`.

@@ -36,7 +36,7 @@ impl fmt::Debug for SourceSettings {
 
 impl fmt::Debug for PluginSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, settings: _, memory_bytes, timeout, isolation } = self;
+        let Self { path, settings: _, memory_bytes, timeout, isolation, poison_limit } = self;
         formatter
             .debug_struct("PluginSettings")
             .field("path", path)
@@ -45,6 +45,7 @@ impl fmt::Debug for PluginSettings {
             .field("memory_bytes", memory_bytes)
             .field("timeout", timeout)
             .field("isolation", isolation)
+            .field("poison_limit", poison_limit)
             .finish()
     }
 }

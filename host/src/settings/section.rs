@@ -156,7 +156,10 @@ impl<'f> Section<'f> {
 
     /// The value of `key`, as it stands there.
     pub(super) fn value(&self, key: &'static str) -> Option<&'f Spanned<DeValue<'f>>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         self.table?.get(key)
     }
 
@@ -233,6 +236,26 @@ impl<'f> Section<'f> {
             .and_then(|number| u64::try_from(number).ok())
             .filter(|number| range.contains(number));
         if within.is_none() && !matches!(value.get_ref(), DeValue::Float(_) | DeValue::Boolean(_)) {
+            self.out_of_range(key, value, &format!("{} to {}", range.start(), range.end()));
+        }
+        within.unwrap_or(default)
+    }
+
+    /// A number with or without a fraction.
+    pub(super) fn number(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> f64 {
+        let Some(value) = self.value(key) else { return default };
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => return self.report.wrong_type(key, value, "a number").unwrap_or(default),
+        };
+        let within = number.filter(|number| range.contains(number));
+        if within.is_none() {
             self.out_of_range(key, value, &format!("{} to {}", range.start(), range.end()));
         }
         within.unwrap_or(default)

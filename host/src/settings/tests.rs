@@ -79,6 +79,7 @@ fn the_shortest_file_has_the_documented_defaults() {
         newer_than: None,
     };
     assert_eq!(settings.sink.tables, BTreeMap::from([(String::new(), table)]));
+    assert_eq!(settings.dead_letters, DeadLetterSettings::default());
 }
 
 #[test]
@@ -111,8 +112,14 @@ fn every_key_is_read() {
         [sink.tables]
         orders = { table = "shop.orders", mode = "upsert", key = ["id"], newer_than = "version" }
         lines = "shop.order_lines"
+        [dead_letters]
+        topic = "shop.orders.dlt"
+        max_per_minute = 600
     "#;
     let settings = parse(text).unwrap();
+    let letters =
+        DeadLetterSettings { topic: Some("shop.orders.dlt".into()), max_per_minute: Some(600) };
+    assert_eq!(settings.dead_letters, letters);
     assert_eq!((settings.pipeline.lanes, settings.source.start), (3, Start::Latest));
     assert_eq!((settings.source.group.as_str(), settings.source.queue_bytes), ("billing", 8 << 20));
     assert_eq!(settings.source.properties["sasl.password"], "x\"\nmode = \"upsert");

@@ -1,6 +1,9 @@
 //! Claims of partitions: who may move a position, and where it stands.
 
+pub mod holds;
+pub mod resolve;
 mod upkeep;
+mod vanished;
 
 use std::time::Duration;
 
@@ -10,6 +13,8 @@ use uuid::Uuid;
 use super::postgres::blockers::end_abandoned;
 use super::postgres::connection::{Options, Session, fault};
 use crate::fault::{Fault, sqlstate};
+
+pub use vanished::{Vanished, Witness};
 
 /// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.
 const ATTEMPTS_MAX: u32 = 4;
@@ -38,6 +43,10 @@ pub struct Position {
     pub epoch: i64,
     /// Who claimed it last.
     pub owner: String,
+    /// True when that owner has ended without a word, and nobody has taken note of it yet.
+    pub vanished: bool,
+    /// How many owners have vanished since the position moved, as far as was taken note of.
+    pub deaths: i32,
 }
 
 /// What a claim of one partition came to.
@@ -71,20 +80,19 @@ impl ClaimAnswer {
 }
 
 /// In the order of partitions, so that two claims never wait for each other crosswise. `backend_pid` is that of
-/// the writer, which sets it with its first batch.
+/// the writer, which sets it with its first batch. What an earlier owner held is for this one to find out anew.
 const CLAIM: &str = "\
 WITH wanted AS (
     SELECT * FROM unnest($5::integer[], $6::bigint[]) AS w (partition, start_offset)
+), struck AS (
+    DELETE FROM sluice.holds WHERE pipeline = $1 AND topic = $2 AND partition = ANY ($5) AND owner <> $4
 )
-INSERT INTO sluice.positions AS p (pipeline, topic, partition, topic_id, next_offset, epoch, owner)
-SELECT $1, $2, w.partition, $3::text::uuid, w.start_offset, 1, $4 FROM wanted AS w ORDER BY w.partition
+INSERT INTO sluice.positions AS p (pipeline, topic, partition, topic_id, next_offset, epoch, owner, released)
+SELECT $1, $2, w.partition, $3::text::uuid, w.start_offset, 1, $4, false FROM wanted AS w ORDER BY w.partition
 ON CONFLICT (pipeline, topic, partition) DO UPDATE
-SET epoch = p.epoch + 1, owner = excluded.owner, backend_pid = NULL, claimed_at = now()
+SET epoch = p.epoch + 1, owner = excluded.owner, backend_pid = NULL, claimed_at = now(), released = false
 WHERE p.topic_id = excluded.topic_id
 RETURNING p.partition, p.next_offset, p.epoch";
-
-const STORED: &str = "SELECT partition, topic_id::text, next_offset, epoch, owner FROM sluice.positions \
-     WHERE pipeline = $1 AND topic = $2 ORDER BY partition";
 
 impl Claims {
     /// Claims of `topic` in the name of `owner`.
@@ -99,7 +107,7 @@ impl Claims {
 
     /// All positions stored for the topic, whoever owns them.
     pub async fn stored(&self) -> Result<Vec<Position>, Fault> {
-        self.read(&self.options.connect().await?).await
+        self.stored_on(&self.options.connect().await?).await
     }
 
     /// Claims `wanted`: partitions, each with the offset at which it starts if it has no position yet. Answers in
@@ -168,7 +176,7 @@ impl Claims {
             .map_err(translate)?;
         let mut answers: Vec<ClaimAnswer> = claimed.iter().map(claimed_answer).collect();
         if answers.len() < wanted.len() {
-            let others = self.read(session).await?;
+            let others = self.stored_on(session).await?;
             answers.extend(
                 (others.iter())
                     .filter(|other| {
@@ -182,15 +190,6 @@ impl Claims {
         }
         answers.sort_by_key(ClaimAnswer::partition);
         Ok(answers)
-    }
-
-    async fn read(&self, session: &Session) -> Result<Vec<Position>, Fault> {
-        let doing = format!("read the positions of topic {:?}", self.topic);
-        let rows = session
-            .query(STORED, &[&self.pipeline, &self.topic])
-            .await
-            .map_err(|error| schema_fault(&doing, &error))?;
-        Ok(rows.iter().map(position).collect())
     }
 }
 
@@ -208,15 +207,5 @@ fn claimed_answer(row: &Row) -> ClaimAnswer {
         partition: row.get("partition"),
         next_offset: row.get("next_offset"),
         epoch: row.get("epoch"),
-    }
-}
-
-fn position(row: &Row) -> Position {
-    Position {
-        partition: row.get("partition"),
-        topic_id: row.get::<_, &str>("topic_id").parse().unwrap_or_default(),
-        next_offset: row.get("next_offset"),
-        epoch: row.get("epoch"),
-        owner: row.get("owner"),
     }
 }

@@ -7,8 +7,6 @@
 //! is the last statement before COMMIT, and a transaction in which it succeeded has not failed. So a batch
 //! is committed when *both* answered without error, and only then.
 
-use std::time::Duration;
-
 use futures_util::future::join;
 use tokio_postgres::Statement;
 
@@ -17,7 +15,7 @@ use super::{Letterhead, Range, Version};
 use crate::fault::Fault;
 
 /// Prepared once per session.
-pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 /// FOR UPDATE: the server may still be at work on the COMMIT whose answer we miss; wait for it.
 const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions \
@@ -41,7 +39,8 @@ pub(super) async fn advance_and_commit(
     let rows = column(|range| range.rows as i64);
     let filtered = column(|range| range.filtered as i64);
     let rejected = column(|range| range.rejected as i64);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 15] = [
+    let parked = column(|range| range.parked as i64);
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
         &head.pipeline,
         &head.topic,
         &topic_id,
@@ -57,6 +56,7 @@ pub(super) async fn advance_and_commit(
         &rows,
         &filtered,
         &rejected,
+        &parked,
     ];
     // Polled in this order, so sent in this order, without waiting in between.
     let (advanced, committed) =
@@ -108,32 +108,6 @@ fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outc
     if fenced.is_empty() { Outcome::NotCommitted } else { Outcome::Fenced(fenced) }
 }
 
-/// Pauses between attempts while Postgres is away: 50 ms, doubling up to 5 s, each shortened by up to a
-/// half at random, so that many lanes do not come back at once.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    attempts: u32,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    const MAX: Duration = Duration::from_secs(5);
-
-    pub fn next(&mut self) -> Duration {
-        self.next_with(fastrand::f64())
-    }
-
-    fn next_with(&mut self, chance: f64) -> Duration {
-        let pause = Self::FIRST.saturating_mul(1 << self.attempts.min(10)).min(Self::MAX);
-        self.attempts += 1;
-        pause.mul_f64(1.0 - chance / 2.0)
-    }
-
-    pub fn attempts(&self) -> u32 {
-        self.attempts
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,13 +134,5 @@ mod tests {
         // Moved by hand, or gone.
         check(&[Some((7, 15)), Some((7, 100))], &Outcome::Fenced(vec![0]));
         check(&[None, Some((7, 100))], &Outcome::Fenced(vec![0]));
-    }
-
-    #[test]
-    fn pauses_grow_to_five_seconds_and_are_never_in_step() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<u128> = (0..9).map(|_| backoff.next_with(0.0).as_millis()).collect();
-        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(backoff.next_with(1.0).as_millis(), 2500);
     }
 }

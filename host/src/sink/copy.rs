@@ -6,6 +6,8 @@ use crate::columns::{Column, Lists, Spans, Values};
 use super::types::{Encoding, datetime, numeric, parse_uuid};
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// Bytes ahead of the first row.
+pub const HEADER_BYTES: usize = SIGNATURE.len();
 const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
 
@@ -228,7 +230,7 @@ impl<'a> Cells<'a> {
 
 /// A one-byte value: a boolean.
 #[inline]
-fn one(value: u8, out: &mut Vec<u8>) {
+pub fn one(value: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0, 0, 1, value]);
 }
 

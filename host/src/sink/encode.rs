@@ -1,10 +1,10 @@
 //! From a delivery to bytes: cells that do not fit reject their messages, the others are written, and
 //! every message is counted once.
 
+use super::Delivery;
 use super::copy::{self, Behind, Field};
 use super::plan::{Plan, TablePlan};
-use super::prepared::{Fate, Prepared};
-use super::{Delivery, Range};
+use super::prepared::{End, Fate, Prepared};
 use crate::columns::Column;
 use crate::rows::{Decoded, Rejection, RowColumn, Stage, TableRows};
 
@@ -18,14 +18,19 @@ impl Plan {
         prepared.clear();
         assert_eq!(self.tables.len(), delivery.outcome.tables.len(), "one table per output");
         prepared.fates.resize(delivery.batch.len(), Fate::default());
+        prepared.version = Some(delivery.version.clone());
+        prepared.parking = delivery.parking.clone();
         let misfits = self.misfits(&delivery);
-        reject(&delivery, &misfits, &mut prepared);
+        let (undecoded, refused) = (delivery.undecoded, &delivery.outcome.rejections);
+        let mut rejections: Vec<&Rejection> =
+            undecoded.iter().chain(refused).chain(&misfits).collect();
+        rejections.sort_by_key(|rejection| rejection.message);
+        prepared.turn_away(delivery.batch, &rejections, delivery.waiting);
         for (plan, rows) in self.tables.iter().zip(&delivery.outcome.tables) {
             plan.encode(rows, delivery.decoded, &mut prepared);
         }
         prepared.ranges = delivery.ranges;
-        count(&delivery.batch.partitions, &prepared.fates, &mut prepared.ranges);
-        prepared.version = Some(delivery.version);
+        prepared.count_messages(&delivery.batch.partitions);
         prepared
     }
 
@@ -39,44 +44,6 @@ impl Plan {
         rejections.sort_by_key(|rejection| rejection.message);
         rejections.dedup_by_key(|rejection| rejection.message);
         rejections
-    }
-}
-
-/// Marks the rejected messages and writes their letters, in the order of the batch.
-fn reject(delivery: &Delivery<'_>, misfits: &[Rejection], prepared: &mut Prepared) {
-    let (undecoded, refused) = (delivery.undecoded, &delivery.outcome.rejections);
-    let mut all: Vec<&Rejection> = undecoded.iter().chain(refused).chain(misfits).collect();
-    all.sort_by_key(|rejection| rejection.message);
-    for rejection in all {
-        let fate = &mut prepared.fates[rejection.message as usize];
-        assert!(!fate.rejected, "a message is rejected once");
-        fate.rejected = true;
-        prepared.letters.push(delivery.batch, rejection, &delivery.version.digest);
-        prepared.count(rejection);
-    }
-}
-
-/// Adds each message to the range of its partition.
-fn count(partitions: &[i32], fates: &[Fate], ranges: &mut [Range]) {
-    // Messages of one partition come in runs.
-    let mut current = 0;
-    for (partition, fate) in partitions.iter().zip(fates) {
-        if ranges.get(current).is_none_or(|range| range.partition != *partition) {
-            current = ranges
-                .iter()
-                .position(|range| range.partition == *partition)
-                .expect("each partition of a batch has a range");
-        }
-        let range = &mut ranges[current];
-        range.messages += 1;
-        if fate.rejected {
-            range.rejected += 1;
-        } else if fate.rows == 0 {
-            range.filtered += 1;
-        } else {
-            range.rows_from += 1;
-            range.rows += u64::from(fate.rows);
-        }
     }
 }
 
@@ -126,17 +93,18 @@ impl TablePlan {
     }
 
     fn encode(&self, rows: &TableRows, decoded: &Decoded, prepared: &mut Prepared) {
-        let mut buffer = prepared.buffer();
+        let (mut buffer, mut messages) = (prepared.buffer(), prepared.message_buffer());
         let fates = &mut prepared.fates;
-        let mut wanted_rows = 0;
+        messages.reserve(rows.messages.len());
         for row in &rows.messages {
-            let fate = &mut fates[decoded.messages[*row as usize] as usize];
-            if !fate.rejected {
+            let message = decoded.messages[*row as usize];
+            let fate = &mut fates[message as usize];
+            if fate.end == End::Rows {
                 fate.rows += 1;
-                wanted_rows += 1;
+                messages.push(message);
             }
         }
-        if wanted_rows > 0 {
+        if !messages.is_empty() {
             let resolved =
                 rows.columns.iter().map(|column| resolve(column, decoded, &rows.messages));
             let fields: Vec<Field<'_>> = (self.fields.iter().zip(resolved))
@@ -144,15 +112,16 @@ impl TablePlan {
                 .collect();
             let behind =
                 if self.is_staged() { Behind::Ordinal(&rows.deletes) } else { Behind::Nothing };
-            let all = wanted_rows == rows.messages.len();
+            let all = messages.len() == rows.messages.len();
             let wanted = |row: usize| {
-                all || !fates[decoded.messages[rows.messages[row] as usize] as usize].rejected
+                let message = decoded.messages[rows.messages[row] as usize];
+                all || fates[message as usize].end == End::Rows
             };
             copy::begin(&mut buffer);
             copy::rows(&fields, behind, rows.messages.len(), wanted, &mut buffer);
             copy::end(&mut buffer);
         }
-        prepared.push_table(buffer, rows.deletes.iter().any(|deleted| *deleted != 0));
+        prepared.push_table(buffer, messages, rows.deletes.iter().any(|deleted| *deleted != 0));
     }
 }
 

@@ -52,6 +52,21 @@ pub async fn migrate(options: &Options) -> Result<Report, Fault> {
     Ok(Report { applied, version: newest })
 }
 
+/// Makes sure that the schema is there and of this program's version, and changes nothing.
+pub async fn expect(options: &Options) -> Result<(), Fault> {
+    let session = options.named("migrate", "sluice").connect().await?;
+    let (stored, needed) =
+        (stored_version(&session).await?, newest(&embedded::migrations::runner()));
+    if stored == needed {
+        return Ok(());
+    }
+    let message = match stored {
+        0 => "schema sluice, which was there, is gone: its positions say where to go on".to_owned(),
+        _ => format!("schema sluice has version {stored} by now, this sluice needs {needed}"),
+    };
+    Err(Fault::stop(sqlstate::SCHEMA, message))
+}
+
 /// Version this program needs.
 fn newest(runner: &Runner) -> i32 {
     runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or_default()

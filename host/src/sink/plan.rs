@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_postgres::Client;
 
-use super::table::{Table, TableColumn, quote};
+use super::table::{Rights, Table, TableColumn, quote};
 use super::types::Encoding;
 use super::upsert::{Conflict, StagedColumn, Staging};
 use crate::description::{FieldSource, Output, OutputField};
@@ -83,6 +83,11 @@ pub async fn plan(
 }
 
 impl Plan {
+    /// Names of the tables, quoted for SQL, in the order of the outputs.
+    pub fn table_names(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|table| table.table.as_str())
+    }
+
     /// Compares `outputs` with `tables` (keyed by the name in the settings; `None`: not there).
     pub fn new(
         outputs: &[Output],
@@ -116,12 +121,18 @@ impl Plan {
 #[derive(Debug, Default)]
 struct Differences {
     lines: Vec<String>,
+    /// Rights that are missing, told when all else fits: such as `INSERT on public.readings`.
+    rights: Vec<String>,
 }
 
 impl Differences {
     fn none_or_fault(self) -> Result<(), Fault> {
-        if self.lines.is_empty() {
+        if self.lines.is_empty() && self.rights.is_empty() {
             return Ok(());
+        }
+        if self.lines.is_empty() {
+            let rights = self.rights.join(", ");
+            return Err(Fault::stop(sqlstate::RIGHTS, format!("rights are missing: {rights}")));
         }
         let lines = self.lines.join("\n  - ");
         Err(Fault::stop(
@@ -182,6 +193,7 @@ impl Differences {
         if !table.writable {
             self.add(output, &settings.table, "it is not a table");
         }
+        self.rights(settings.mode, table);
         let fields: Vec<Option<FieldPlan>> =
             output.fields.iter().map(|field| self.field(output, field, settings, table)).collect();
         self.uncovered(output, settings, table);
@@ -195,6 +207,19 @@ impl Differences {
             route,
             deletes_are_refused: settings.mode != Mode::Upsert,
         })
+    }
+
+    /// ON CONFLICT reads the columns of the key.
+    fn rights(&mut self, mode: Mode, table: &Table) {
+        let Rights { insert, select, update } = table.rights;
+        let wanted = [
+            (insert, "INSERT", true),
+            (select, "SELECT", mode != Mode::Append),
+            (update, "UPDATE", mode == Mode::Upsert),
+        ];
+        for (_, right, _) in wanted.into_iter().filter(|&(has, _, wanted)| wanted && !has) {
+            self.rights.push(format!("{right} on {}", table.name));
+        }
     }
 
     fn field(

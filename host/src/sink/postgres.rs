@@ -10,19 +10,24 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub(crate) use connection::fault;
+pub(crate) use connection::fault_of_ours;
 pub use connection::{Options, Session};
 
 use super::plan::Plan;
 use super::prepared::Prepared;
 use super::{Letterhead, Receipt};
 use crate::fault::{Fault, sqlstate};
+use crate::rows::Rejection;
 use attempts::Attempts;
+use transaction::Aside;
 
 mod address;
 mod attempts;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
+mod judge;
+mod probe;
+pub(in crate::sink) mod settle;
 mod transaction;
 
 /// What became of a batch, and its memory for the next one.
@@ -44,9 +49,16 @@ pub enum Written {
         /// Memory.
         reuse: Prepared,
     },
+    /// Nothing of it is, because rows were refused. To be written again without their messages.
+    Refused {
+        /// One for each message with such a row.
+        rejections: Vec<Rejection>,
+        /// The batch.
+        prepared: Prepared,
+    },
     /// Nothing of it is, and trying again would not help.
     Stopped {
-        /// Why. Remedy `Bury` when a row of the batch was refused.
+        /// Why.
         fault: Fault,
         /// Memory, with the batch still in it.
         reuse: Prepared,
@@ -66,7 +78,7 @@ pub struct Writer {
 struct Job {
     plan: Arc<Plan>,
     prepared: Prepared,
-    letters: bytes::Bytes,
+    aside: Aside,
 }
 
 impl Writer {
@@ -79,12 +91,24 @@ impl Writer {
         topic_id: Uuid,
         owner: &str,
     ) -> Self {
-        let head = Letterhead { pipeline: pipeline.to_owned(), topic: topic.to_owned(), topic_id };
+        let head = Letterhead {
+            pipeline: pipeline.to_owned(),
+            topic: topic.to_owned(),
+            topic_id,
+            relay: false,
+        };
         let (jobs, waiting) = unbounded_channel();
         let (answers, written) = mpsc::channel();
         let attempts = Attempts::new(options.named(pipeline, owner), head.clone());
         let task = handle.spawn(work(attempts, waiting, answers));
         Self { head, jobs, written, busy: false, task }
+    }
+
+    /// The same writer; its dead letters wait to be relayed to a topic if `relay`.
+    #[must_use]
+    pub fn relaying(mut self, relay: bool) -> Self {
+        self.head.relay = relay;
+        self
     }
 
     /// Begins to write a batch.
@@ -94,9 +118,11 @@ impl Writer {
     pub fn write(&mut self, plan: Arc<Plan>, prepared: Prepared) {
         assert!(!self.busy, "one batch at a time");
         self.busy = true;
-        let letters = prepared.letters_under(&self.head);
+        let head = &self.head;
+        let aside =
+            Aside { letters: prepared.letters_under(head), parked: prepared.parked_under(head) };
         // It cannot fail but for a panic of the task, which the next poll reports.
-        let _ = self.jobs.send(Job { plan, prepared, letters });
+        let _ = self.jobs.send(Job { plan, prepared, aside });
     }
 
     /// True while a batch is under way.
@@ -154,8 +180,8 @@ async fn work(
     mut jobs: UnboundedReceiver<Job>,
     answers: mpsc::Sender<Written>,
 ) {
-    while let Some(Job { plan, prepared, letters }) = jobs.recv().await {
-        let written = attempts.write(&plan, prepared, letters).await;
+    while let Some(Job { plan, prepared, aside }) = jobs.recv().await {
+        let written = attempts.write(&plan, prepared, aside).await;
         if answers.send(written).is_err() {
             return;
         }

@@ -1,11 +1,16 @@
 //! A batch in the bytes that go to Postgres, ready to be sent as often as it takes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::copied::CopiedRows;
 use super::letters::Letters;
+use super::parked::Parked;
+use super::parking::{Parking, WaitingKeys};
 use super::{Letterhead, Range, Version};
+use crate::batch::Batch;
 use crate::rows::{Rejection, Stage};
 
 /// Encoded rows and dead letters of a batch with its ranges. Owns its memory, which the next batch reuses.
@@ -14,12 +19,19 @@ pub struct Prepared {
     /// One per table of the plan.
     pub(super) tables: Vec<TableCopy>,
     pub(super) letters: Letters,
+    parked: Parked,
+    parked_keys: Vec<(i32, Vec<u8>)>,
+    kept: Vec<Rejection>,
+    pub(super) parking: Parking,
     pub(super) ranges: Vec<Range>,
     pub(super) rejected: Vec<Rejected>,
     pub(super) version: Option<Arc<Version>>,
     /// Buffers of tables that had no row.
     spare: Vec<Vec<u8>>,
+    spare_messages: Vec<Vec<u32>>,
     pub(super) fates: Vec<Fate>,
+    /// True when Postgres was asked which of the rows it would refuse.
+    pub(super) asked: bool,
 }
 
 /// The rows for one table.
@@ -27,6 +39,8 @@ pub struct Prepared {
 pub(super) struct TableCopy {
     /// A whole COPY; empty when there is no row.
     pub bytes: Bytes,
+    /// The message of the batch behind each row.
+    pub messages: Vec<u32>,
     /// True when some of the rows delete.
     pub deletes: bool,
 }
@@ -47,14 +61,28 @@ pub struct Rejected {
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Fate {
+    /// Over all tables.
     pub rows: u32,
-    pub rejected: bool,
+    pub end: End,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// To its tables; without a row it was filtered.
+    #[default]
+    Rows,
+    Letter,
+    /// Tried again later, or behind one that is.
+    Parked,
 }
 
 impl Prepared {
     /// Bytes of rows and dead letters.
     pub fn bytes(&self) -> usize {
-        self.tables.iter().map(|table| table.bytes.len()).sum::<usize>() + self.letters.len_bytes()
+        self.tables.iter().map(|table| table.bytes.len()).sum::<usize>()
+            + self.letters.len_bytes()
+            + self.parked.len_bytes()
     }
 
     /// What the batch covers and what becomes of it, partition by partition.
@@ -67,20 +95,44 @@ impl Prepared {
         &self.rejected
     }
 
+    /// Messages that become dead letters.
+    pub fn letters(&self) -> u64 {
+        self.ranges.iter().map(|range| range.rejected).sum()
+    }
+
+    /// How many messages of the batch stand ahead of the one that becomes letter `number`, counted from 0; all of
+    /// them when there are fewer letters.
+    pub fn messages_ahead_of_letter(&self, number: u64) -> usize {
+        let mut letters = self.fates.iter().enumerate().filter(|(_, fate)| fate.end == End::Letter);
+        letters.nth(number as usize).map_or(self.fates.len(), |(message, _)| message)
+    }
+
+    /// Number of rows, table by table in the order of the plan.
+    pub fn rows_of_tables(&self) -> impl Iterator<Item = usize> {
+        self.tables.iter().map(|table| table.messages.len())
+    }
+
+    /// Number of rows, over all tables, of each message that was not turned away; in the order of the batch.
+    pub fn passed(&self) -> impl Iterator<Item = (usize, u32)> {
+        let fates = self.fates.iter().enumerate();
+        fates.filter(|(_, fate)| fate.end == End::Rows).map(|(message, fate)| (message, fate.rows))
+    }
+
     /// Forgets the batch and keeps the memory.
     pub(super) fn clear(&mut self) {
-        for TableCopy { bytes, .. } in self.tables.drain(..) {
-            // Not unique while the connection that was thrown away still holds it.
-            if bytes.is_unique() {
-                let mut buffer = Vec::from(bytes);
-                buffer.clear();
-                self.spare.push(buffer);
-            }
+        for TableCopy { bytes, mut messages, .. } in std::mem::take(&mut self.tables) {
+            self.keep(bytes);
+            messages.clear();
+            self.spare_messages.push(messages);
         }
         self.letters.clear();
+        self.parked.clear();
+        self.parked_keys.clear();
+        self.kept.clear();
         self.ranges.clear();
         self.rejected.clear();
         self.version = None;
+        self.asked = false;
         self.fates.clear();
     }
 
@@ -88,16 +140,182 @@ impl Prepared {
         self.spare.pop().unwrap_or_default()
     }
 
-    pub(super) fn push_table(&mut self, buffer: Vec<u8>, deletes: bool) {
-        if buffer.is_empty() {
+    pub(super) fn message_buffer(&mut self) -> Vec<u32> {
+        self.spare_messages.pop().unwrap_or_default()
+    }
+
+    fn keep(&mut self, bytes: Bytes) {
+        // Not unique while the connection that was thrown away still holds it.
+        if bytes.is_unique() {
+            let mut buffer = Vec::from(bytes);
+            buffer.clear();
             self.spare.push(buffer);
-            self.tables.push(TableCopy::default());
-        } else {
-            self.tables.push(TableCopy { bytes: Bytes::from(buffer), deletes });
         }
     }
 
-    pub(super) fn count(&mut self, rejection: &Rejection) {
+    pub(super) fn push_table(&mut self, buffer: Vec<u8>, messages: Vec<u32>, deletes: bool) {
+        let mut bytes = Bytes::new();
+        if buffer.is_empty() {
+            self.spare.push(buffer);
+        } else {
+            bytes = Bytes::from(buffer);
+        }
+        self.tables.push(TableCopy { bytes, messages, deletes });
+    }
+
+    /// Turns away messages whose rows were refused: their rows in all tables go, and dead letters come or they are
+    /// parked. `batch` is the one that was encoded; each message is rejected once.
+    ///
+    /// # Panics
+    /// When nothing was encoded, or a message was turned away before.
+    pub fn bury(&mut self, batch: &Batch, rejections: &[Rejection]) {
+        let mut rejections: Vec<&Rejection> = rejections.iter().collect();
+        rejections.sort_by_key(|rejection| rejection.message);
+        self.change(batch, &rejections, &WaitingKeys::default());
+    }
+
+    /// Parks the messages that have to wait behind others of their key which were parked since.
+    ///
+    /// # Panics
+    /// When nothing was encoded.
+    pub fn wait_behind(&mut self, batch: &Batch, waiting: &WaitingKeys) {
+        if self.parking.by_key() && !waiting.is_empty() {
+            self.change(batch, &[], waiting);
+        }
+    }
+
+    fn change(&mut self, batch: &Batch, rejections: &[&Rejection], waiting: &WaitingKeys) {
+        self.turn_away(batch, rejections, waiting);
+        for index in 0..self.tables.len() {
+            self.remove_rows_turned_away(index);
+        }
+        self.count_messages(&batch.partitions);
+    }
+
+    /// Decides what becomes of messages that are turned away, and of those that wait behind others. `rejections`
+    /// are in the order of the messages, at most one each.
+    pub(super) fn turn_away(
+        &mut self,
+        batch: &Batch,
+        rejections: &[&Rejection],
+        waiting: &WaitingKeys,
+    ) {
+        let parks = |rejection: &&&Rejection| {
+            rejection.retry && self.parking.rule.goes_on(self.parking.attempts(rejection.message))
+        };
+        let in_order = self.parking.by_key()
+            && (!waiting.is_empty() || rejections.iter().any(|rejection| parks(&rejection)));
+        if !in_order {
+            for rejection in rejections {
+                self.turn_one_away(batch, rejection);
+            }
+            return;
+        }
+        let mut parked: HashSet<(i32, &[u8])> = HashSet::new();
+        let mut rejections = rejections.iter().peekable();
+        for message in 0..batch.len() {
+            let key = batch.keys.get(message).map(|key| (batch.partitions[message], key));
+            let behind =
+                key.is_some_and(|key| waiting.contains(key.0, key.1) || parked.contains(&key));
+            match rejections.next_if(|rejection| rejection.message as usize == message) {
+                Some(rejection) if !(behind && rejection.retry) => {
+                    self.turn_one_away(batch, rejection);
+                }
+                _ if behind && self.fates[message].end == End::Rows => {
+                    self.fates[message].end = End::Parked;
+                    if !self.parking.kept {
+                        let version = self.version();
+                        self.parked.push_behind(batch, message, &version.digest);
+                    }
+                }
+                _ => {}
+            }
+            if self.fates[message].end == End::Parked {
+                parked.extend(key);
+            }
+        }
+        self.parked_keys
+            .extend(parked.into_iter().map(|(partition, key)| (partition, key.to_vec())));
+    }
+
+    fn turn_one_away(&mut self, batch: &Batch, rejection: &Rejection) {
+        let (attempts, version) = (self.parking.attempts(rejection.message), self.version());
+        let parks = rejection.retry && self.parking.rule.goes_on(attempts);
+        let fate = &mut self.fates[rejection.message as usize];
+        assert!(fate.end == End::Rows, "a message is turned away once");
+        fate.end = if parks { End::Parked } else { End::Letter };
+        if !parks {
+            self.count(rejection);
+        }
+        if self.parking.kept {
+            self.kept.push(rejection.clone());
+        } else if parks {
+            let pause = self.parking.rule.pause_after(attempts);
+            self.parked.push(batch, rejection, &version.digest, attempts, pause);
+        } else {
+            self.letters.push(batch, rejection, &version.digest);
+        }
+    }
+
+    fn version(&self) -> Arc<Version> {
+        self.version.clone().expect("a prepared batch has a version")
+    }
+
+    /// What was turned away of messages that are kept elsewhere; not those that wait behind others.
+    pub fn kept(&self) -> &[Rejection] {
+        &self.kept
+    }
+
+    /// Keys of messages that were parked, by partition. Empty unless later ones have to wait.
+    pub fn parked_keys(&self) -> &[(i32, Vec<u8>)] {
+        &self.parked_keys
+    }
+
+    /// Counts each message in the range of its partition.
+    pub(super) fn count_messages(&mut self, partitions: &[i32]) {
+        for range in &mut self.ranges {
+            [range.messages, range.rows_from, range.rows] = [0; 3];
+            [range.filtered, range.rejected, range.parked] = [0; 3];
+        }
+        // Messages of one partition come in runs.
+        let mut current = 0;
+        for (partition, fate) in partitions.iter().zip(&self.fates) {
+            if self.ranges.get(current).is_none_or(|range| range.partition != *partition) {
+                current = (self.ranges.iter())
+                    .position(|range| range.partition == *partition)
+                    .expect("each partition of a batch has a range");
+            }
+            let range = &mut self.ranges[current];
+            range.messages += 1;
+            match fate.end {
+                End::Letter => range.rejected += 1,
+                End::Parked => range.parked += 1,
+                End::Rows if fate.rows == 0 => range.filtered += 1,
+                End::Rows => {
+                    range.rows_from += 1;
+                    range.rows += u64::from(fate.rows);
+                }
+            }
+        }
+    }
+
+    fn remove_rows_turned_away(&mut self, index: usize) {
+        let mut table = std::mem::take(&mut self.tables[index]);
+        let fates = &self.fates;
+        let wanted = |message: &u32| fates[*message as usize].end == End::Rows;
+        if !table.messages.iter().all(wanted) {
+            let mut buffer = self.spare.pop().unwrap_or_default();
+            if table.messages.iter().any(wanted) {
+                let rows = CopiedRows::of(&table.bytes);
+                rows.part(0..rows.len(), |row| wanted(&table.messages[row]), &mut buffer);
+            }
+            table.messages.retain(wanted);
+            self.keep(std::mem::replace(&mut table.bytes, Bytes::from(buffer)));
+        }
+        self.tables[index] = table;
+    }
+
+    fn count(&mut self, rejection: &Rejection) {
         let same = |counted: &&mut Rejected| {
             counted.stage == rejection.stage && counted.code == rejection.code
         };
@@ -114,5 +332,9 @@ impl Prepared {
 
     pub(super) fn letters_under(&self, head: &Letterhead) -> Bytes {
         self.letters.under(head)
+    }
+
+    pub(super) fn parked_under(&self, head: &Letterhead) -> Bytes {
+        self.parked.under(head)
     }
 }

@@ -20,6 +20,17 @@ pub struct Table {
     pub unique: Vec<Vec<String>>,
     /// True when the first of `unique` is the primary key.
     pub has_primary_key: bool,
+    /// What this role may do with it.
+    pub rights: Rights,
+}
+
+/// What a role may do with a table, or with some of its columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Rights {
+    pub insert: bool,
+    pub select: bool,
+    pub update: bool,
 }
 
 /// A column of a table.
@@ -60,6 +71,11 @@ impl Table {
             columns: columns.iter().map(TableColumn::from_row).collect(),
             unique: indexes.iter().map(|row| row.get("columns")).collect(),
             has_primary_key: indexes.first().is_some_and(|row| row.get("is_primary")),
+            rights: Rights {
+                insert: table.get("may_insert"),
+                select: table.get("may_select"),
+                update: table.get("may_update"),
+            },
         }))
     }
 
@@ -94,7 +110,9 @@ pub fn quote(identifier: &str) -> String {
 }
 
 const TABLE: &str = "\
-SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, c.relkind IN ('r', 'p', 'f') AS writable
+SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, c.relkind IN ('r', 'p', 'f') AS writable,
+    has_any_column_privilege(c.oid, 'INSERT') AS may_insert, has_any_column_privilege(c.oid, 'SELECT') AS may_select,
+    has_any_column_privilege(c.oid, 'UPDATE') AS may_update
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1::text)";
 

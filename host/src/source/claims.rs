@@ -13,30 +13,56 @@ use crate::fault::{Fault, Remedy};
 use crate::settings::Start;
 use crate::source::member::Member;
 use crate::source::rebalance::{Ownership, Report};
-use crate::source::{ClaimAnswer, ClaimStore};
+use crate::source::{ClaimAnswer, ClaimStore, Stored, Vanished};
+
+mod holds;
+mod keep;
+mod standing;
+mod trial;
+
+use holds::Holds;
+pub use standing::{HeldPartition, Standing};
+use trial::{Admission, Trials};
 
 /// How often the topic's id is looked at. A topic deleted and created again is noticed within this time.
 const IDENTITY_PERIOD: Duration = Duration::from_millis(250);
 /// How often the group is told where its partitions stand.
 const ADVICE_PERIOD: Duration = Duration::from_secs(1);
-/// After this, a partition that was fenced or held is claimed again if it is still assigned.
+/// After this, a partition that was fenced is claimed again if it is still assigned.
 const AGAIN_WAIT: Duration = Duration::from_secs(5);
+/// After this, a suspect asks again for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(1);
 /// Waits after failed claims: doubled each time.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// What the thread works with.
+pub struct Parts {
+    /// The host as a member of the group.
+    pub member: Arc<Member>,
+    /// Who has which partition on this host.
+    pub ownership: Arc<Ownership>,
+    /// Where positions are kept.
+    pub store: Box<dyn ClaimStore>,
+    /// Where a pipeline begins that has no position.
+    pub start: Start,
+    /// Name of the pipeline.
+    pub pipeline: Arc<str>,
+    /// What it is told.
+    pub reports: Receiver<Report>,
+    /// What it tells.
+    pub standing: Arc<Standing>,
+}
+
 /// The thread's state.
 pub struct ClaimsThread {
-    member: Arc<Member>,
-    ownership: Arc<Ownership>,
-    store: Box<dyn ClaimStore>,
-    start: Start,
-    pipeline: Arc<str>,
-    reports: Receiver<Report>,
+    parts: Parts,
     /// Assigned, not yet claimed; and when to try.
     wanted: BTreeMap<i32, Instant>,
-    /// Why a partition is held; told once per reason.
-    held: BTreeMap<i32, &'static str>,
+    holds: Holds,
+    trials: Trials,
+    /// Epochs under which partitions were given to lanes.
+    given: BTreeMap<i32, i64>,
     /// Next offsets that the group was not yet told.
     advice: BTreeMap<i32, i64>,
     topic_id: Option<Uuid>,
@@ -44,25 +70,24 @@ pub struct ClaimsThread {
     away: bool,
 }
 
+/// When each of the things that are done now and then is due.
+struct Due {
+    identity: Instant,
+    advice: Instant,
+    life: Instant,
+    watch: Instant,
+    lag: Instant,
+}
+
 impl ClaimsThread {
-    /// What the thread works with.
-    pub fn new(
-        member: Arc<Member>,
-        ownership: Arc<Ownership>,
-        store: Box<dyn ClaimStore>,
-        start: Start,
-        pipeline: Arc<str>,
-        reports: Receiver<Report>,
-    ) -> Self {
+    /// A thread that has nothing yet.
+    pub fn new(parts: Parts) -> Self {
         Self {
-            member,
-            ownership,
-            store,
-            start,
-            pipeline,
-            reports,
+            parts,
             wanted: BTreeMap::new(),
-            held: BTreeMap::new(),
+            holds: Holds::default(),
+            trials: Trials::new(Instant::now()),
+            given: BTreeMap::new(),
             advice: BTreeMap::new(),
             topic_id: None,
             retry_wait: RETRY_WAIT_MIN,
@@ -72,64 +97,78 @@ impl ClaimsThread {
 
     /// Works until told to finish.
     pub fn run(mut self) {
-        let (mut identity_at, mut advice_at) = (Instant::now(), Instant::now());
+        let now = Instant::now();
+        let mut due = Due { identity: now, advice: now, life: now, watch: now, lag: now };
         loop {
-            match self.reports.recv_timeout(Duration::from_millis(50)) {
+            match self.parts.reports.recv_timeout(Duration::from_millis(50)) {
                 Ok(Report::Finish) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(report) => self.note(report),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.claim_what_is_due();
-            let now = Instant::now();
-            if now >= identity_at {
-                self.check_identity();
-                identity_at = Instant::now() + IDENTITY_PERIOD;
-            }
-            if now >= advice_at {
-                self.advise(CommitMode::Async);
-                advice_at = now + ADVICE_PERIOD;
-            }
+            self.do_what_is_due(&mut due);
         }
         self.advise(CommitMode::Sync);
+        self.leave();
+    }
+
+    fn do_what_is_due(&mut self, due: &mut Due) {
+        let now = Instant::now();
+        if now >= due.identity {
+            self.check_identity();
+            due.identity = Instant::now() + IDENTITY_PERIOD;
+        }
+        if now >= due.advice {
+            self.advise(CommitMode::Async);
+            self.note_what_goes_on(|_| false);
+            due.advice = now + ADVICE_PERIOD;
+        }
+        if now >= due.life {
+            due.life = Instant::now() + self.show_life();
+        }
+        if now >= due.watch {
+            due.watch = Instant::now() + self.watch_positions();
+        }
+        if now >= due.lag {
+            due.lag = Instant::now() + self.measure_lag();
+        }
     }
 
     fn note(&mut self, report: Report) {
-        let again = Instant::now() + AGAIN_WAIT;
         match report {
             Report::Assigned(partitions) => {
                 self.retry_wait = RETRY_WAIT_MIN;
                 self.wanted.extend(partitions.into_iter().map(|it| (it, Instant::now())));
             }
-            Report::Committed(next_offsets) => self.advice.extend(next_offsets),
-            Report::Fenced(partitions) => {
-                self.ownership.hold(&partitions);
-                self.wanted.extend(partitions.into_iter().map(|it| (it, again)));
-            }
+            Report::Committed(next_offsets) => self.committed(next_offsets),
+            Report::Fenced(partitions) => self.claim_again(partitions, AGAIN_WAIT),
             Report::Held { partition, fault } => {
                 let partitions = match partition {
                     Some(partition) => vec![partition],
-                    None => self.ownership.partitions(),
+                    None => self.parts.ownership.partitions(),
                 };
-                self.hold(&partitions, &fault);
+                self.hold_read(partitions, &fault);
             }
             Report::Finish => {}
         }
     }
 
-    /// Stops reading `partitions` and says why, once per partition and reason.
-    fn hold(&mut self, partitions: &[i32], fault: &Fault) {
-        self.ownership.hold(partitions);
-        for &partition in partitions {
-            self.wanted.insert(partition, Instant::now() + AGAIN_WAIT);
-            if self.held.insert(partition, fault.code) != Some(fault.code) {
-                tracing::error!(
-                    pipeline = &*self.pipeline,
-                    partition,
-                    code = fault.code,
-                    "partition held: {}",
-                    fault.message
-                );
-            }
+    fn committed(&mut self, next_offsets: Vec<(i32, i64)>) {
+        self.trials.end_if(|trial| next_offsets.iter().any(|&(partition, _)| partition == trial));
+        if !self.holds.is_empty() {
+            let moved = |held| next_offsets.iter().any(|&(partition, _)| partition == held);
+            self.note_what_goes_on(moved);
+        }
+        self.advice.extend(next_offsets);
+    }
+
+    /// Takes partitions from their lanes and claims them anew after `wait`.
+    fn claim_again(&mut self, partitions: Vec<i32>, wait: Duration) {
+        self.parts.ownership.hold(&partitions);
+        let again = Instant::now() + wait;
+        for partition in partitions {
+            self.given.remove(&partition);
+            self.wanted.insert(partition, again);
         }
     }
 
@@ -139,12 +178,12 @@ impl ClaimsThread {
             .wanted
             .iter()
             .filter(|&(_, at)| *at <= now)
-            .filter_map(|(&partition, _)| Some((partition, self.ownership.waiting(partition)?)))
+            .filter_map(|(&partition, _)| {
+                Some((partition, self.parts.ownership.waiting(partition)?))
+            })
             .collect();
-        let mut assigned = BTreeSet::new();
-        assigned.extend(self.ownership.partitions());
-        self.wanted.retain(|partition, _| assigned.contains(partition));
-        self.held.retain(|partition, _| assigned.contains(partition));
+        let assigned: BTreeSet<i32> = self.parts.ownership.partitions().into_iter().collect();
+        self.keep_only(&assigned);
         if due.is_empty() {
             return;
         }
@@ -152,7 +191,7 @@ impl ClaimsThread {
             Ok(()) => {
                 self.retry_wait = RETRY_WAIT_MIN;
                 if std::mem::take(&mut self.away) {
-                    tracing::info!(pipeline = &*self.pipeline, "claims go on");
+                    tracing::info!(pipeline = &*self.parts.pipeline, "claims go on");
                 }
             }
             Err(fault) => self.put_off(&due, &fault),
@@ -167,7 +206,7 @@ impl ClaimsThread {
         }
         if !std::mem::replace(&mut self.away, true) {
             tracing::warn!(
-                pipeline = &*self.pipeline,
+                pipeline = &*self.parts.pipeline,
                 code = fault.code,
                 "claims wait for an outage to end: {}",
                 fault.message
@@ -179,40 +218,108 @@ impl ClaimsThread {
     }
 
     fn claim(&mut self, due: &[(i32, u64)]) -> Result<(), Fault> {
-        let topic_id = self.member.topic_id()?;
+        let topic_id = self.parts.member.topic_id()?;
         self.topic_id = Some(topic_id);
+        self.parts.store.show_life()?;
         let partitions: Vec<i32> = due.iter().map(|&(partition, _)| partition).collect();
-        self.initialise(topic_id, &partitions)?;
+        let stored = self.parts.store.positions()?;
+        self.initialise(topic_id, &partitions, &stored)?;
+        let deaths = self.deaths(topic_id, &partitions, stored)?;
+        let admitted = self.admit(&partitions, &deaths);
+        if admitted.is_empty() {
+            return Ok(());
+        }
         let generations: BTreeMap<i32, u64> = due.iter().copied().collect();
         let mut claimed_partitions = Vec::new();
-        for answer in self.store.claim(topic_id, &partitions)? {
+        let answers = self.parts.store.claim(topic_id, &admitted)?;
+        // Now that the owner before is fenced, nothing that it parked can be missing.
+        let mut parked: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
+        for (partition, key) in self.parts.store.parked_keys(topic_id, &admitted)? {
+            parked.entry(partition).or_default().push(key);
+        }
+        for answer in answers {
             match answer {
                 ClaimAnswer::Claimed(claimed) => {
-                    self.wanted.remove(&claimed.partition);
-                    claimed_partitions.push(claimed.partition);
-                    self.ownership.give(claimed, topic_id, generations[&claimed.partition]);
+                    let partition = claimed.partition;
+                    self.wanted.remove(&partition);
+                    self.holds.claimed(partition, Instant::now());
+                    self.given.insert(partition, claimed.epoch);
+                    claimed_partitions.push(partition);
+                    let waiting = parked.remove(&partition).unwrap_or_default();
+                    let generation = generations[&partition];
+                    self.parts.ownership.give(claimed, topic_id, waiting, generation);
                 }
                 ClaimAnswer::OtherTopic { partition, stored } => {
-                    self.hold(&[partition], &created_again(stored, topic_id));
+                    self.hold(&[partition], &keep::created_again(stored, topic_id));
                 }
             }
         }
         if !claimed_partitions.is_empty() {
             let partitions = claimed_partitions;
-            tracing::info!(pipeline = &*self.pipeline, ?partitions, "partitions claimed");
+            tracing::info!(pipeline = &*self.parts.pipeline, ?partitions, "partitions claimed");
         }
         Ok(())
+    }
+
+    /// How many owners have died where `partitions` stand. Those that vanished just now are counted first, if
+    /// there is anything to read that could have killed them.
+    fn deaths(
+        &mut self,
+        topic_id: Uuid,
+        partitions: &[i32],
+        mut stored: Vec<Stored>,
+    ) -> Result<BTreeMap<i32, i32>, Fault> {
+        let ours = |it: &&Stored| it.topic_id == topic_id && partitions.contains(&it.partition);
+        let mut vanished = Vec::new();
+        for Stored { partition, next_offset, owner, .. } in
+            stored.iter().filter(ours).filter(|it| it.vanished)
+        {
+            let (_, end) = self.parts.member.watermarks(*partition)?;
+            let counts = *next_offset < end;
+            vanished.push(Vanished { partition: *partition, owner: owner.clone(), counts });
+        }
+        if !vanished.is_empty() {
+            self.parts.store.take_note(&vanished)?;
+            stored = self.parts.store.positions()?;
+        }
+        Ok(stored.iter().filter(ours).map(|it| (it.partition, it.deaths)).collect())
+    }
+
+    /// Which of `partitions` to claim now.
+    fn admit(&mut self, partitions: &[i32], deaths: &BTreeMap<i32, i32>) -> Vec<i32> {
+        let now = Instant::now();
+        let Admission { mut free, suspect, waiting, guilty } =
+            self.trials.admit(partitions, deaths, now);
+        self.wanted.extend(waiting.into_iter().map(|it| (it, now + TURN_WAIT)));
+        for (partition, deaths) in guilty {
+            self.hold(&[partition], &keep::deadly(partition, deaths));
+        }
+        if let Some(partition) = suspect {
+            let pipeline = &*self.parts.pipeline;
+            tracing::warn!(
+                pipeline,
+                partition,
+                "hosts died twice where this partition stands: reading it while no other suspect is read"
+            );
+        }
+        free.extend(suspect);
+        free
     }
 
     /// On a pipeline's first claim all partitions of the topic get a position, at `start`. A partition that
     /// has none later was added to the topic meanwhile: it begins with its first message whatever `start`
     /// says, or messages would be passed over.
-    fn initialise(&self, topic_id: Uuid, partitions: &[i32]) -> Result<(), Fault> {
-        let known = self.store.known()?;
-        let (start, missing) = if known.is_empty() {
-            (self.start, self.member.partitions()?)
+    fn initialise(
+        &mut self,
+        topic_id: Uuid,
+        partitions: &[i32],
+        stored: &[Stored],
+    ) -> Result<(), Fault> {
+        let (start, missing) = if stored.is_empty() {
+            (self.parts.start, self.parts.member.partitions()?)
         } else {
-            let missing = partitions.iter().copied().filter(|it| !known.contains(it));
+            let known = |partition: &i32| stored.iter().any(|it| it.partition == *partition);
+            let missing = partitions.iter().copied().filter(|it| !known(it));
             (Start::Earliest, missing.collect())
         };
         if missing.is_empty() {
@@ -220,41 +327,13 @@ impl ClaimsThread {
         }
         let starts = missing
             .into_iter()
-            .map(|partition| Ok((partition, self.member.start_of(partition, start)?)))
+            .map(|partition| Ok((partition, self.parts.member.start_of(partition, start)?)))
             .collect::<Result<Vec<_>, Fault>>()?;
-        self.store.initialise(topic_id, &starts)
-    }
-
-    /// When the topic was deleted and created again, offsets mean other messages: nothing more may be
-    /// written under the old claims, ours included.
-    fn check_identity(&mut self) {
-        let Some(known) = self.topic_id else { return };
-        let partitions = self.ownership.partitions();
-        if partitions.is_empty() {
-            return;
-        }
-        let fault = match self.member.topic_id() {
-            Ok(found) if found == known => return,
-            Ok(found) => created_again(known, found),
-            Err(fault) if fault.remedy == Remedy::Retry => return,
-            Err(fault) => fault,
-        };
-        self.topic_id = None;
-        if let Err(fault) = self.store.fence(&partitions) {
-            tracing::warn!(code = fault.code, "could not fence our own writes: {}", fault.message);
-        }
-        self.hold(&partitions, &fault);
+        self.parts.store.initialise(topic_id, &starts)
     }
 
     fn advise(&mut self, mode: CommitMode) {
         let advice = std::mem::take(&mut self.advice);
-        self.member.advise(advice.into_iter(), mode);
+        self.parts.member.advise(advice.into_iter(), mode);
     }
-}
-
-fn created_again(stored: Uuid, found: Uuid) -> Fault {
-    Fault::stop(
-        "SL-K015",
-        format!("the topic was deleted and created again (id {stored}, now {found})"),
-    )
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::batch::Batch;
-use crate::fault::Fault;
+use crate::fault::{Fault, Remedy, broker};
 use crate::settings::SourceSettings;
 use crate::source::native::{FetchError, FetchedQueues};
 use crate::source::position::Positions;
@@ -106,57 +106,14 @@ impl KafkaSource {
             Some(partition) => format!("topic {} partition {partition}", self.settings.topic),
             None => format!("topic {}", self.settings.topic),
         };
-        let text = format!("{place}: {} ({:?})", error.text, error.code);
-        let fault = match error.code {
-            code if passing(code) => {
-                tracing::warn!(partition = error.partition, "broker error, trying again: {text}");
-                return None;
-            }
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                Fault::stop("SL-K010", format!("the topic no longer has the position of {text}"))
-            }
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => {
-                Fault::stop("SL-K011", format!("the broker no longer knows {text}"))
-            }
-            RDKafkaErrorCode::BadMessage
-            | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::BadCompression => {
-                Fault::stop("SL-K012", format!("unreadable messages in {text}"))
-            }
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed => {
-                Fault::stop("SL-K013", format!("not allowed to read {text}"))
-            }
-            _ => Fault::stop("SL-K014", format!("cannot read {text}")),
-        };
+        let fault = broker::fault(&format!("read {place}"), error.code, &error.text);
+        if fault.remedy == Remedy::Retry {
+            let partition = error.partition;
+            tracing::warn!(partition, "broker error, trying again: {}", fault.message);
+            return None;
+        }
         Some(PartitionFault { partition: error.partition, fault })
     }
-}
-
-/// Errors that librdkafka mends by itself.
-fn passing(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::RequestTimedOut
-            | Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-            | Code::BrokerNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::NetworkException
-            | Code::KafkaStorageError
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::OffsetNotAvailable
-            | Code::NoError
-            | Code::PartitionEOF
-    )
 }
 
 impl Source for KafkaSource {
@@ -168,7 +125,8 @@ impl Source for KafkaSource {
         let Client { fetched, consumer, .. } = &mut self.client;
         fetched.add(consumer, &self.settings.topic, partition);
         consumer.incremental_assign(&list).map_err(|error| {
-            Fault::stop("SL-K014", format!("failed to read partition {partition}")).because(error)
+            Fault::stop(broker::UNEXPECTED, format!("failed to read partition {partition}"))
+                .because(error)
         })
     }
 
@@ -179,7 +137,8 @@ impl Source for KafkaSource {
         let list = self.one(partition, Offset::Invalid);
         self.client.fetched.remove(partition);
         self.client.consumer.incremental_unassign(&list).map_err(|error| {
-            Fault::stop("SL-K014", format!("failed to leave partition {partition}")).because(error)
+            Fault::stop(broker::UNEXPECTED, format!("failed to leave partition {partition}"))
+                .because(error)
         })
     }
 
@@ -211,7 +170,7 @@ impl Source for KafkaSource {
 
 /// `SL-K001`: librdkafka does not take the properties.
 pub fn refused(error: &KafkaError) -> Fault {
-    Fault::stop("SL-K001", format!("librdkafka refuses the settings: {error}"))
+    Fault::stop(broker::SETTINGS, format!("librdkafka refuses the settings: {error}"))
 }
 
 /// Sends librdkafka's log lines to the host's log.

@@ -16,7 +16,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, broker};
 use crate::settings::{SourceSettings, Start};
 use crate::source::kafka::{log_line, refused};
 use crate::source::native;
@@ -50,16 +50,15 @@ impl Member {
         failed: impl Fn(Fault) + Send + 'static,
     ) -> Result<JoinHandle<()>, Fault> {
         self.consumer.subscribe(&[&self.topic]).map_err(|error| {
-            Fault::stop("SL-K001", format!("cannot subscribe to topic {}", self.topic))
+            Fault::stop(broker::SETTINGS, format!("cannot subscribe to topic {}", self.topic))
                 .because(error)
         })?;
         let member = self.clone();
         let poll = move || {
             while !stop.load(Ordering::Acquire) {
-                if let Some(Err(KafkaError::MessageConsumptionFatal(code))) =
-                    member.consumer.poll(Duration::from_millis(100))
-                {
-                    failed(Fault::stop("SL-K016", format!("the group refused this host: {code}")));
+                let polled = member.consumer.poll(Duration::from_millis(100));
+                if let Some(fault) = polled.and_then(Result::err).and_then(|it| expelled(&it)) {
+                    failed(fault);
                     return;
                 }
             }
@@ -78,23 +77,14 @@ impl Member {
     /// `SL-K011` when there is no such topic, `SL-K002` when no broker answers, `SL-K013` when it must not
     /// be read.
     pub fn topic_id(&self) -> Result<Uuid, Fault> {
+        let doing = format!("describe topic {}", self.topic);
         let answer = native::topic_id(&self.consumer, &self.topic, ANSWER_WAIT);
         if answer.is_ok() {
             self.consumer.context().brokers_answer();
         }
-        answer.map_err(|(code, text)| {
-            let topic = &self.topic;
-            match code {
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                    Fault::stop("SL-K011", format!("there is no topic {topic}"))
-                }
-                RDKafkaErrorCode::TopicAuthorizationFailed => {
-                    Fault::stop("SL-K013", format!("not allowed to describe topic {topic}"))
-                }
-                _ => {
-                    Fault::retry("SL-K002", format!("no broker answers for topic {topic}: {text}"))
-                }
-            }
+        answer.map_err(|(code, text)| match broker::remedy(code) {
+            (broker::UNKNOWN_TOPIC | broker::RIGHTS, _) => broker::fault(&doing, code, &text),
+            _ => self.away(&text),
         })
     }
 
@@ -145,9 +135,21 @@ impl Member {
         }
     }
 
-    fn away(&self, error: &KafkaError) -> Fault {
-        Fault::retry("SL-K002", format!("no broker answers for topic {}: {error}", self.topic))
+    fn away(&self, error: &impl std::fmt::Display) -> Fault {
+        Fault::retry(broker::AWAY, format!("no broker answers for topic {}: {error}", self.topic))
     }
+}
+
+/// Errors that come in place of messages, and after which this client gets no partitions any more. What concerns
+/// messages and topics is met, and told, where they are read.
+fn expelled(error: &KafkaError) -> Option<Fault> {
+    if let KafkaError::MessageConsumptionFatal(code) = error {
+        return Some(Fault::stop(broker::EXPELLED, format!("the group refused this host: {code}")));
+    }
+    let code = error.rdkafka_error_code()?;
+    let refused = matches!(code, RDKafkaErrorCode::GroupAuthorizationFailed)
+        || broker::remedy(code).0 == broker::NOT_ADMITTED;
+    refused.then(|| broker::fault("stay in the group", code, &code.to_string()))
 }
 
 /// Turns librdkafka's callbacks into claims and releases.
@@ -172,7 +174,7 @@ impl ClientContext for Rebalances {
     fn error(&self, error: KafkaError, reason: &str) {
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if all_down && !self.brokers_down.swap(true, Ordering::Relaxed) {
-            tracing::warn!(code = "SL-K002", "brokers unreachable, waiting for them: {reason}");
+            tracing::warn!(code = broker::AWAY, "brokers unreachable, waiting for them: {reason}");
         }
     }
 }

@@ -222,6 +222,9 @@ unsafe fn read(
         });
         read_headers(message, batch);
     }
+    if kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
+        batch.mark_log_append_time();
+    }
     batch.close_message();
 }
 

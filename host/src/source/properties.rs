@@ -62,6 +62,48 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
     config
 }
 
+/// The client that relays dead letters: nothing is sent twice by its retries or changes its order, and it waits for
+/// brokers as long as it takes.
+pub fn relay(source: &SourceSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &source.brokers)
+        .set("client.id", "sluice")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "0")
+        // The topic itself says what is too large for it. It says so of whole requests: small ones keep a letter
+        // from being refused for its neighbours.
+        .set("message.max.bytes", "1000000000")
+        .set("batch.size", "65536")
+        .set("linger.ms", "2")
+        .set("topic.metadata.propagation.max.ms", "5000")
+        .set("allow.auto.create.topics", "false");
+    let reaches = |key: &str| REACHING.iter().any(|prefix| key.starts_with(prefix));
+    for (key, value) in source.properties.iter().filter(|(key, _)| reaches(key)) {
+        config.set(key, value);
+    }
+    config
+}
+
+/// Prefixes of the properties that say how brokers are reached and who we are: those that concern a producer, too.
+const REACHING: &[&str] = &[
+    "api.version.",
+    "broker.",
+    "client.",
+    "connections.",
+    "debug",
+    "enable.sasl.",
+    "enable.ssl.",
+    "https.",
+    "reconnect.",
+    "resolve_canonical",
+    "sasl.",
+    "security.",
+    "socket.",
+    "ssl.",
+];
+
 const MEMBER_ONLY: &[&str] = &[
     "partition.assignment.strategy",
     "group.instance.id",
@@ -121,6 +163,23 @@ mod tests {
             let config = fetcher(&source(&[]), partitions);
             assert_eq!(config.get("queued.max.messages.kbytes"), Some(kib));
             assert_eq!(config.get("fetch.message.max.bytes"), Some(fetch));
+        }
+    }
+
+    #[test]
+    fn the_relay_reaches_the_brokers_as_the_source_does_and_keeps_its_own_promises() {
+        let config = relay(&source(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.password", "secret"),
+            ("fetch.max.bytes", "5000000"),
+            ("group.instance.id", "host-1"),
+            ("acks", "0"),
+        ]));
+        assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
+        assert_eq!(config.get("sasl.password"), Some("secret"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        for key in ["fetch.max.bytes", "group.instance.id", "group.id", "acks"] {
+            assert_eq!(config.get(key), None, "{key}");
         }
     }
 

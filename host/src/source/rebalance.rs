@@ -26,6 +26,8 @@ pub enum Command {
         claimed: Claimed,
         /// The incarnation of the topic that was claimed.
         topic_id: Uuid,
+        /// Keys of its messages that are parked: later ones of these keys wait behind them.
+        waiting: Vec<Vec<u8>>,
     },
     /// Write what you have until `deadline`, then let go of these partitions and say so.
     Release {
@@ -170,11 +172,12 @@ impl Ownership {
         state.assigned.keys().copied().collect()
     }
 
-    /// Gives a claimed partition to the lane with the fewest, unless it was taken away meanwhile.
+    /// Gives a claimed partition to the lane with the fewest, unless it was taken away meanwhile. The lane is told
+    /// which keys were `waiting` when it was claimed.
     ///
     /// # Panics
     /// When there is no lane; settings ask for at least one.
-    pub fn give(&self, claimed: Claimed, topic_id: Uuid, generation: u64) {
+    pub fn give(&self, claimed: Claimed, topic_id: Uuid, waiting: Vec<Vec<u8>>, generation: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut loads = vec![0_usize; self.lanes.len()];
         for lane in state.assigned.values().filter_map(|assignment| assignment.lane) {
@@ -186,7 +189,7 @@ impl Ownership {
         }
         let lane = (0..loads.len()).min_by_key(|&lane| loads[lane]).expect("there is a lane");
         // Sent under the lock, so that a revocation that follows reaches the lane behind it.
-        if self.lanes[lane].send(Command::Start { claimed, topic_id }).is_ok() {
+        if self.lanes[lane].send(Command::Start { claimed, topic_id, waiting }).is_ok() {
             assignment.lane = Some(lane);
         }
     }
@@ -212,7 +215,7 @@ mod tests {
         ownership.assigned(partitions.to_vec());
         for &partition in partitions {
             let generation = ownership.waiting(partition).expect("assigned");
-            ownership.give(claimed(partition), Uuid::nil(), generation);
+            ownership.give(claimed(partition), Uuid::nil(), Vec::new(), generation);
         }
     }
 
@@ -231,9 +234,9 @@ mod tests {
         ownership.assigned(vec![3]);
         let generation = ownership.waiting(3).expect("assigned");
         ownership.revoked(&[3], false);
-        ownership.give(claimed(3), Uuid::nil(), generation);
+        ownership.give(claimed(3), Uuid::nil(), Vec::new(), generation);
         ownership.assigned(vec![3]);
-        ownership.give(claimed(3), Uuid::nil(), generation);
+        ownership.give(claimed(3), Uuid::nil(), Vec::new(), generation);
         assert_eq!(lanes[0].try_iter().count(), 0);
     }
 

@@ -1,10 +1,10 @@
 //! The comparison itself: pure, so that planted differences can prove that it sees them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::difference::Difference;
 use super::shape::{Expected, Fate, Keep, Shape};
-use super::tables::{Letter, Lineage, StoredRow, Tables};
+use super::tables::{Gap, Letter, Lineage, Replayed, StoredRow, Tables};
 use super::topic::{Log, Message};
 
 type Place = (i32, i64);
@@ -16,8 +16,13 @@ pub(super) fn compare(
     shape: &dyn Shape,
     markers: &BTreeMap<String, String>,
 ) -> Vec<Difference> {
-    let fates = fates(log, shape);
+    let mut fates = fates(log, shape);
+    fates.retain(|&(partition, offset), _| {
+        let covers = |gap: &Gap| gap.partition == partition && (gap.from..gap.to).contains(&offset);
+        !tables.gaps.iter().any(covers)
+    });
     let mut found = Vec::new();
+    compare_replayed(&fates, tables, &mut found);
     compare_rows(&fates, tables, shape, markers, &mut found);
     compare_letters(&fates, log, tables, &mut found);
     compare_positions(log, tables, &mut found);
@@ -41,8 +46,7 @@ fn compare_rows(
     for row in &tables.rows {
         stored.entry((row.table, &row.text)).or_default().push(row);
     }
-    let ranges: BTreeMap<Place, &Lineage> =
-        tables.lineage.iter().map(|range| ((range.partition, range.from), range)).collect();
+    let versions = Versions::of(tables);
     for table in shape.tables() {
         let mut last_arrival: HashMap<i32, (i64, i64)> = HashMap::new();
         for ((partition, offset), expected) in expected_rows(fates, table.name, table.keep) {
@@ -62,6 +66,10 @@ fn compare_rows(
                 });
             }
             let row = rows[0];
+            versions.compare(markers, (partition, offset), row, found);
+            if versions.late.contains_key(&(partition, offset)) {
+                continue;
+            }
             let before = last_arrival.insert(partition, (row.arrival, offset));
             if let Some((arrival, before)) = before
                 && table.arrival.is_some()
@@ -69,7 +77,6 @@ fn compare_rows(
             {
                 found.push(Difference::OutOfOrder { partition, table: table_name, offset, before });
             }
-            compare_version(&ranges, markers, (partition, offset), row, found);
         }
     }
     let extra = stored.into_values().flatten();
@@ -103,28 +110,67 @@ fn expected_rows<'a>(
     by_key.into_values().collect()
 }
 
-fn compare_version(
-    ranges: &BTreeMap<Place, &Lineage>,
-    markers: &BTreeMap<String, String>,
-    (partition, offset): Place,
-    row: &StoredRow,
-    found: &mut Vec<Difference>,
-) {
-    if markers.is_empty() {
-        return;
+/// Which version made the rows of which message.
+struct Versions<'a> {
+    ranges: BTreeMap<Place, &'a Lineage>,
+    /// Made later than lineage says.
+    late: BTreeMap<Place, &'a Replayed>,
+}
+
+impl<'a> Versions<'a> {
+    fn of(tables: &'a Tables) -> Self {
+        let ranges = tables.lineage.iter().map(|range| ((range.partition, range.from), range));
+        Self {
+            ranges: ranges.collect(),
+            late: by_place(tables.replayed.iter().chain(&tables.retried)),
+        }
     }
-    let range = ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
-    let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
-    let digest = range.map(|(_, range)| range.digest.as_str()).unwrap_or_default();
-    let expected =
-        markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
-    if row.marker != expected {
-        found.push(Difference::OtherVersion {
-            partition,
-            offset,
-            marker: row.marker.clone(),
-            expected,
-        });
+
+    fn digest(&self, (partition, offset): Place) -> &'a str {
+        if let Some(late) = self.late.get(&(partition, offset)) {
+            return &late.digest;
+        }
+        let range = self.ranges.range((partition, i64::MIN)..=(partition, offset)).next_back();
+        let range = range.filter(|(_, range)| range.partition == partition && offset < range.to);
+        range.map(|(_, range)| range.digest.as_str()).unwrap_or_default()
+    }
+
+    fn compare(
+        &self,
+        markers: &BTreeMap<String, String>,
+        (partition, offset): Place,
+        row: &StoredRow,
+        found: &mut Vec<Difference>,
+    ) {
+        if markers.is_empty() {
+            return;
+        }
+        let digest = self.digest((partition, offset));
+        let expected =
+            markers.get(digest).cloned().unwrap_or_else(|| format!("unknown version {digest}"));
+        if row.marker != expected {
+            let marker = row.marker.clone();
+            found.push(Difference::OtherVersion { partition, offset, marker, expected });
+        }
+    }
+}
+
+fn by_place<'a>(all: impl IntoIterator<Item = &'a Replayed>) -> BTreeMap<Place, &'a Replayed> {
+    all.into_iter().map(|it| ((it.partition, it.offset), it)).collect()
+}
+
+/// What is said to have been replayed or retried must have become what it is said to have become, once.
+fn compare_replayed(fates: &BTreeMap<Place, Fate>, tables: &Tables, found: &mut Vec<Difference>) {
+    let mut seen = BTreeSet::new();
+    for Replayed { partition, offset, rows, .. } in tables.replayed.iter().chain(&tables.retried) {
+        let (partition, offset) = (*partition, *offset);
+        let expected = match fates.get(&(partition, offset)) {
+            Some(Fate::Rows(rows)) => i32::try_from(rows.len()).ok(),
+            _ => None,
+        };
+        if expected != Some(*rows) || !seen.insert((partition, offset)) {
+            found.push(Difference::ReplayDiffers { partition, offset, rows: *rows, expected });
+        }
     }
 }
 
@@ -211,10 +257,18 @@ fn compare_lineage(
     tables: &Tables,
     found: &mut Vec<Difference>,
 ) {
+    let (replayed, retried) = (by_place(&tables.replayed), by_place(&tables.retried));
     for (&partition, expected) in &log.partitions {
         let topic_id = tables.positions.iter().find(|position| position.partition == partition);
         let topic_id = topic_id.map(|position| position.topic_id.as_str()).unwrap_or_default();
-        let mut next = expected.start;
+        // Behind what was passed over there, if anything was.
+        let behind_gaps = |mut next: i64| {
+            for gap in tables.gaps.iter().filter(|gap| gap.partition == partition) {
+                next = if gap.from == next { gap.to } else { next };
+            }
+            next
+        };
+        let mut next = behind_gaps(expected.start);
         for range in tables.lineage.iter().filter(|range| range.partition == partition) {
             if range.from > next {
                 found.push(Difference::LineageGap { partition, from: next, to: range.from });
@@ -229,8 +283,8 @@ fn compare_lineage(
             if range.topic_id != topic_id {
                 found.push(Difference::LineageOfOtherTopic { partition, from: range.from });
             }
-            compare_counts(fates, range, found);
-            next = next.max(range.to);
+            compare_counts(fates, &replayed, &retried, range, found);
+            next = behind_gaps(next.max(range.to));
         }
         if next < expected.end {
             found.push(Difference::LineageGap { partition, from: next, to: expected.end });
@@ -241,14 +295,20 @@ fn compare_lineage(
     }
 }
 
-fn compare_counts(fates: &BTreeMap<Place, Fate>, range: &Lineage, found: &mut Vec<Difference>) {
-    let mut expected = [0_i64; 5];
-    for fate in fates
-        .range((range.partition, range.from)..(range.partition, range.to.max(range.from)))
-        .map(|(_, fate)| fate)
-    {
+fn compare_counts(
+    fates: &BTreeMap<Place, Fate>,
+    replayed: &BTreeMap<Place, &Replayed>,
+    retried: &BTreeMap<Place, &Replayed>,
+    range: &Lineage,
+    found: &mut Vec<Difference>,
+) {
+    let mut expected = [0_i64; 6];
+    let places = (range.partition, range.from)..(range.partition, range.to.max(range.from));
+    for (place, fate) in fates.range(places) {
         expected[0] += 1;
         match fate {
+            _ if replayed.contains_key(place) => expected[4] += 1,
+            _ if retried.contains_key(place) => expected[5] += 1,
             Fate::Rows(rows) if rows.is_empty() => expected[3] += 1,
             Fate::Rows(rows) => {
                 expected[1] += 1;
@@ -257,6 +317,10 @@ fn compare_counts(fates: &BTreeMap<Place, Fate>, range: &Lineage, found: &mut Ve
             Fate::Letter(_) => expected[4] += 1,
         }
     }
+    // A letter may have been parked before: which were, their tables do not say for sure.
+    let parked_before = (range.counts[5] - expected[5]).clamp(0, expected[4]);
+    expected[4] -= parked_before;
+    expected[5] += parked_before;
     if range.counts != expected {
         let (partition, from, to, counts) = (range.partition, range.from, range.to, range.counts);
         found.push(Difference::CountsDiffer { partition, from, to, found: counts, expected });

@@ -49,6 +49,12 @@ pub enum Difference {
         found: String,
         expected: String,
     },
+    ReplayDiffers {
+        partition: i32,
+        offset: i64,
+        rows: i32,
+        expected: Option<i32>,
+    },
     MissingPosition {
         partition: i32,
     },
@@ -78,8 +84,8 @@ pub enum Difference {
         partition: i32,
         from: i64,
         to: i64,
-        found: [i64; 5],
-        expected: [i64; 5],
+        found: [i64; 6],
+        expected: [i64; 6],
     },
     OutOfOrder {
         partition: i32,
@@ -106,6 +112,7 @@ impl Difference {
             Self::DuplicateLetter { .. } => "duplicate dead letter",
             Self::ExtraLetter { .. } => "dead letter of a good message",
             Self::LetterDiffers { .. } => "dead letter differs from its message",
+            Self::ReplayDiffers { .. } => "replayed letter",
             Self::MissingPosition { .. } => "missing position",
             Self::ExtraPosition { .. } => "position of no partition",
             Self::PositionDiffers { .. } => "position is not the end of the log",
@@ -140,6 +147,9 @@ impl fmt::Display for Difference {
             }
             Self::LetterDiffers { partition, offset, what, found, expected } => {
                 write!(f, "{partition}:{offset} {what}: found {found}, expected {expected}")
+            }
+            Self::ReplayDiffers { partition, offset, rows, expected } => {
+                write!(f, "{partition}:{offset} {rows} rows, expected {expected:?}, once")
             }
             Self::MissingPosition { partition } | Self::ExtraPosition { partition } => {
                 write!(f, "{partition}")

@@ -67,8 +67,32 @@ pub struct Lineage {
     pub topic_id: String,
     /// Version.
     pub digest: String,
-    /// `messages`, `rows_from`, `rows`, `filtered`, `rejected`.
-    pub counts: [i64; 5],
+    /// `messages`, `rows_from`, `rows`, `filtered`, `rejected`, `parked`.
+    pub counts: [i64; 6],
+}
+
+/// A row of `sluice.replayed_letters` or of `sluice.retried`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Version that made the rows.
+    pub digest: String,
+    /// How many.
+    pub rows: i32,
+}
+
+/// A row of `sluice.gaps`: offsets that a person has passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Partition.
+    pub partition: i32,
+    /// First offset that is never read.
+    pub from: i64,
+    /// The offset behind the last.
+    pub to: i64,
 }
 
 /// All that the pipeline has written.
@@ -76,12 +100,18 @@ pub struct Lineage {
 pub struct Tables {
     /// Rows of its tables.
     pub rows: Vec<StoredRow>,
-    /// Its dead letters, by position.
+    /// Its dead letters, by position, those that were discarded among them.
     pub letters: Vec<Letter>,
+    /// Letters that passed when they were replayed.
+    pub replayed: Vec<Replayed>,
+    /// Parked messages that passed when they were tried again.
+    pub retried: Vec<Replayed>,
     /// Where it stands.
     pub positions: Vec<Position>,
     /// Its ranges, by partition and offset.
     pub lineage: Vec<Lineage>,
+    /// What was passed over, by partition and offset.
+    pub gaps: Vec<Gap>,
 }
 
 impl Tables {
@@ -102,7 +132,10 @@ impl Tables {
         let all = Self {
             rows,
             letters: read_letters(&database, pipeline, topic)?,
+            replayed: read_replayed(&database, "replayed_letters", pipeline, topic)?,
+            retried: read_replayed(&database, "retried", pipeline, topic)?,
             lineage: read_lineage(&database, pipeline, topic)?,
+            gaps: read_gaps(&database, pipeline, topic)?,
             positions,
         };
         database.execute("COMMIT")?;
@@ -133,10 +166,17 @@ const INCARNATION: &str =
     "topic_id IN (SELECT topic_id FROM sluice.positions WHERE pipeline = $1 AND topic = $2)";
 
 fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Letter>> {
+    let select = |table: &str| {
+        format!(
+            "SELECT partition, \"offset\", key, payload, header_names, header_values, \
+             (extract(epoch FROM \"timestamp\") * 1000)::bigint, stage, code, reason, digest, id \
+             FROM sluice.{table} WHERE pipeline = $1 AND topic = $2 AND {INCARNATION}"
+        )
+    };
     let sql = format!(
-        "SELECT partition, \"offset\", key, payload, header_names, header_values, \
-         (extract(epoch FROM \"timestamp\") * 1000)::bigint, stage, code, reason, digest \
-         FROM sluice.dead_letters WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, \"offset\", id"
+        "{} UNION ALL {} ORDER BY 1, 2, id",
+        select("dead_letters"),
+        select("discarded_letters")
     );
     let rows = database.query(&sql, &[&pipeline, &topic])?;
     let letter = |row: &tokio_postgres::Row| {
@@ -158,6 +198,26 @@ fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
     Ok(rows.iter().map(letter).collect())
 }
 
+fn read_replayed(
+    database: &Database,
+    table: &str,
+    pipeline: &str,
+    topic: &str,
+) -> Result<Vec<Replayed>> {
+    let sql = format!(
+        "SELECT partition, \"offset\", digest, rows FROM sluice.{table} \
+         WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, \"offset\""
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let replayed = |row: &tokio_postgres::Row| Replayed {
+        partition: row.get(0),
+        offset: row.get(1),
+        digest: row.get(2),
+        rows: row.get(3),
+    };
+    Ok(rows.iter().map(replayed).collect())
+}
+
 fn read_positions(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Position>> {
     let sql = "SELECT partition, next_offset, topic_id::text FROM sluice.positions \
                WHERE pipeline = $1 AND topic = $2 ORDER BY partition";
@@ -173,7 +233,7 @@ fn read_positions(database: &Database, pipeline: &str, topic: &str) -> Result<Ve
 fn read_lineage(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Lineage>> {
     let sql = format!(
         "SELECT partition, from_offset, to_offset, topic_id::text, digest, \
-         messages, rows_from, rows, filtered, rejected \
+         messages, rows_from, rows, filtered, rejected, parked \
          FROM sluice.lineage WHERE pipeline = $1 AND topic = $2 AND {INCARNATION} ORDER BY partition, from_offset"
     );
     let rows = database.query(&sql, &[&pipeline, &topic])?;
@@ -183,7 +243,20 @@ fn read_lineage(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
         to: row.get(2),
         topic_id: row.get(3),
         digest: row.get(4),
-        counts: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9)],
+        counts: [row.get(5), row.get(6), row.get(7), row.get(8), row.get(9), row.get(10)],
     };
     Ok(rows.iter().map(lineage).collect())
+}
+
+fn read_gaps(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Gap>> {
+    let incarnation = INCARNATION.replace("topic_id IN", "topic_id_after IN");
+    let sql = format!(
+        "SELECT partition, from_offset, to_offset FROM sluice.gaps \
+         WHERE pipeline = $1 AND topic = $2 AND from_offset IS NOT NULL AND {incarnation} \
+         ORDER BY partition, from_offset"
+    );
+    let rows = database.query(&sql, &[&pipeline, &topic])?;
+    let gap =
+        |row: &tokio_postgres::Row| Gap { partition: row.get(0), from: row.get(1), to: row.get(2) };
+    Ok(rows.iter().map(gap).collect())
 }

@@ -31,6 +31,8 @@ pub struct Pipeline {
     pub lanes: usize,
     /// Lines of `[sink]` behind the URL.
     pub sink_lines: String,
+    /// Lines for `[dead_letters]`.
+    pub dead_letter_lines: String,
 }
 
 impl Pipeline {
@@ -61,6 +63,7 @@ impl Pipeline {
                 .collect(),
             lanes: 2,
             sink_lines: "table = \"readings\"\n".to_owned(),
+            dead_letter_lines: String::new(),
         }
     }
 
@@ -101,6 +104,7 @@ impl Pipeline {
             self.plugin_lines
         );
         _ = writeln!(text, "[sink]\nurl = {}\n{}", quoted(&self.url), self.sink_lines);
+        _ = writeln!(text, "[dead_letters]\n{}", self.dead_letter_lines);
         text
     }
 

@@ -1,7 +1,10 @@
 //! What the tests do to topics: create, delete, grow, cut off at the front.
 
 use anyhow::{Context, Result, anyhow, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -34,6 +37,15 @@ impl Topic {
         each_done(answers)?;
         topic.wait_for_leaders()?;
         Ok(topic)
+    }
+
+    /// Changes one of the topic's settings; all others go back to their defaults.
+    pub fn set(&self, name: &str, value: &str) -> Result<()> {
+        let settings = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        for answer in block_on(self.admin()?.alter_configs([&settings], &options()))? {
+            answer.map_err(|(_, error)| anyhow!("the broker refused: {error:?}"))?;
+        }
+        Ok(())
     }
 
     /// Where the cluster is.

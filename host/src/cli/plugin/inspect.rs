@@ -39,6 +39,7 @@ pub fn run(args: &InspectArgs, format: Format) -> anyhow::Result<()> {
         memory_bytes: limits.memory_bytes_max,
         timeout: Duration::from_secs(10),
         isolation: Isolation::Lane,
+        poison_limit: 100,
     };
     let loader = Loader::new("inspect", &settings);
     let generation = loader.load_file(&args.file).map_err(Fault::from)?;

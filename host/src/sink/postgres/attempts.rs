@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::Written;
 use super::blockers::end_abandoned;
 use super::connection::Options;
-use super::transaction::{Failure, Progress, Work};
+use super::judge::Suspect;
+use super::transaction::{Aside, Failure, Progress, Work};
+use crate::backoff::Backoff;
 use crate::fault::{Fault, Remedy, sqlstate};
-use crate::sink::commit::{Backoff, Outcome, outcome};
+use crate::rows::Rejection;
+use crate::sink::commit::{Outcome, outcome};
 use crate::sink::plan::Plan;
 use crate::sink::{Letterhead, Prepared, Receipt};
+
+/// How often a batch is tried again of which Postgres refuses rows, and none of them when asked.
+const FRUITLESS_MAX: u32 = 5;
 
 /// How often an outage that goes on is mentioned.
 const MENTION_EVERY: Duration = Duration::from_mins(1);
@@ -23,6 +27,41 @@ pub(super) struct Attempts {
     options: Options,
     head: Letterhead,
     work: Option<Work>,
+    suspects: Suspects,
+}
+
+/// Constraints of one plan by which rows were refused lately: the next batches are asked about before they are
+/// written, which is cheaper than finding out.
+#[derive(Debug, Default)]
+struct Suspects {
+    plan: u64,
+    known: Vec<Suspect>,
+    /// Batches without such a row since.
+    clean: u32,
+}
+
+/// After so many batches without a refused row none is expected any more.
+const CLEAN_MAX: u32 = 20;
+
+impl Suspects {
+    /// True when there are any for this plan.
+    fn of(&self, plan: &Plan) -> bool {
+        self.plan == plan.id && !self.known.is_empty()
+    }
+
+    fn take_up(&mut self, plan: &Plan) {
+        if self.plan != plan.id {
+            *self = Self { plan: plan.id, ..Self::default() };
+        }
+        self.clean = 0;
+    }
+
+    fn asked(&mut self, found: bool) {
+        self.clean = if found { 0 } else { self.clean + 1 };
+        if self.clean >= CLEAN_MAX {
+            self.known.clear();
+        }
+    }
 }
 
 /// What is known of a batch after an attempt.
@@ -41,17 +80,27 @@ enum Verdict {
 
 impl Attempts {
     pub fn new(options: Options, head: Letterhead) -> Self {
-        Self { options, head, work: None }
+        Self { options, head, work: None, suspects: Suspects::default() }
     }
 
     /// Writes a batch. Returns only when its fate is certain.
-    pub async fn write(&mut self, plan: &Plan, prepared: Prepared, letters: Bytes) -> Written {
+    pub async fn write(&mut self, plan: &Plan, prepared: Prepared, aside: Aside) -> Written {
         let mut outage = Outage::default();
         let mut unanswered: Option<Fault> = None;
+        let mut fruitless = 0;
+        let mut prepared = prepared;
+        if self.suspects.of(plan) && !std::mem::replace(&mut prepared.asked, true) {
+            match self.ask_ahead(plan, &prepared).await {
+                Ok(rejections) if rejections.is_empty() => {}
+                Ok(rejections) => return Written::Refused { rejections, prepared },
+                // It was only to save time: the write itself meets the same trouble, if it lasts.
+                Err(_) => self.work = None,
+            }
+        }
         loop {
             let verdict = match unanswered.take() {
                 Some(fault) => self.resolve(&prepared, fault).await,
-                None => self.attempt(plan, &prepared, &letters, outage.contended()).await,
+                None => self.attempt(plan, &prepared, &aside, outage.contended()).await,
             };
             match verdict {
                 Verdict::Committed => {
@@ -69,6 +118,22 @@ impl Attempts {
                     );
                     return Written::Fenced { partitions, reuse: prepared };
                 }
+                Verdict::Refused(fault) if fault.remedy == Remedy::Bury => {
+                    match self.find_refused(plan, &prepared).await {
+                        Ok(rejections) if !rejections.is_empty() => {
+                            outage.over(&self.head);
+                            prepared.asked = true;
+                            return Written::Refused { rejections, prepared };
+                        }
+                        // A row that collided with another one that is gone by now, say.
+                        Ok(_) if fruitless < FRUITLESS_MAX => fruitless += 1,
+                        Err(obstacle) if obstacle.remedy == Remedy::Retry => {
+                            outage.goes_on(&self.head, &obstacle);
+                        }
+                        Ok(_) => return Written::Stopped { fault, reuse: prepared },
+                        Err(fault) => return Written::Stopped { fault, reuse: prepared },
+                    }
+                }
                 Verdict::Refused(fault) => return Written::Stopped { fault, reuse: prepared },
                 Verdict::Later(fault) => outage.goes_on(&self.head, &fault),
                 Verdict::Unknown { fault, obstacle } => {
@@ -76,7 +141,7 @@ impl Attempts {
                     unanswered = Some(fault);
                 }
             }
-            tokio::time::sleep(outage.backoff.next()).await;
+            tokio::time::sleep(outage.backoff.pause()).await;
         }
     }
 
@@ -84,10 +149,10 @@ impl Attempts {
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-        letters: &Bytes,
+        aside: &Aside,
         contended: bool,
     ) -> Verdict {
-        match self.transaction(plan, prepared, letters, contended).await {
+        match self.transaction(plan, prepared, aside, contended).await {
             Ok(()) => Verdict::Committed,
             Err(Failure { fault, commit_sent }) => {
                 // Whatever state it is in: the server rolls back what was open.
@@ -105,7 +170,7 @@ impl Attempts {
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-        letters: &Bytes,
+        aside: &Aside,
         contended: bool,
     ) -> Result<(), Failure> {
         let limit = self.options.write_max;
@@ -116,7 +181,7 @@ impl Attempts {
         let progress = Progress::default();
         let pid = work.pid();
         let write =
-            tokio::time::timeout(limit, work.write(plan, prepared, letters, &self.head, &progress));
+            tokio::time::timeout(limit, work.write(plan, prepared, aside, &self.head, &progress));
         let result = if contended {
             // The last attempt waited for a lock in vain: see whether a dead owner holds it.
             tokio::select! {
@@ -143,6 +208,49 @@ impl Attempts {
                     format!("write batch: not finished after {limit:?}"),
                 );
                 Err(Failure { fault, commit_sent: progress.commit_sent() })
+            }
+        }
+    }
+
+    /// Finds the messages whose rows are refused by constraints that refused others lately.
+    async fn ask_ahead(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+    ) -> Result<Vec<Rejection>, Fault> {
+        let limit = self.options.write_max;
+        let mut work = match self.work.take().filter(Work::is_usable) {
+            Some(work) => work,
+            None => Work::open(&self.options).await?,
+        };
+        let asked = work.ask(plan, prepared, &self.suspects.known);
+        let rejections = tokio::time::timeout(limit, asked)
+            .await
+            .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "look for refused rows: too slow"))??;
+        self.work = Some(work);
+        self.suspects.asked(!rejections.is_empty());
+        Ok(rejections)
+    }
+
+    /// Finds the messages whose rows are refused.
+    async fn find_refused(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+    ) -> Result<Vec<Rejection>, Fault> {
+        let limit = self.options.write_max;
+        let mut work = Work::open(&self.options).await?;
+        self.suspects.take_up(plan);
+        let found = work.find_refused(plan, prepared, &mut self.suspects.known);
+        match tokio::time::timeout(limit, found).await {
+            Ok(found) => {
+                self.work = found.is_ok().then_some(work);
+                found
+            }
+            Err(_) => {
+                work.cancel(&self.options).await;
+                let message = format!("find refused rows: not finished after {limit:?}");
+                Err(Fault::retry(sqlstate::TOO_SLOW, message))
             }
         }
     }

@@ -233,11 +233,17 @@ pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
         Some(refusal) => sqlstate::remedy(refusal.code().code(), refusal.message()),
         None => without_sqlstate(error),
     };
-    match remedy {
-        Remedy::Retry => Fault::retry(code, message),
-        Remedy::Bury => Fault::bury(code, message),
-        Remedy::Stop => Fault::stop(code, message),
+    Fault::new(code, remedy, message)
+}
+
+/// The same for statements on our own tables: what does not fit there is a missing migration.
+pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault {
+    let translated = fault(doing, error);
+    if translated.code != sqlstate::STATEMENT {
+        return translated;
     }
+    let what = "the sluice schema is missing or of another version";
+    Fault::stop(sqlstate::SCHEMA, format!("{doing}: {what}: {}", describe(error)))
 }
 
 /// A session that the server ends for an internal reason. No statement of ours can be to blame, and most are none

@@ -9,11 +9,11 @@ use futures_util::SinkExt;
 use futures_util::future::join;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::connection::{Options, Session, describe, fault};
-use crate::fault::{Fault, Remedy, sqlstate};
+use super::connection::{Options, Session, fault, fault_of_ours};
+use crate::fault::Fault;
 use crate::sink::commit::{ADVANCE, advance_and_commit};
 use crate::sink::plan::{Plan, Route, TablePlan};
-use crate::sink::{Letterhead, Prepared, Range, Version, letters};
+use crate::sink::{Letterhead, Prepared, Range, Version, letters, parked};
 
 /// Larger pieces only make the library's buffer grow; smaller ones cost wake-ups.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -23,12 +23,20 @@ const PIECE_BYTES: usize = 256 * 1024;
 const SORT_IN_MEMORY: &str = "SELECT set_config('work_mem', '64MB', false) \
      WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')";
 
+/// Messages of a batch that do not become rows, each a whole COPY or empty.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    pub letters: Bytes,
+    pub parked: Bytes,
+}
+
 /// A session with the statements of one plan.
 #[derive(Debug)]
 pub(super) struct Work {
     session: Session,
     advance: Statement,
     letters: Statement,
+    parked: Statement,
     plan: Option<Planned>,
 }
 
@@ -78,7 +86,21 @@ impl Work {
         let session = options.connect().await?;
         let advance = prepare_ours(&session, ADVANCE).await?;
         let letters = prepare_ours(&session, letters::COPY).await?;
-        Ok(Self { session, advance, letters, plan: None })
+        let parked = prepare_ours(&session, parked::COPY).await?;
+        Ok(Self { session, advance, letters, parked, plan: None })
+    }
+
+    /// The COPY of table `index` of the plan taken up last.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(super) fn copy_statement(&self, index: usize) -> Statement {
+        self.plan.as_ref().expect("a plan was taken up").copies[index].clone()
+    }
+
+    /// The session, for statements of one's own.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Process id of the server's side.
@@ -103,27 +125,17 @@ impl Work {
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-        letters: &Bytes,
+        Aside { letters, parked }: &Aside,
         head: &Letterhead,
         progress: &Progress,
     ) -> Result<(), Fault> {
         self.take_up(plan).await?;
-        let Some(planned) = &self.plan else { unreachable!("taken up above") };
-        let mut copying = Copying::NotBegun;
-        for ((table, copy), rows) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
-            if rows.bytes.is_empty() {
-                continue;
-            }
-            copying = self.copy(copying, copy, &table.table, &rows.bytes).await?;
-            if let Route::Staged { apply, apply_and_delete, .. } = &table.route {
-                let apply = apply_and_delete.as_ref().filter(|_| rows.deletes).unwrap_or(apply);
-                let doing = format!("write rows into {}", table.table);
-                copying.finish(self.run(apply, &doing)).await.map_err(|(fault, _)| fault)?;
-                copying = Copying::Done;
-            }
-        }
+        let mut copying = self.copy_rows(plan, prepared, Copying::NotBegun).await?;
         if !letters.is_empty() {
             copying = self.copy(copying, &self.letters, "sluice.dead_letters", letters).await?;
+        }
+        if !parked.is_empty() {
+            copying = self.copy(copying, &self.parked, "sluice.parked", parked).await?;
         }
         if matches!(copying, Copying::NotBegun) {
             // Nothing but filtered messages: their positions move all the same.
@@ -140,8 +152,37 @@ impl Work {
         })
     }
 
+    /// Writes the rows of all tables into a transaction that is open. Moves no position and commits nothing.
+    pub async fn write_rows(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Fault> {
+        let copying = self.copy_rows(plan, prepared, Copying::Done).await?;
+        copying.finish(async { Ok(()) }).await.map_err(|(fault, _)| fault)
+    }
+
+    /// Sends the rows of all tables of the plan taken up last; the answer to the last COPY may be outstanding.
+    async fn copy_rows<'a>(
+        &self,
+        plan: &'a Plan,
+        prepared: &Prepared,
+        mut copying: Copying<'a>,
+    ) -> Result<Copying<'a>, Fault> {
+        let Some(planned) = &self.plan else { unreachable!("a plan was taken up") };
+        for ((table, copy), rows) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
+            if rows.bytes.is_empty() {
+                continue;
+            }
+            copying = self.copy(copying, copy, &table.table, &rows.bytes).await?;
+            if let Route::Staged { apply, apply_and_delete, .. } = &table.route {
+                let apply = apply_and_delete.as_ref().filter(|_| rows.deletes).unwrap_or(apply);
+                let doing = format!("write rows into {}", table.table);
+                copying.finish(self.run(apply, &doing)).await.map_err(|(fault, _)| fault)?;
+                copying = Copying::Done;
+            }
+        }
+        Ok(copying)
+    }
+
     /// Prepares the statements of a plan, and forgets those of the one before.
-    async fn take_up(&mut self, plan: &Plan) -> Result<(), Fault> {
+    pub async fn take_up(&mut self, plan: &Plan) -> Result<(), Fault> {
         if self.plan.as_ref().is_some_and(|planned| planned.id == plan.id) {
             return Ok(());
         }
@@ -191,7 +232,7 @@ impl Work {
         Ok(Copying::Fed { sink, table })
     }
 
-    async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
+    pub async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
         self.session.batch_execute(statement).await.map_err(|error| fault(doing, &error))
     }
 }
@@ -246,7 +287,7 @@ impl Copying<'_> {
 }
 
 /// Hands all rows to the connection, or as many as it takes: why it takes no more, the end tells.
-async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
+pub(super) async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
     let mut rest = bytes.clone();
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE_BYTES));
@@ -260,16 +301,7 @@ fn copy_fault(table: &str, error: &Error) -> Fault {
     fault(&format!("copy rows into {table}"), error)
 }
 
-/// Statements on our own tables: what does not fit there is a missing migration.
 async fn prepare_ours(session: &Session, statement: &str) -> Result<Statement, Fault> {
-    session.prepare(statement).await.map_err(|error| {
-        let translated = fault("prepare statements on schema sluice", &error);
-        match translated.remedy {
-            Remedy::Stop if translated.code == sqlstate::STATEMENT => {
-                let message = format!("prepare statements on schema sluice: {}", describe(&error));
-                Fault::stop(sqlstate::SCHEMA, message)
-            }
-            _ => translated,
-        }
-    })
+    let doing = "prepare statements on schema sluice";
+    session.prepare(statement).await.map_err(|error| fault_of_ours(doing, &error))
 }

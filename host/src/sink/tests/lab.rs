@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::mem::take;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::sink::claims::{ClaimAnswer, Claims};
 use crate::sink::postgres::connection::describe;
 use crate::sink::postgres::{Options, Writer, Written};
 use crate::sink::table::{Plan, plan};
-use crate::sink::{Delivery, Prepared, Range, Version};
+use crate::sink::{Delivery, Parking, Prepared, Range, Version, WaitingKeys};
 
 pub const TOPIC: Uuid = Uuid::from_u128(0x7011);
 /// Long enough for a busy machine, short enough to notice a hang.
@@ -35,9 +36,23 @@ static SERVER: LazyLock<Throwaway> = LazyLock::new(|| {
     Throwaway::start(&settings, &mut |_| {}).unwrap()
 });
 
+/// The runtime that [`wait_for`] uses.
+pub fn runtime() -> tokio::runtime::Handle {
+    RUNTIME.handle().clone()
+}
+
 /// Runs a future to its end.
 pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
+}
+
+/// Asks until the answer is yes.
+pub fn until(mut answer: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !answer() {
+        assert!(std::time::Instant::now() < deadline, "it never came true");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A database of its own with the `sluice` schema.
@@ -149,6 +164,8 @@ pub struct Given {
     pub tables: Vec<TableRows>,
     pub rejections: Vec<Rejection>,
     pub undecoded: Vec<Rejection>,
+    pub parking: Parking,
+    pub waiting: WaitingKeys,
 }
 
 impl Given {
@@ -166,7 +183,15 @@ impl Given {
             batch.close_message();
         }
         let decoded = Decoded { messages: (0..batch.len() as u32).collect(), columns: Vec::new() };
-        Self { batch, decoded, tables: Vec::new(), rejections: Vec::new(), undecoded: Vec::new() }
+        Self {
+            batch,
+            decoded,
+            tables: Vec::new(),
+            rejections: Vec::new(),
+            undecoded: Vec::new(),
+            parking: Parking::default(),
+            waiting: WaitingKeys::default(),
+        }
     }
 
     /// One row per message in one more table.
@@ -177,14 +202,16 @@ impl Given {
         self
     }
 
+    /// Takes the rows; the batch stays.
     pub fn encode(
-        self,
+        &mut self,
         plan: &Plan,
         ranges: Vec<Range>,
         version: Arc<Version>,
         reuse: Prepared,
     ) -> Prepared {
-        let outcome = Checked::vouch(Outcome { tables: self.tables, rejections: self.rejections });
+        let (tables, rejections) = (take(&mut self.tables), take(&mut self.rejections));
+        let outcome = Checked::vouch(Outcome { tables, rejections });
         let delivery = Delivery {
             batch: &self.batch,
             decoded: &self.decoded,
@@ -192,8 +219,21 @@ impl Given {
             undecoded: &self.undecoded,
             ranges,
             version,
+            parking: self.parking.clone(),
+            waiting: &self.waiting,
         };
         plan.encode(delivery, reuse)
+    }
+
+    /// For messages that a table of ours keeps.
+    pub fn encode_kept(
+        mut self,
+        plan: &Plan,
+        ranges: Vec<Range>,
+        version: Arc<Version>,
+    ) -> Prepared {
+        self.parking.kept = true;
+        self.encode(plan, ranges, version, Prepared::default())
     }
 }
 
@@ -232,6 +272,7 @@ pub struct Lane {
     pub writer: Writer,
     pub ranges: Vec<Range>,
     pub reuse: Option<Prepared>,
+    writing: Option<(Arc<Plan>, Batch)>,
 }
 
 impl Lane {
@@ -257,11 +298,11 @@ impl Lane {
         });
         let ranges = ranges.collect();
         let writer = Writer::start(RUNTIME.handle(), options, "pipeline", "topic", TOPIC, owner);
-        Self { writer, ranges, reuse: None }
+        Self { writer, ranges, reuse: None, writing: None }
     }
 
     /// Begins to write what `given` holds, from where the lane stands to one behind its last message.
-    pub fn begin(&mut self, plan: &Arc<Plan>, given: Given, version: &Arc<Version>) {
+    pub fn begin(&mut self, plan: &Arc<Plan>, mut given: Given, version: &Arc<Version>) {
         let ranges: Vec<Range> = (self.ranges.iter())
             .filter_map(|range| {
                 let mine = |index: &usize| given.batch.partitions[*index] == range.partition;
@@ -272,6 +313,7 @@ impl Lane {
         let prepared =
             given.encode(plan, ranges, version.clone(), self.reuse.take().unwrap_or_default());
         self.writer.write(plan.clone(), prepared);
+        self.writing = Some((plan.clone(), given.batch));
     }
 
     pub fn finish(&mut self) -> Written {
@@ -284,8 +326,15 @@ impl Lane {
         self.expect_done()
     }
 
+    /// Writes again without rows that are refused, as often as it takes.
     pub fn expect_done(&mut self) -> Vec<Range> {
         match self.finish() {
+            Written::Refused { rejections, mut prepared } => {
+                let (plan, batch) = self.writing.as_ref().expect("a batch is being written");
+                prepared.bury(batch, &rejections);
+                self.writer.write(plan.clone(), prepared);
+                self.expect_done()
+            }
             Written::Done { receipt, reuse } => {
                 for done in receipt.ranges() {
                     let range = self

@@ -22,9 +22,11 @@ fn many_hosts_may_migrate_at_once() {
     });
     let working: Vec<_> = reports.iter().filter(|report| !report.applied.is_empty()).collect();
     assert_eq!(working.len(), 1, "{reports:?}");
-    assert_eq!(working[0].applied, ["V1__sluice"]);
-    assert!(reports.iter().all(|report| report.version == 1));
-    assert_eq!(database.ask("SELECT count(*) FROM sluice.migrations"), "1");
+    let applied = &working[0].applied;
+    assert_eq!(applied[0], "V1__sluice");
+    let last = database.ask("SELECT max(version) FROM sluice.migrations");
+    assert!(reports.iter().all(|report| report.version.to_string() == last), "{reports:?}");
+    assert_eq!(database.ask("SELECT count(*) FROM sluice.migrations"), applied.len().to_string());
 }
 
 #[test]
@@ -48,7 +50,8 @@ fn missing_rights_are_explained() {
 #[test]
 fn a_schema_made_by_a_newer_version_is_left_alone() {
     let database = Database::new();
-    database.run("INSERT INTO sluice.migrations SELECT 99, 'later', applied_on, checksum FROM sluice.migrations");
-    let fault = wait_for(migrate(&database.options)).unwrap_err();
-    insta::assert_snapshot!(fault, @"SL-P012: schema sluice has version 99, made by a newer sluice; this one knows 1");
+    let known = database.ask("SELECT max(version) FROM sluice.migrations");
+    database.run("INSERT INTO sluice.migrations SELECT 99, 'later', applied_on, checksum FROM sluice.migrations LIMIT 1");
+    let fault = wait_for(migrate(&database.options)).unwrap_err().to_string();
+    insta::assert_snapshot!(fault.replace(&format!("knows {known}"), "knows less"), @"SL-P012: schema sluice has version 99, made by a newer sluice; this one knows less");
 }

@@ -172,3 +172,31 @@ fn upsert_needs_a_key() {
       - output "loose", table "loose": the field of the key column "b" may have no value
     "#);
 }
+
+#[test]
+fn rights_that_are_missing_are_said_before_anything_moves() {
+    let database = Database::without_schema();
+    let role = format!("reader_{}", database.name);
+    database.run(&format!(
+        "CREATE TABLE t (k int PRIMARY KEY, v int); CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}"
+    ));
+    let url = format!("postgres://{role}@127.0.0.1:{}/{}", database.port, database.name);
+    let weak = Database {
+        options: crate::sink::postgres::Options::parse(&url).unwrap(),
+        port: database.port,
+        name: database.name.clone(),
+    };
+    let outputs = [output("t", &[("k", Kind::Int64), ("v?", Kind::Int64)])];
+    let missing = |mode| differences(&weak, &outputs, &[("", to_table("t", mode))]);
+    insta::assert_snapshot!(
+        [Mode::Append, Mode::Ignore, Mode::Upsert].map(missing).join("\n"),
+        @"
+    SL-P008: rights are missing: INSERT on public.t
+    SL-P008: rights are missing: INSERT on public.t
+    SL-P008: rights are missing: INSERT on public.t, UPDATE on public.t
+    "
+    );
+    // On the columns that are written is enough.
+    database.run(&format!("GRANT INSERT (k, v), UPDATE (v) ON t TO {role}"));
+    assert_eq!([Mode::Append, Mode::Ignore, Mode::Upsert].map(missing), ["fits"; 3]);
+}

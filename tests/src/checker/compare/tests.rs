@@ -72,7 +72,7 @@ fn tables(log: &Log) -> Tables {
             next_offset: entry.end,
             topic_id: topic_id.clone(),
         });
-        for (from, to, counts) in [(10, 15, [5, 3, 3, 1, 1]), (15, 20, [5, 4, 4, 0, 1])] {
+        for (from, to, counts) in [(10, 15, [5, 3, 3, 1, 1, 0]), (15, 20, [5, 4, 4, 0, 1, 0])] {
             let digest = DIGEST.to_owned();
             tables.lineage.push(Lineage {
                 partition,
@@ -117,7 +117,8 @@ fn check(plant: impl FnOnce(&mut Log, &mut Tables), expected: &[&str]) {
     let mut log = log();
     let mut tables = tables(&log);
     plant(&mut log, &mut tables);
-    let markers = BTreeMap::from([(DIGEST.to_owned(), "a".to_owned())]);
+    let versions = [(DIGEST.to_owned(), "a"), (DIGEST.replace('0', "1"), "b")];
+    let markers = versions.into_iter().map(|(digest, mark)| (digest, mark.to_owned())).collect();
     let found = compare(&log, &tables, &Plain(Keep::All), &markers);
     let kinds: Vec<&str> = found.iter().map(Difference::kind).collect();
     assert_eq!(kinds, expected, "{}", super::super::differences_text(&found));
@@ -158,6 +159,68 @@ fn planted_differences_in_dead_letters_are_found() {
     check(|_, tables| tables.letters[1].code.clear(), &differs);
 }
 
+/// Message 0:11 was a dead letter until version `b` made a row of it, after all others.
+fn replay(_: &mut Log, tables: &mut Tables) {
+    tables.lineage[0].counts = [5, 2, 2, 1, 2, 0];
+    let row = tables.rows.iter_mut().find(|row| row.text == "o 0:11").unwrap();
+    (row.arrival, row.marker) = (99, "b".to_owned());
+    let digest = DIGEST.replace('0', "1");
+    tables.replayed.push(Replayed { partition: 0, offset: 11, digest, rows: 1 });
+}
+
+#[test]
+fn a_replayed_letter_is_late_and_of_another_version() {
+    check(replay, &[]);
+}
+
+#[test]
+fn what_was_parked_passes_later_or_becomes_a_letter() {
+    let retry = |parked: i64, rejected: i64| {
+        move |log: &mut Log, tables: &mut Tables| {
+            replay(log, tables);
+            tables.retried = std::mem::take(&mut tables.replayed);
+            tables.lineage[0].counts = [5, 2, 2, 1, rejected, parked];
+        }
+    };
+    check(retry(1, 1), &[]);
+    check(retry(2, 0), &[]);
+    check(retry(0, 2), &["counts in lineage"]);
+    check(retry(2, 1), &["counts in lineage"]);
+    check(retry(3, -1), &["counts in lineage"]);
+}
+
+#[test]
+fn planted_differences_in_replays_are_found() {
+    let check = |plant: fn(&mut Tables), expected: &[&str]| {
+        check(
+            |log, tables| {
+                replay(log, tables);
+                plant(tables);
+            },
+            expected,
+        );
+    };
+    check(|tables| tables.replayed.push(tables.replayed[0].clone()), &["replayed letter"]);
+    check(|tables| tables.replayed[0].rows = 2, &["replayed letter"]);
+    check(
+        |tables| tables.replayed.clear(),
+        &["row of another version than lineage says", "order of rows", "counts in lineage"],
+    );
+    check(
+        |tables| tables.replayed[0].digest = DIGEST.to_owned(),
+        &["row of another version than lineage says"],
+    );
+    check(
+        |tables| tables.replayed[0].offset = 10,
+        &[
+            "replayed letter",
+            "row of another version than lineage says",
+            "order of rows",
+            "counts in lineage",
+        ],
+    );
+}
+
 #[test]
 fn planted_differences_in_positions_are_found() {
     check(
@@ -191,6 +254,52 @@ fn planted_differences_in_lineage_are_found() {
     check(|_, tables| tables.lineage[1].to = 21, &["overlap in lineage"]);
     check(|_, tables| tables.lineage[0].topic_id.push('!'), &["lineage of another topic"]);
     check(|_, tables| tables.lineage[0].counts[2] += 1, &["counts in lineage"]);
+}
+
+/// Partition 0 passed over 10 to 15, and everything is as it must be then.
+fn pass_over(tables: &mut Tables) {
+    tables.gaps.push(Gap { partition: 0, from: 10, to: 15 });
+    tables.lineage.retain(|range| (range.partition, range.from) != (0, 10));
+    tables.letters.retain(|letter| letter.partition != 0 || letter.offset >= 15);
+    tables.rows.retain(|row| !(10..15).any(|offset| row.text.ends_with(&format!(" 0:{offset}"))));
+}
+
+#[test]
+fn what_was_passed_over_has_become_nothing_and_is_accounted_for() {
+    check(|_, tables| pass_over(tables), &[]);
+    check(
+        |_, tables| {
+            pass_over(tables);
+            tables.gaps[0].to = 14;
+        },
+        &["missing row", "gap in lineage"],
+    );
+    check(
+        |_, tables| {
+            pass_over(tables);
+            tables.gaps.clear();
+        },
+        &["missing row", "missing row", "missing row", "missing dead letter", "gap in lineage"],
+    );
+    check(
+        |_, tables| {
+            let row = tables.rows[0].clone();
+            pass_over(tables);
+            tables.rows.push(row);
+        },
+        &["row of no message"],
+    );
+    check(
+        |_, tables| tables.gaps.push(Gap { partition: 0, from: 10, to: 15 }),
+        &[
+            "row of no message",
+            "row of no message",
+            "row of no message",
+            "dead letter of a good message",
+            "overlap in lineage",
+            "counts in lineage",
+        ],
+    );
 }
 
 #[test]

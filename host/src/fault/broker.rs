@@ -1,0 +1,188 @@
+//! The one table from what a broker or librdkafka says to what is done about it.
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+use super::{Fault, Remedy};
+
+/// librdkafka refuses the settings.
+pub const SETTINGS: &str = "SL-K001";
+/// No broker answers, or the cluster is busy with itself.
+pub const AWAY: &str = "SL-K002";
+/// The topic no longer has the position.
+pub const POSITION: &str = "SL-K010";
+/// No such topic or partition.
+pub const UNKNOWN_TOPIC: &str = "SL-K011";
+/// Messages that cannot be read.
+pub const UNREADABLE: &str = "SL-K012";
+/// Rights on the topic or the group.
+pub const RIGHTS: &str = "SL-K013";
+/// Anything else a broker may say.
+pub const UNEXPECTED: &str = "SL-K014";
+/// The topic was deleted and created again.
+pub const CREATED_AGAIN: &str = "SL-K015";
+/// The group ended the membership for good.
+pub const EXPELLED: &str = "SL-K016";
+/// Hosts died again and again where the partition stands.
+pub const DEADLY: &str = "SL-K017";
+/// What `sluice resolve` was told does not fit the partitions.
+pub const UNDECIDABLE: &str = "SL-K018";
+/// The group does not take this host as it is.
+pub const NOT_ADMITTED: &str = "SL-K019";
+
+/// What each error means. Those that are not listed hold the partition, or the pipeline, as [`UNEXPECTED`].
+pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
+    // Outages, elections and rebalances: librdkafka mends them by itself.
+    (
+        AWAY,
+        Remedy::Retry,
+        &[
+            Code::NoError,
+            Code::PartitionEOF,
+            Code::AllBrokersDown,
+            Code::AssignmentLost,
+            Code::BrokerDestroy,
+            Code::BrokerNotAvailable,
+            Code::BrokerTransportFailure,
+            Code::CoordinatorLoadInProgress,
+            Code::CoordinatorNotAvailable,
+            Code::DestroyBroker,
+            Code::EligibleLeadersNotAvailable,
+            Code::FencedLeaderEpoch,
+            Code::FencedMemberEpoch,
+            Code::FetchSessionIdNotFound,
+            Code::IllegalGeneration,
+            Code::InProgress,
+            Code::InvalidFetchSessionEpoch,
+            Code::KafkaStorageError,
+            Code::LeaderNotAvailable,
+            Code::MemberIdRequired,
+            Code::NetworkException,
+            Code::NodeUpdate,
+            Code::NotCoordinator,
+            Code::NotLeaderForPartition,
+            Code::OffsetNotAvailable,
+            Code::OperationTimedOut,
+            Code::Outdated,
+            Code::PollExceeded,
+            Code::PreferredLeaderNotAvailable,
+            Code::RebalanceInProgress,
+            Code::RebootstrapRequired,
+            Code::ReplicaNotAvailable,
+            Code::RequestTimedOut,
+            Code::Resolve,
+            Code::Retry,
+            Code::StaleMemberEpoch,
+            Code::ThrottlingQuotaExceeded,
+            Code::TimedOutQueue,
+            Code::UnknownBroker,
+            Code::UnknownLeaderEpoch,
+            Code::UnknownMemberId,
+            Code::UnstableOffsetCommit,
+            Code::WaitCache,
+            Code::WaitingForCoordinator,
+        ],
+    ),
+    (POSITION, Remedy::Stop, &[Code::AutoOffsetReset, Code::OffsetOutOfRange, Code::LogTruncation]),
+    (
+        UNKNOWN_TOPIC,
+        Remedy::Stop,
+        &[
+            Code::UnknownTopicOrPartition,
+            Code::UnknownTopic,
+            Code::UnknownPartition,
+            Code::UnknownTopicId,
+        ],
+    ),
+    (
+        UNREADABLE,
+        Remedy::Stop,
+        &[
+            Code::BadMessage,
+            Code::InvalidMessage,
+            Code::InvalidMessageSize,
+            Code::InvalidRecord,
+            Code::BadCompression,
+            Code::UnsupportedCompressionType,
+        ],
+    ),
+    (
+        RIGHTS,
+        Remedy::Stop,
+        &[
+            Code::TopicAuthorizationFailed,
+            Code::GroupAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::Authentication,
+            Code::SaslAuthenticationFailed,
+        ],
+    ),
+    (EXPELLED, Remedy::Stop, &[Code::Fatal, Code::Fenced, Code::FencedInstanceId]),
+    (
+        NOT_ADMITTED,
+        Remedy::Stop,
+        &[
+            Code::InconsistentGroupProtocol,
+            Code::InvalidSessionTimeout,
+            Code::InvalidGroupId,
+            Code::GroupMaxSizeReached,
+            Code::UnreleasedInstanceId,
+            Code::UnsupportedAssignor,
+        ],
+    ),
+];
+
+/// Code and remedy for an error of a broker or of librdkafka.
+pub fn remedy(error: Code) -> (&'static str, Remedy) {
+    let found = TABLE.iter().find(|(_, _, errors)| errors.contains(&error));
+    found.map_or((UNEXPECTED, Remedy::Stop), |&(code, remedy, _)| (code, remedy))
+}
+
+/// What a broker or librdkafka said while `doing` something, with its remedy.
+pub fn fault(doing: &str, code: Code, text: &str) -> Fault {
+    let (sluice_code, remedy) = remedy(code);
+    Fault::new(sluice_code, remedy, format!("{doing}: {text} ({code:?})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(codes: &[Code], code: &str, expected: Remedy) {
+        for broker in codes {
+            assert_eq!(remedy(*broker), (code, expected), "{broker:?}");
+        }
+    }
+
+    #[test]
+    fn outages_elections_and_rebalances_are_waited_for() {
+        check(
+            &[Code::AllBrokersDown, Code::NotLeaderForPartition, Code::Resolve],
+            AWAY,
+            Remedy::Retry,
+        );
+        check(&[Code::RebalanceInProgress, Code::NotCoordinator], AWAY, Remedy::Retry);
+    }
+
+    #[test]
+    fn nothing_is_skipped_where_a_position_or_a_message_is_lost() {
+        check(
+            &[Code::OffsetOutOfRange, Code::AutoOffsetReset, Code::LogTruncation],
+            POSITION,
+            Remedy::Stop,
+        );
+        check(&[Code::BadMessage, Code::BadCompression], UNREADABLE, Remedy::Stop);
+        check(&[Code::UnknownTopicOrPartition], UNKNOWN_TOPIC, Remedy::Stop);
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_stops() {
+        check(
+            &[Code::TopicAuthorizationFailed, Code::GroupAuthorizationFailed],
+            RIGHTS,
+            Remedy::Stop,
+        );
+        check(&[Code::FencedInstanceId], EXPELLED, Remedy::Stop);
+        check(&[Code::InconsistentGroupProtocol], NOT_ADMITTED, Remedy::Stop);
+        check(&[Code::PolicyViolation, Code::Unknown], UNEXPECTED, Remedy::Stop);
+    }
+}

@@ -1,0 +1,259 @@
+//! Dead letters once more: those that are chosen go through the plugin as it is now; the rows of a batch are written
+//! and its letters removed in one transaction.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::work::Worker;
+use super::{Deployed, gate};
+use crate::backoff::Backoff;
+use crate::batch::{Batch, Message};
+use crate::fault::{Fault, Remedy, sqlstate};
+use crate::plugin::load::Loader;
+use crate::plugin::slot::Slot;
+use crate::rows::{Rejection, Stage};
+use crate::settings::{BatchSettings, Settings};
+use crate::sink::letters::Selection;
+use crate::sink::letters::read::Letter;
+use crate::sink::letters::replay::{End, Replay as Letters, Verdicts};
+use crate::sink::postgres::Options;
+use crate::sink::{Parking, Prepared, Range, Version, WaitingKeys};
+
+/// Letters in a batch: a step of the progress, and what is done again after a fault.
+const LETTERS_MAX: usize = 10_000;
+/// How often a batch is tried while Postgres is away or busy, before the one who waits is told.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// A replay under way.
+pub struct Replay {
+    runtime: Handle,
+    deployed: Arc<Deployed>,
+    worker: Worker,
+    letters: Letters,
+    room: BatchSettings,
+    spare: Prepared,
+    tally: Tally,
+}
+
+/// What became of the letters so far. After a trial: what would have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Letters that were dealt with.
+    pub letters: u64,
+    /// Letters that became rows.
+    pub rows_from: u64,
+    /// Rows, table by table in the order of the plugin's outputs.
+    pub rows: Vec<u64>,
+    /// Letters of which the plugin kept nothing.
+    pub filtered: u64,
+    /// Letters that were rejected again.
+    pub rejected: Vec<StillRejected>,
+    /// Letters passed over, because another replay had taken them.
+    pub busy: u64,
+}
+
+/// Letters that were rejected again, at one stage and with one code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillRejected {
+    /// Where.
+    pub stage: Stage,
+    /// Why.
+    pub code: String,
+    /// How many.
+    pub letters: u64,
+    /// Id of the first of them.
+    pub example: i64,
+    /// Its reason.
+    pub reason: String,
+}
+
+impl Replay {
+    /// Loads the plugin, compares its outputs with the tables, and connects. With `trial` nothing is changed, then
+    /// or later: all is done in transactions that are rolled back. Blocks; not to be called on a thread of `runtime`.
+    ///
+    /// # Errors
+    /// What is wrong with plugin or tables; `SL-P001` when Postgres cannot be reached.
+    pub fn open(
+        settings: &Settings,
+        selection: Selection,
+        trial: bool,
+        runtime: &Handle,
+    ) -> Result<Self, Fault> {
+        let name: Arc<str> = settings.pipeline.name.as_str().into();
+        let owner = format!("replay-{}", std::process::id());
+        let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
+        let end = if trial { End::RollBack } else { End::Commit };
+        let letters = runtime.block_on(Letters::open(&options, &name, selection, end))?;
+        let generation = Loader::new(&name, &settings.plugin).load_file(&settings.plugin.path)?;
+        let deployed = Arc::new(gate(settings, &options, runtime)(&generation)?);
+        let worker = Worker::new(name, &Slot::new(deployed.clone()))?;
+        let max_messages = settings.batch.max_messages.min(LETTERS_MAX);
+        let rows = vec![0; generation.description.outputs.len()];
+        Ok(Self {
+            runtime: runtime.clone(),
+            deployed,
+            worker,
+            letters,
+            room: BatchSettings { max_messages, ..settings.batch },
+            spare: Prepared::default(),
+            tally: Tally { rows, ..Tally::default() },
+        })
+    }
+
+    /// The version of the plugin that the letters go through.
+    pub fn version(&self) -> &Version {
+        &self.deployed.version
+    }
+
+    /// The tables that rows go to, in the order of the plugin's outputs.
+    pub fn tables(&self) -> Vec<String> {
+        self.deployed.plan.table_names().map(str::to_owned).collect()
+    }
+
+    /// How many letters are selected and not dealt with yet.
+    pub fn count(&self) -> Result<u64, Fault> {
+        self.runtime.block_on(self.letters.count())
+    }
+
+    /// What became of the letters so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Deals with one more batch of at most `max` letters. False when there was none left.
+    ///
+    /// # Errors
+    /// What keeps the batch from being dealt with; its letters are where they were. An outage after a few attempts.
+    pub fn step(&mut self, max: u64) -> Result<bool, Fault> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.batch(max) {
+                Err(fault)
+                    if fault.remedy == Remedy::Retry && backoff.attempts() < ATTEMPTS_MAX =>
+                {
+                    std::thread::sleep(backoff.pause());
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn batch(&mut self, max: u64) -> Result<bool, Fault> {
+        let max_messages = self.room.max_messages.min(usize::try_from(max).unwrap_or(usize::MAX));
+        let room = BatchSettings { max_messages, ..self.room };
+        let runtime = self.runtime.clone();
+        let ids = runtime.block_on(self.letters.next(&room))?;
+        let Some(last) = ids.last() else { return Ok(false) };
+        let plan = self.deployed.plan.clone();
+        let taken = runtime.block_on(self.letters.take(&plan, &ids))?;
+        let mut batch = batch_of(&taken);
+        let (worker, spare) = (&mut self.worker, std::mem::take(&mut self.spare));
+        let (ranges, waiting) = (ranges_of(&taken), WaitingKeys::default());
+        // A letter that is to be tried later stays one: it was asked for now.
+        let parking = Parking { kept: true, ..Parking::default() };
+        let processed = self
+            .letters
+            .hold(&runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
+        let (_, mut prepared) = processed?;
+        let version = self.deployed.version.clone();
+        let mut verdicts = verdicts(&taken, &prepared);
+        let mut settled =
+            runtime.block_on(self.letters.settle(&plan, &prepared, &verdicts, &version));
+        if settled.as_ref().is_err_and(|fault| fault.remedy == Remedy::Bury) {
+            let refused = runtime.block_on(self.letters.find_refused(&plan, &prepared))?;
+            prepared.bury(&batch, &refused);
+            verdicts = self::verdicts(&taken, &prepared);
+            if runtime.block_on(self.letters.take(&plan, &ids))?.len() != taken.len() {
+                let message = "letters were taken by somebody else meanwhile";
+                return Err(Fault::retry(sqlstate::CONTENTION, message));
+            }
+            settled = runtime.block_on(self.letters.settle(&plan, &prepared, &verdicts, &version));
+        }
+        settled?;
+        self.tally.busy += (ids.len() - taken.len()) as u64;
+        self.tally.add(&prepared, &verdicts);
+        self.letters.pass(*last);
+        self.spare = prepared;
+        Ok(true)
+    }
+}
+
+/// The letters' messages, as they were.
+pub(super) fn batch_of(letters: &[Letter]) -> Batch {
+    let mut batch = Batch::new(letters.first().map_or("", |letter| &letter.topic));
+    for letter in letters {
+        batch.push(Message {
+            partition: letter.partition,
+            offset: letter.offset,
+            timestamp_us: letter.timestamp_us.unwrap_or(-1),
+            key: letter.key.as_deref(),
+            payload: letter.payload.as_deref(),
+        });
+        for (name, value) in &letter.headers {
+            batch.push_header(name, value.as_deref());
+        }
+        batch.close_message();
+    }
+    batch
+}
+
+/// For counting, and for the words of a fault; no position moves.
+pub(super) fn ranges_of(letters: &[Letter]) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for Letter { partition, offset, .. } in letters {
+        match ranges.iter_mut().find(|range| range.partition == *partition) {
+            Some(range) => {
+                range.from = range.from.min(*offset);
+                range.to = range.to.max(offset + 1);
+            }
+            None => ranges.push(Range {
+                partition: *partition,
+                from: *offset,
+                to: offset + 1,
+                ..Range::default()
+            }),
+        }
+    }
+    ranges
+}
+
+fn verdicts(letters: &[Letter], prepared: &Prepared) -> Verdicts {
+    Verdicts {
+        passed: prepared.passed().map(|(message, rows)| (letters[message].id, rows)).collect(),
+        rejected: (prepared.kept().iter())
+            .map(|rejection| (letters[rejection.message as usize].id, rejection.clone()))
+            .collect(),
+    }
+}
+
+impl Tally {
+    fn add(&mut self, prepared: &Prepared, verdicts: &Verdicts) {
+        for range in prepared.ranges() {
+            self.letters += range.messages;
+            self.rows_from += range.rows_from;
+            self.filtered += range.filtered;
+        }
+        for (sum, rows) in self.rows.iter_mut().zip(prepared.rows_of_tables()) {
+            *sum += rows as u64;
+        }
+        for (id, rejection) in &verdicts.rejected {
+            self.reject(*id, rejection);
+        }
+    }
+
+    fn reject(&mut self, id: i64, rejection: &Rejection) {
+        let Rejection { stage, code, reason, .. } = rejection;
+        let same = |known: &&mut StillRejected| known.stage == *stage && known.code == *code;
+        match self.rejected.iter_mut().find(same) {
+            Some(known) => known.letters += 1,
+            None => self.rejected.push(StillRejected {
+                stage: *stage,
+                code: code.clone(),
+                letters: 1,
+                example: id,
+                reason: reason.clone(),
+            }),
+        }
+    }
+}

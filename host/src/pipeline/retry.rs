@@ -1,0 +1,254 @@
+//! Parked messages once more: those that are due go through the plugin as batches of their own, and leave
+//! `sluice.parked` in the transaction that writes their rows. Any host may do it; locks keep them apart.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::Deployed;
+use super::counters::Counters;
+use super::order::Question;
+use super::replay::{batch_of, ranges_of};
+use super::work::Worker;
+use crate::backoff::Backoff;
+use crate::fault::{self, Fault, Remedy};
+use crate::plugin::limits::THREAD_STACK_BYTES;
+use crate::plugin::slot::Slot;
+use crate::rows::Rejection;
+use crate::sink::letters::read::Letter;
+use crate::sink::parked::due::{Due, Next, Verdicts};
+use crate::sink::{Parking, Prepared, WaitingKeys};
+
+/// What is parked by others is found after this time at the latest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a batch is tried again of which Postgres refuses rows, and none of them when asked.
+const FRUITLESS_MAX: u32 = 5;
+
+/// What a retry thread is made of.
+pub struct Parts {
+    /// Name of the pipeline.
+    pub pipeline: Arc<str>,
+    /// The version of the plugin in use now.
+    pub slot: Arc<Slot<Deployed>>,
+    /// The parked messages.
+    pub due: Due,
+    /// What is tried again.
+    pub parking: Parking,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Lanes ask here which keys are free. It ends when nobody can ask any more.
+    pub questions: Receiver<Question>,
+    /// For what waits on Postgres.
+    pub runtime: Handle,
+    /// Told if the thread panics.
+    pub end: Sender<Result<(), Fault>>,
+}
+
+/// Starts the thread.
+///
+/// # Panics
+/// When the system gives no thread.
+pub fn start(parts: Parts) -> JoinHandle<()> {
+    let end = parts.end.clone();
+    let run = move || {
+        let retrier = Retrier { parts, worker: None, spare: Prepared::default() };
+        let work = std::panic::AssertUnwindSafe(move || retrier.run());
+        if std::panic::catch_unwind(work).is_err() {
+            let message = "the thread of retries panicked; its message is in the log";
+            // Fails only when nobody waits for the pipeline any more.
+            let _ = end.send(Err(Fault::stop(fault::PANIC, message)));
+        }
+    };
+    std::thread::Builder::new()
+        .name("sluice-retry".into())
+        .stack_size(THREAD_STACK_BYTES)
+        .spawn(run)
+        .expect("the system gives a thread")
+}
+
+struct Retrier {
+    parts: Parts,
+    /// Made with the first message.
+    worker: Option<Worker>,
+    spare: Prepared,
+}
+
+impl Retrier {
+    fn run(mut self) {
+        let mut trouble = Trouble::default();
+        loop {
+            let wait = match self.round() {
+                Ok(wait) => {
+                    trouble.over(&self.parts.pipeline);
+                    wait
+                }
+                Err(fault) => {
+                    self.parts.due.let_go();
+                    trouble.met(&self.parts.pipeline, &fault)
+                }
+            };
+            if !self.answer_until(Instant::now() + wait) {
+                return;
+            }
+        }
+    }
+
+    /// Deals with one batch, if messages are due; returns how long nothing else will be.
+    fn round(&mut self) -> Result<Duration, Fault> {
+        let runtime = self.parts.runtime.clone();
+        let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
+        let wait = wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        if !wait.is_zero() && !behind {
+            return Ok(wait);
+        }
+        let moved = self.batch(&runtime)?;
+        // What is due and was not taken is in other hands, or behind what is.
+        Ok(if moved { Duration::ZERO } else { wait.clamp(LOOK_EVERY / 20, LOOK_EVERY / 4) })
+    }
+
+    fn batch(&mut self, runtime: &Handle) -> Result<bool, Fault> {
+        if self.worker.is_none() {
+            self.worker = Some(Worker::new(self.parts.pipeline.clone(), &self.parts.slot)?);
+        }
+        let worker = self.worker.as_mut().expect("made above");
+        worker.swap(&self.parts.slot);
+        let (plan, version) = (worker.deployed().plan.clone(), worker.deployed().version.clone());
+        let messages = runtime.block_on(self.parts.due.take(&plan))?;
+        if messages.is_empty() {
+            self.parts.due.let_go();
+            return Ok(false);
+        }
+        let mut batch = batch_of(&messages);
+        let parking = Parking {
+            tried: messages.iter().map(|message| message.attempts as u32).collect(),
+            kept: true,
+            ..self.parts.parking.clone()
+        };
+        let (spare, ranges) = (std::mem::take(&mut self.spare), ranges_of(&messages));
+        let waiting = WaitingKeys::default();
+        let processed = self
+            .parts
+            .due
+            .hold(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
+        let (_, mut prepared) = processed?;
+        let refused = runtime.block_on(self.parts.due.ask(&plan, &prepared))?;
+        if !refused.is_empty() {
+            prepared.bury(&batch, &refused);
+        }
+        let mut fruitless = 0;
+        loop {
+            let verdicts = self.verdicts(&messages, &prepared);
+            let due = &mut self.parts.due;
+            let settled = runtime.block_on(due.settle(&plan, &prepared, &verdicts, &version));
+            match settled {
+                Ok(()) => {
+                    self.count(&verdicts);
+                    self.spare = prepared;
+                    return Ok(true);
+                }
+                Err(fault) if fault.remedy == Remedy::Bury && fruitless < FRUITLESS_MAX => {
+                    let refused = runtime.block_on(due.find_refused(&plan, &prepared))?;
+                    fruitless += u32::from(refused.is_empty());
+                    prepared.bury(&batch, &refused);
+                    if !runtime.block_on(due.take_again(&plan, &messages))? {
+                        due.let_go();
+                        return Ok(false);
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    fn verdicts(&self, messages: &[Letter], prepared: &Prepared) -> Verdicts {
+        let rule = &self.parts.parking.rule;
+        let mut verdicts = Verdicts {
+            passed: prepared.passed().map(|(message, rows)| (messages[message].id, rows)).collect(),
+            ..Verdicts::default()
+        };
+        for rejection in prepared.kept() {
+            let message = &messages[rejection.message as usize];
+            let attempts = message.attempts as u32 + 1;
+            if rejection.retry && rule.goes_on(attempts) {
+                let pause = rule.pause_after(attempts);
+                verdicts.again.push((message.id, rejection.clone(), pause));
+            } else {
+                verdicts.gave_up.push((message.id, rejection.clone()));
+            }
+        }
+        verdicts
+    }
+
+    fn count(&self, verdicts: &Verdicts) {
+        let Verdicts { passed, gave_up, again } = verdicts;
+        let counters = &self.parts.counters;
+        Counters::add(&counters.retried, passed.len() as u64);
+        Counters::add(&counters.given_up, gave_up.len() as u64);
+        if let Some((_, Rejection { stage, code, reason, .. })) = gave_up.first() {
+            tracing::warn!(
+                pipeline = &*self.parts.pipeline,
+                messages = gave_up.len(),
+                stage = stage.name(),
+                rejection = code,
+                "parked messages became dead letters after their last attempt; the first: {reason}"
+            );
+        }
+        tracing::debug!(
+            pipeline = &*self.parts.pipeline,
+            passed = passed.len(),
+            again = again.len(),
+            gave_up = gave_up.len(),
+            "parked messages tried again"
+        );
+    }
+
+    /// Answers lanes until `end`. False when there is nobody left to ask.
+    fn answer_until(&mut self, end: Instant) -> bool {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.parts.questions.recv_timeout(left) {
+                Ok(Question { topic_id, keys, answer }) => {
+                    let free = self.parts.due.free(topic_id, keys);
+                    // No answer is one, too: the lane asks again.
+                    if let Ok(free) = self.parts.runtime.block_on(free) {
+                        let _ = answer.send(free);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+}
+
+/// A time in which retries do not work, told in one line at its beginning and one at its end. Lanes that meet the
+/// same outage tell their own.
+#[derive(Default)]
+struct Trouble {
+    backoff: Backoff,
+    code: Option<&'static str>,
+}
+
+impl Trouble {
+    fn met(&mut self, pipeline: &str, fault: &Fault) -> Duration {
+        if self.code != Some(fault.code) {
+            self.code = Some(fault.code);
+            tracing::warn!(
+                pipeline,
+                code = fault.code,
+                "cannot try parked messages again now: {fault}"
+            );
+        }
+        self.backoff.pause()
+    }
+
+    fn over(&mut self, pipeline: &str) {
+        if self.code.is_some() {
+            tracing::info!(pipeline, "parked messages are tried again");
+            *self = Self::default();
+        }
+    }
+}

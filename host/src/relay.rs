@@ -1,0 +1,407 @@
+//! The relay of dead letters to a topic, as an outbox: what waits in the table is sent, and marked once the
+//! brokers have acknowledged it. At least once, in the order of each partition, by one host at a time. Knows
+//! neither lanes nor plugins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::fault::Fault;
+use crate::settings::{Settings, SourceSettings};
+use crate::sink::letters::outbox::Outbox;
+use crate::sink::letters::read::Letter;
+use crate::sink::postgres::Options;
+
+mod headers;
+mod sender;
+
+use headers::Origin;
+use sender::{Answer, Sender};
+
+/// Letters sent before their answers are waited for.
+const LETTERS_MAX: i64 = 500;
+/// Their bytes; a single letter may have more.
+const BYTES_MAX: i64 = 4 << 20;
+/// Pause when nothing waits.
+const IDLE_PAUSE: Duration = Duration::from_millis(500);
+/// Pause while another host relays.
+const STANDBY_PAUSE: Duration = Duration::from_secs(1);
+/// How often the lease is prolonged while answers are waited for.
+const LEASE_PERIOD: Duration = Duration::from_secs(2);
+/// Without an answer for so long, the brokers count as away.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How often the lag is measured; not as often when that takes long, because very many letters wait.
+const MEASURE_PERIOD: Duration = Duration::from_secs(5);
+const MEASURE_SHARE: u32 = 20;
+/// How often an outage that goes on is mentioned, and letters that cannot be relayed.
+const MENTION_EVERY: Duration = Duration::from_mins(1);
+/// How long a relay that is told to end may take to finish what is under way.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// What a relay has done on this host, and how far it is behind.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Letters that the topic has acknowledged.
+    pub relayed: AtomicU64,
+    /// Letters that the topic does not take.
+    pub refused: AtomicU64,
+    /// Letters of all hosts that wait, when it was measured last.
+    pub waiting: AtomicU64,
+    /// Age of the one that waits longest, in seconds.
+    pub oldest_seconds: AtomicU64,
+}
+
+/// A relay at work, on a thread of its own. Nothing else ever waits for it.
+#[derive(Debug)]
+pub struct RelayThread {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl RelayThread {
+    /// Starts the relay of a pipeline, if its settings name a topic for dead letters.
+    ///
+    /// # Panics
+    /// When the system gives no thread.
+    pub fn start(
+        settings: &Settings,
+        options: &Options,
+        owner: &str,
+        figures: Arc<Figures>,
+    ) -> Option<Self> {
+        let relay = Relay::new(settings, options, owner, figures)?;
+        let (stop, stopped) = watch::channel(false);
+        let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(relay.run(stopped)),
+            Err(error) => tracing::error!(code = "SL-X001", "the relay cannot start: {error}"),
+        };
+        let thread = std::thread::Builder::new().name("relay".into()).spawn(run);
+        Some(Self { stop, thread: thread.expect("the system gives a thread") })
+    }
+
+    /// Finishes what is under way, but does not take long: what is not sent, another host or the next start sends.
+    pub fn end(self) {
+        // Fails when the thread has ended by itself.
+        let _ = self.stop.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!(code = "SL-X001", "the relay has panicked; its message is in the log");
+        }
+    }
+}
+
+struct Relay {
+    source: SourceSettings,
+    topic: String,
+    origin: Origin,
+    outbox: Outbox,
+    sender: Option<Sender>,
+    figures: Arc<Figures>,
+    /// Acknowledged and not yet marked: with these the next turn begins, or they would be sent again.
+    acknowledged: Vec<i64>,
+    /// Not taken by the topic, and not yet marked.
+    refused: Vec<(i64, String)>,
+    /// When the lease was prolonged; it is held only while letters wait.
+    leased: Option<Instant>,
+    trouble: Trouble,
+    refusals: Refusals,
+    measure_at: Instant,
+}
+
+/// What a turn came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    /// Letters were sent; there may be more.
+    Sent,
+    /// Nothing waits.
+    Idle,
+    /// Another host relays.
+    Standby,
+}
+
+impl Relay {
+    fn new(
+        settings: &Settings,
+        options: &Options,
+        owner: &str,
+        figures: Arc<Figures>,
+    ) -> Option<Self> {
+        let topic = settings.dead_letters.topic.clone()?;
+        let pipeline = settings.pipeline.name.clone();
+        let options = options.named(&pipeline, owner);
+        Some(Self {
+            outbox: Outbox::new(options, &pipeline, &topic, owner),
+            trouble: Trouble::new(&pipeline, &topic),
+            origin: Origin { pipeline, group: settings.source.group.clone() },
+            source: settings.source.clone(),
+            topic,
+            sender: None,
+            figures,
+            acknowledged: Vec::new(),
+            refused: Vec::new(),
+            leased: None,
+            refusals: Refusals::default(),
+            measure_at: Instant::now(),
+        })
+    }
+
+    async fn run(mut self, stop: watch::Receiver<bool>) {
+        let told = async {
+            let mut stop = stop.clone();
+            // An error means that nobody is left to tell, which is the same.
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(END_WAIT).await;
+        };
+        tokio::select! {
+            () = self.work(stop.clone()) => {}
+            () = told => tracing::info!(pipeline = self.origin.pipeline, "relay ended while it waited"),
+        }
+        self.sender = None;
+        let last_words = async {
+            let _ = self.settle().await;
+            let _ = self.outbox.leave_lease().await;
+            self.measure().await;
+        };
+        // Postgres may be away; the lease runs out by itself.
+        let _ = tokio::time::timeout(END_WAIT / 2, last_words).await;
+    }
+
+    async fn work(&mut self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let pause = match self.turn().await {
+                Ok(turn) => {
+                    self.trouble.over();
+                    match turn {
+                        Turn::Sent => Duration::ZERO,
+                        Turn::Idle => IDLE_PAUSE,
+                        Turn::Standby => STANDBY_PAUSE,
+                    }
+                }
+                Err(fault) => {
+                    // With whatever is under way: what was not acknowledged is sent again.
+                    (self.sender, self.leased) = (None, None);
+                    self.trouble.goes_on(&fault);
+                    self.trouble.backoff.pause()
+                }
+            };
+            if Instant::now() >= self.measure_at {
+                self.measure().await;
+            }
+            // An error means that nobody is left to tell.
+            let _ = tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<Turn, Fault> {
+        self.settle().await?;
+        if self.leased.is_none() && !self.outbox.has_letters().await? {
+            return Ok(Turn::Idle);
+        }
+        if !self.keep_lease().await? {
+            return Ok(Turn::Standby);
+        }
+        let letters = self.next().await?;
+        if letters.is_empty() {
+            self.settle().await?;
+            self.outbox.leave_lease().await?;
+            self.leased = None;
+            return Ok(Turn::Idle);
+        }
+        let sent = self.send(&letters).await;
+        self.settle().await?;
+        sent
+    }
+
+    /// True when the lease is this host's for a while.
+    async fn keep_lease(&mut self) -> Result<bool, Fault> {
+        if self.leased.is_some_and(|at| at.elapsed() < LEASE_PERIOD) {
+            return Ok(true);
+        }
+        let now = Instant::now();
+        let taken = self.outbox.take_lease(self.trouble.told()).await?;
+        if taken {
+            self.leased = Some(now);
+        } else {
+            (self.sender, self.leased) = (None, None);
+        }
+        Ok(taken)
+    }
+
+    async fn next(&mut self) -> Result<Vec<Letter>, Fault> {
+        let mut letters = Vec::new();
+        for next in self.outbox.next(LETTERS_MAX, BYTES_MAX).await? {
+            match next {
+                Ok(letter) => letters.push(letter),
+                Err((id, fault)) => self.refused.push((id, fault.to_string())),
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Marks what is known of letters.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        if !self.acknowledged.is_empty() {
+            self.outbox.mark_relayed(&self.acknowledged).await?;
+            let count = std::mem::take(&mut self.acknowledged).len();
+            self.figures.relayed.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        if !self.refused.is_empty() {
+            self.outbox.mark_refused(&self.refused).await?;
+            let refused = std::mem::take(&mut self.refused);
+            self.figures.refused.fetch_add(refused.len() as u64, Ordering::Relaxed);
+            self.refusals.mention(&self.origin.pipeline, &self.topic, &refused);
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, letters: &[Letter]) -> Result<Turn, Fault> {
+        if self.sender.is_none() {
+            self.sender = Some(Sender::connect(&self.source, &self.topic)?);
+        }
+        let all: Vec<usize> = (0..letters.len()).collect();
+        let Some(suspects) = self.deliver(letters, &all).await? else { return Ok(Turn::Standby) };
+        // Brokers refuse requests, not letters: each letter of a refused one is tried alone.
+        for (number, _) in suspects {
+            let Some(refused) = self.deliver(letters, &[number]).await? else {
+                return Ok(Turn::Standby);
+            };
+            let faults = refused.into_iter().map(|(_, reason)| format!("SL-D303: {reason}"));
+            self.refused.extend(faults.map(|fault| (letters[number].id, fault)));
+        }
+        Ok(Turn::Sent)
+    }
+
+    /// Sends those of `letters` that `numbers` names and waits for their answers, however long that takes. Returns
+    /// those that were refused, with the reason; `None` when another host relays by now.
+    async fn deliver(
+        &mut self,
+        letters: &[Letter],
+        numbers: &[usize],
+    ) -> Result<Option<Vec<(usize, String)>>, Fault> {
+        let mut refused = Vec::new();
+        let mut waiting = 0;
+        for &number in numbers {
+            let sender = self.sender.as_ref().expect("connected before");
+            match sender.send(number, &letters[number], &self.origin) {
+                None => waiting += 1,
+                Some(Answer::Refused(reason)) => refused.push((number, reason)),
+                Some(Answer::Failed(fault)) => return Err(fault),
+                Some(Answer::Acknowledged) => unreachable!("brokers were not asked yet"),
+            }
+        }
+        let mut answered_at = Instant::now();
+        while waiting > 0 {
+            let sender = self.sender.as_mut().expect("connected before");
+            match tokio::time::timeout(LEASE_PERIOD / 4, sender.answer()).await {
+                Ok((number, answer)) => {
+                    (waiting, answered_at) = (waiting - 1, Instant::now());
+                    match answer {
+                        Answer::Acknowledged => self.acknowledged.push(letters[number].id),
+                        Answer::Refused(reason) => refused.push((number, reason)),
+                        Answer::Failed(fault) => return Err(fault),
+                    }
+                }
+                Err(_) if answered_at.elapsed() > SILENCE => {
+                    let topic = &self.topic;
+                    let text = format!("no broker acknowledges letters for topic {topic}");
+                    self.trouble.goes_on(&Fault::retry("SL-K002", text));
+                }
+                Err(_) => {}
+            }
+            if !self.keep_lease().await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(refused))
+    }
+
+    async fn measure(&mut self) {
+        let began = Instant::now();
+        // An outage is told by the turns.
+        if let Ok(lag) = self.outbox.lag().await {
+            self.figures.waiting.store(lag.waiting, Ordering::Relaxed);
+            self.figures.oldest_seconds.store(lag.oldest_seconds, Ordering::Relaxed);
+        }
+        self.measure_at = Instant::now() + MEASURE_PERIOD.max(began.elapsed() * MEASURE_SHARE);
+    }
+}
+
+/// What keeps the relay from its work: told in one line at its beginning, one a minute, and one at its end.
+#[derive(Debug)]
+struct Trouble {
+    pipeline: String,
+    topic: String,
+    backoff: Backoff,
+    began: Option<Instant>,
+    mentioned: Option<(Instant, &'static str)>,
+    text: Option<String>,
+}
+
+impl Trouble {
+    fn new(pipeline: &str, topic: &str) -> Self {
+        let (pipeline, topic) = (pipeline.to_owned(), topic.to_owned());
+        let backoff = Backoff::default();
+        Self { pipeline, topic, backoff, began: None, mentioned: None, text: None }
+    }
+
+    /// The fault, for others to see.
+    fn told(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    fn goes_on(&mut self, fault: &Fault) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        self.text = Some(fault.to_string());
+        let due = |(at, code): (Instant, &str)| at.elapsed() >= MENTION_EVERY || code != fault.code;
+        if self.mentioned.is_none_or(due) {
+            self.mentioned = Some((Instant::now(), fault.code));
+            tracing::warn!(
+                pipeline = self.pipeline,
+                topic = self.topic,
+                code = fault.code,
+                seconds = began.elapsed().as_secs(),
+                "letters wait for their relay: {}",
+                fault.message
+            );
+        }
+    }
+
+    fn over(&mut self) {
+        if let Some(began) = self.began.take() {
+            let seconds = began.elapsed().as_secs();
+            tracing::info!(pipeline = self.pipeline, topic = self.topic, seconds, "relay goes on");
+            *self = Self::new(&self.pipeline, &self.topic);
+        }
+    }
+}
+
+/// Letters that the topic does not take, told at most once a minute.
+#[derive(Debug, Default)]
+struct Refusals {
+    untold: usize,
+    mentioned: Option<Instant>,
+}
+
+impl Refusals {
+    fn mention(&mut self, pipeline: &str, topic: &str, refused: &[(i64, String)]) {
+        self.untold += refused.len();
+        let Some((letter, reason)) = refused.first() else { return };
+        if self.mentioned.is_some_and(|at| at.elapsed() < MENTION_EVERY) {
+            return;
+        }
+        self.mentioned = Some(Instant::now());
+        let letters = std::mem::take(&mut self.untold);
+        let (code, reason) = reason.split_once(": ").unwrap_or(("SL-D303", reason));
+        tracing::warn!(
+            pipeline,
+            topic,
+            code,
+            letters,
+            letter,
+            "letters cannot be relayed: {reason}"
+        );
+    }
+}

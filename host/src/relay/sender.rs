@@ -1,0 +1,224 @@
+//! Sends letters to their topic and hands back what the brokers say of each. Knows no SQL.
+
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::headers::{self, Origin};
+use crate::fault::Fault;
+use crate::settings::SourceSettings;
+use crate::sink::letters::read::Letter;
+use crate::source::kafka::{log_line, refused};
+use crate::source::properties;
+
+/// How long brokers may take to say how many partitions the topic has.
+const REACH: Duration = Duration::from_secs(5);
+
+/// What became of a letter.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The topic has it, on all replicas in sync.
+    Acknowledged,
+    /// The topic does not take it, or a request it was part of.
+    Refused(String),
+    /// It was not sent, and it is not to blame.
+    Failed(Fault),
+}
+
+/// A producer for one topic.
+pub(super) struct Sender {
+    producer: ThreadedProducer<Reports>,
+    answered: UnboundedReceiver<(usize, Option<RDKafkaErrorCode>)>,
+    topic: String,
+    partitions: i32,
+}
+
+impl Sender {
+    /// Connects and looks the topic up. Blocks for a few seconds while brokers are away.
+    ///
+    /// # Errors
+    /// `SL-K002` when no broker answers, `SL-D301` when there is no such topic, `SL-D302` without the right to write.
+    pub fn connect(source: &SourceSettings, topic: &str) -> Result<Self, Fault> {
+        let (answers, answered) = unbounded_channel();
+        let producer: ThreadedProducer<Reports> = properties::relay(source)
+            .create_with_context(Reports(answers))
+            .map_err(|error| refused(&error))?;
+        let metadata = producer.client().fetch_metadata(Some(topic), REACH).map_err(|error| {
+            Fault::retry("SL-K002", format!("no broker answers for topic {topic}: {error}"))
+        })?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        if let Some(code) = found.and_then(rdkafka::metadata::MetadataTopic::error) {
+            return Err(failed(code.into(), topic));
+        }
+        match found.map_or(0, |found| found.partitions().len()) as i32 {
+            0 => Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition, topic)),
+            partitions => Ok(Self { producer, answered, topic: topic.to_owned(), partitions }),
+        }
+    }
+
+    /// Hands a letter over; [`Sender::answer`] tells what became of it, under `number`. An answer comes at once
+    /// where it is known at once. Letters of one partition go to one partition, so that their order is kept: to the
+    /// one of the same number, if there is one.
+    pub fn send(&self, number: usize, letter: &Letter, origin: &Origin) -> Option<Answer> {
+        let headers = match owned_headers(letter, origin) {
+            Ok(headers) => headers,
+            Err(reason) => return Some(Answer::Refused(reason)),
+        };
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, number)
+            .partition(letter.partition.rem_euclid(self.partitions))
+            .headers(headers);
+        record.key = letter.key.as_deref();
+        record.payload = letter.payload.as_deref();
+        let (error, _) = self.producer.send(record).err()?;
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        Some(judge(Some(code), &self.topic))
+    }
+
+    /// What became of one of the letters sent; waits for it. Dropping the future loses nothing.
+    pub async fn answer(&mut self) -> (usize, Answer) {
+        match self.answered.recv().await {
+            Some((number, code)) => (number, judge(code, &self.topic)),
+            // The other end lives as long as the producer.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// librdkafka's wrapper takes names as text alone.
+fn owned_headers(letter: &Letter, origin: &Origin) -> Result<OwnedHeaders, String> {
+    let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len() + 16);
+    for (name, value) in headers::of(letter, origin) {
+        let key = std::str::from_utf8(&name)
+            .map_err(|_| format!("the name of header \"{}\" is not UTF-8", name.escape_ascii()))?;
+        owned = owned.insert(Header { key, value: value.as_deref() });
+    }
+    Ok(owned)
+}
+
+fn judge(code: Option<RDKafkaErrorCode>, topic: &str) -> Answer {
+    use RDKafkaErrorCode as Code;
+    let Some(code) = code else { return Answer::Acknowledged };
+    match code {
+        // A record that a compacted topic does not take for want of a key is invalid, too.
+        Code::MessageSizeTooLarge
+        | Code::InvalidMessage
+        | Code::InvalidMessageSize
+        | Code::MessageBatchTooLarge
+        | Code::InvalidRecord => Answer::Refused(code.to_string()),
+        _ => Answer::Failed(failed(code, topic)),
+    }
+}
+
+fn failed(code: RDKafkaErrorCode, topic: &str) -> Fault {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            Fault::retry("SL-D301", format!("there is no topic {topic} for dead letters"))
+        }
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            Fault::retry("SL-D302", format!("not allowed to write to topic {topic}: {code}"))
+        }
+        _ => Fault::retry("SL-D304", format!("cannot write to topic {topic}: {code}")),
+    }
+}
+
+/// Hands librdkafka's delivery reports over.
+struct Reports(UnboundedSender<(usize, Option<RDKafkaErrorCode>)>);
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        // It warns of the property that keeps a producer from creating topics, and obeys it all the same.
+        if facility != "CONFWARN" {
+            log_line(level, facility, text);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let code = result
+            .as_ref()
+            .err()
+            .map(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+        // Fails only when nobody waits for answers any more.
+        let _ = self.0.send((number, code));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::settings::Start;
+
+    fn source(brokers: String) -> SourceSettings {
+        SourceSettings {
+            brokers,
+            topic: "orders".into(),
+            group: "orders".into(),
+            start: Start::Earliest,
+            queue_bytes: 1 << 20,
+            properties: BTreeMap::new(),
+        }
+    }
+
+    fn refusal(brokers: String) -> String {
+        Sender::connect(&source(brokers), "orders.dlt").err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn a_missing_topic_is_told_and_not_created() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("orders", 1, 1).unwrap();
+        for _ in 0..2 {
+            let said = refusal(cluster.bootstrap_servers());
+            assert_eq!(said, "SL-D301: there is no topic orders.dlt for dead letters");
+        }
+        cluster.create_topic("orders.dlt", 5, 1).unwrap();
+        let sender = Sender::connect(&source(cluster.bootstrap_servers()), "orders.dlt").unwrap();
+        assert_eq!(sender.partitions, 5);
+    }
+
+    #[test]
+    fn brokers_that_are_away_are_told_apart() {
+        let said = refusal("127.0.0.1:1".to_owned());
+        assert!(said.starts_with("SL-K002: no broker answers for topic orders.dlt"), "{said}");
+    }
+
+    #[test]
+    fn what_brokers_say_of_a_letter_is_told_from_what_they_say_of_their_own() {
+        use RDKafkaErrorCode as Code;
+        assert!(matches!(judge(None, "t"), Answer::Acknowledged));
+        for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::InvalidMessage] {
+            assert!(matches!(judge(Some(code), "t"), Answer::Refused(_)), "{code:?}");
+        }
+        for (code, expected) in [
+            (Code::UnknownTopicOrPartition, "SL-D301"),
+            (Code::UnknownPartition, "SL-D301"),
+            (Code::TopicAuthorizationFailed, "SL-D302"),
+            (Code::NotEnoughReplicas, "SL-D304"),
+            (Code::PurgeQueue, "SL-D304"),
+            (Code::Fatal, "SL-D304"),
+        ] {
+            let Answer::Failed(fault) = judge(Some(code), "t") else { panic!("{code:?}") };
+            assert_eq!(fault.code, expected);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What does not go on now, written down where every host and every operator can see it.
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::{Claims, schema_fault};
+use crate::fault::Fault;
+use crate::sink::postgres::connection::Session;
+
+/// In the place of a partition: the whole pipeline on one host.
+pub const WHOLE_PIPELINE: i32 = -1;
+
+/// A partition has one holder: what another host wrote about it is old. Hosts that hold a pipeline are many; those
+/// that have not checked theirs for long are gone.
+const HOLD: &str = "\
+WITH gone AS (
+    DELETE FROM sluice.holds
+    WHERE pipeline = $1 AND topic = $2 AND owner <> $3 AND partition = ANY ($5)
+        AND (partition >= 0 OR checked_at < now() - interval '10 minutes')
+)
+INSERT INTO sluice.holds AS h (pipeline, topic, owner, host, partition, code, reason)
+SELECT $1, $2, $3, $4, partition, $6, $7 FROM unnest($5::integer[]) AS p (partition) ORDER BY partition
+ON CONFLICT (pipeline, topic, partition, owner) DO UPDATE
+SET code = excluded.code, reason = excluded.reason, checked_at = now()";
+
+const LET_GO: &str = "DELETE FROM sluice.holds \
+    WHERE pipeline = $1 AND topic = $2 AND partition = ANY ($3) AND (owner = $4 OR $5)";
+
+const READ: &str = "\
+SELECT partition, owner, host, code, reason, (extract(epoch FROM held_since) * 1e6)::bigint AS held_since,
+    (extract(epoch FROM checked_at) * 1e6)::bigint AS checked_at
+FROM sluice.holds WHERE pipeline = $1 AND topic = $2 ORDER BY partition, held_since";
+
+/// Something that does not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The partition, or [`WHOLE_PIPELINE`].
+    pub partition: i32,
+    /// Who holds it.
+    pub owner: String,
+    /// On which machine.
+    pub host: String,
+    /// Why.
+    pub code: String,
+    /// The same in words.
+    pub reason: String,
+    /// Since when.
+    pub held_since: Timestamp,
+    /// When its holder last found that it does not go on.
+    pub checked_at: Timestamp,
+}
+
+impl Claims {
+    /// Writes down that `partitions` are held, or are still held.
+    pub async fn hold(
+        &self,
+        session: &Session,
+        partitions: &[i32],
+        fault: &Fault,
+    ) -> Result<(), Fault> {
+        let (host, reason) = (host_name(), fault.message.replace('\0', "\u{fffd}"));
+        session
+            .execute(
+                HOLD,
+                &[
+                    &self.pipeline,
+                    &self.topic,
+                    &self.owner,
+                    &host,
+                    &partitions,
+                    &fault.code,
+                    &reason,
+                ],
+            )
+            .await
+            .map(drop)
+            .map_err(|error| schema_fault("write down what is held", &error))
+    }
+
+    /// Strikes out that `partitions` are held: by this owner, or by `anybody`.
+    pub async fn let_go(
+        &self,
+        session: &Session,
+        partitions: &[i32],
+        anybody: bool,
+    ) -> Result<(), Fault> {
+        session
+            .execute(LET_GO, &[&self.pipeline, &self.topic, &partitions, &self.owner, &anybody])
+            .await
+            .map(drop)
+            .map_err(|error| schema_fault("strike out what was held", &error))
+    }
+}
+
+/// All that is held of `pipeline` and `topic`.
+pub async fn read(session: &Session, pipeline: &str, topic: &str) -> Result<Vec<Hold>, Fault> {
+    let rows = session
+        .query(READ, &[&pipeline, &topic])
+        .await
+        .map_err(|error| schema_fault("read what is held", &error))?;
+    Ok(rows.iter().map(hold).collect())
+}
+
+fn hold(row: &Row) -> Hold {
+    let time = |name| Timestamp::from_microsecond(row.get(name)).unwrap_or_default();
+    Hold {
+        partition: row.get("partition"),
+        owner: row.get("owner"),
+        host: row.get("host"),
+        code: row.get("code"),
+        reason: row.get("reason"),
+        held_since: time("held_since"),
+        checked_at: time("checked_at"),
+    }
+}
+
+/// The name of this machine, as far as it has one.
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

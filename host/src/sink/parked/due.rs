@@ -1,0 +1,290 @@
+//! Parked messages that are due: taken under a lock, and settled with the rows made of them. Knows no plugin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::fault::Fault;
+use crate::rows::Rejection;
+use crate::settings::{RetryOrder, RetrySettings};
+use crate::sink::letters::read::Letter;
+use crate::sink::letters::storable;
+use crate::sink::plan::Plan;
+use crate::sink::postgres::connection::fault_of_ours;
+use crate::sink::postgres::settle::{End, Settler, Statement};
+use crate::sink::postgres::{Options, Session};
+use crate::sink::{Prepared, Version};
+
+/// Messages of one batch, those that wait behind others included.
+const MESSAGES_MAX: i64 = 10_000;
+
+/// Those that wait behind others are due when those are done, which only [`TAKE`] finds out.
+const NEXT: &str = "SELECT extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - clock_timestamp())::float8, \
+     coalesce(bool_or(attempts = 0), false) FROM sluice.parked WHERE pipeline = $1";
+
+/// The oldest of what is due and not in other hands; with `$2` at most the first of each key, and then whatever waits
+/// behind it. All of one topic. In the order of the messages, so that a batch that is cut short has the first of
+/// each key.
+const TAKE: &str = "WITH heads AS MATERIALIZED (
+    SELECT p.id, p.topic, p.topic_id, p.partition, p.key, p.\"offset\" FROM sluice.parked AS p
+    WHERE p.pipeline = $1 AND p.due_at <= clock_timestamp() AND (NOT $2 OR p.key IS NULL OR NOT EXISTS (
+        SELECT FROM sluice.parked AS e
+        WHERE e.pipeline = p.pipeline AND e.topic_id = p.topic_id AND e.partition = p.partition
+            AND md5(e.key) = md5(p.key) AND e.key = p.key AND e.\"offset\" < p.\"offset\"
+    ))
+    ORDER BY p.due_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED
+), chosen AS (
+    SELECT h.* FROM heads AS h JOIN (SELECT topic, topic_id FROM heads LIMIT 1) AS one USING (topic, topic_id)
+), taken AS (
+    SELECT id FROM chosen
+    UNION
+    SELECT b.id FROM chosen AS h JOIN sluice.parked AS b
+        ON $2 AND b.pipeline = $1 AND b.topic_id = h.topic_id AND b.partition = h.partition
+            AND md5(b.key) = md5(h.key) AND b.key = h.key AND b.\"offset\" > h.\"offset\"
+)
+SELECT id, topic, topic_id::text, partition, \"offset\", (extract(epoch FROM \"timestamp\") * 1000000)::bigint,
+    key, payload, header_names, header_values, stage, code, reason, digest, attempts, parked_at, parked_at, log_append_time
+FROM sluice.parked WHERE id IN (SELECT id FROM taken) ORDER BY partition, \"offset\" LIMIT $3";
+
+/// The same messages once more, after their transaction was rolled back: only if nobody has touched them.
+const TAKE_AGAIN: &str = "SELECT p.id FROM sluice.parked AS p \
+     JOIN unnest($1::bigint[], $2::integer[]) AS w (id, attempts) ON p.id = w.id AND p.attempts = w.attempts \
+     FOR UPDATE OF p SKIP LOCKED";
+
+/// Removes messages that passed and leaves word of which version made their rows.
+const PASSED: &str = "WITH passed AS (
+    DELETE FROM sluice.parked AS p USING unnest($1::bigint[], $2::integer[]) AS d (id, rows) WHERE p.id = d.id
+    RETURNING p.id, p.pipeline, p.topic, p.topic_id, p.partition, p.\"offset\", p.attempts, d.rows
+)
+INSERT INTO sluice.retried (id, pipeline, topic, topic_id, partition, \"offset\", digest, plugin, version, attempts, rows)
+SELECT id, pipeline, topic, topic_id, partition, \"offset\", $3, $4, $5, attempts + 1, rows FROM passed";
+
+const GAVE_UP: &str = "WITH gone AS (
+    DELETE FROM sluice.parked AS p USING unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
+        AS d (id, stage, code, reason) WHERE p.id = d.id
+    RETURNING p.*, d.stage AS last_stage, d.code AS last_code, d.reason AS last_reason
+)
+INSERT INTO sluice.dead_letters (pipeline, topic, topic_id, relay, partition, \"offset\", \"timestamp\", log_append_time,
+    key, payload, header_names, header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at)
+SELECT pipeline, topic, topic_id, $6, partition, \"offset\", \"timestamp\", log_append_time,
+    key, payload, header_names, header_values, last_stage, last_code, last_reason, $5, attempts + 1, parked_at, now()
+FROM gone ORDER BY partition, \"offset\"";
+
+const AGAIN: &str = "UPDATE sluice.parked AS p
+SET stage = d.stage, code = d.code, reason = d.reason, digest = $6, attempts = p.attempts + 1, delay_ms = d.delay_ms
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS d (id, stage, code, reason, delay_ms)
+WHERE p.id = d.id";
+
+const STILL_PARKED: &str = "SELECT DISTINCT p.partition, p.key \
+     FROM unnest($3::integer[], $4::bytea[]) AS w (partition, key) JOIN sluice.parked AS p \
+     ON p.pipeline = $1 AND p.topic_id = $2::text::uuid AND p.partition = w.partition \
+     AND md5(p.key) = md5(w.key) AND p.key = w.key";
+
+const KEYS: &str = "SELECT DISTINCT partition, key FROM sluice.parked \
+     WHERE pipeline = $1 AND topic_id = $2::text::uuid AND partition = ANY($3) AND key IS NOT NULL";
+
+/// The parked messages of a pipeline.
+#[derive(Debug)]
+pub struct Due {
+    options: Options,
+    pipeline: String,
+    rule: Arc<RetrySettings>,
+    /// True when letters are sent to a topic as well.
+    relay: bool,
+    settler: Settler,
+    session: Option<Session>,
+}
+
+/// When something is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// Time until the next message is due, zero when one is.
+    pub wait: Option<Duration>,
+    /// True when messages wait behind others, which may be gone by now.
+    pub behind: bool,
+}
+
+/// What became of taken messages.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Ids of those that passed, with the number of their rows.
+    pub passed: Vec<(i64, u32)>,
+    /// Ids of those that become dead letters, and why.
+    pub gave_up: Vec<(i64, Rejection)>,
+    /// Ids of those that are tried again after a pause, and why.
+    pub again: Vec<(i64, Rejection, Duration)>,
+}
+
+impl Due {
+    /// Connects when it is needed.
+    pub fn new(options: &Options, pipeline: &str, rule: Arc<RetrySettings>, relay: bool) -> Self {
+        Self {
+            options: options.clone(),
+            pipeline: pipeline.to_owned(),
+            rule,
+            relay,
+            settler: Settler::new(options),
+            session: None,
+        }
+    }
+
+    /// What is parked.
+    pub async fn next(&mut self) -> Result<Next, Fault> {
+        let pipeline = self.pipeline.clone();
+        let row = self.session().await?.query_one(NEXT, &[&pipeline]).await;
+        let row = row.map_err(|error| fault_of_ours("look for parked messages", &error))?;
+        let seconds: Option<f64> = row.get(0);
+        let wait = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        Ok(Next { wait, behind: row.get(1) })
+    }
+
+    /// Takes messages that are due, in their order.
+    pub async fn take(&mut self, plan: &Plan) -> Result<Vec<Letter>, Fault> {
+        let by_key = self.rule.order == RetryOrder::Key;
+        let parameters: &[&(dyn postgres_types::ToSql + Sync)] =
+            &[&self.pipeline, &by_key, &MESSAGES_MAX];
+        let select = Statement { doing: "take parked messages", text: TAKE, parameters };
+        let rows = self.settler.take(plan, select).await?;
+        rows.iter().map(Letter::from_row).collect()
+    }
+
+    /// Takes messages that were taken before, all or none.
+    pub async fn take_again(&mut self, plan: &Plan, messages: &[Letter]) -> Result<bool, Fault> {
+        let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
+        let attempts: Vec<i32> = messages.iter().map(|message| message.attempts).collect();
+        let select = Statement {
+            doing: "take parked messages",
+            text: TAKE_AGAIN,
+            parameters: &[&ids, &attempts],
+        };
+        Ok(self.settler.take(plan, select).await?.len() == messages.len())
+    }
+
+    /// Does `work` on this thread; the messages stay taken.
+    pub fn hold<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
+        self.settler.hold(runtime, work)
+    }
+
+    /// Lets go of what was taken.
+    pub fn let_go(&mut self) {
+        self.settler = Settler::new(&self.options);
+    }
+
+    /// Finds messages with rows that are refused, by constraints that have refused others. They stay taken.
+    pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
+        self.settler.ask(plan, prepared).await
+    }
+
+    /// Finds the messages with rows that are refused.
+    pub async fn find_refused(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+    ) -> Result<Vec<Rejection>, Fault> {
+        self.settler.find_refused(plan, prepared).await
+    }
+
+    /// Writes the rows of taken messages and moves the messages where they belong.
+    ///
+    /// # Errors
+    /// As [`Settler::settle`].
+    ///
+    /// # Panics
+    /// When no messages were taken.
+    pub async fn settle(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        verdicts: &Verdicts,
+        version: &Version,
+    ) -> Result<(), Fault> {
+        let Verdicts { passed, gave_up, again } = verdicts;
+        let Version { digest, plugin, version } = version;
+        let (passed_ids, rows): (Vec<i64>, Vec<i32>) =
+            passed.iter().map(|(id, rows)| (*id, *rows as i32)).unzip();
+        let gave_up_ids: Vec<i64> = gave_up.iter().map(|(id, _)| *id).collect();
+        let gave_up_why = Why::of(gave_up.iter().map(|(_, rejection)| rejection));
+        let again_ids: Vec<i64> = again.iter().map(|(id, ..)| *id).collect();
+        let again_why = Why::of(again.iter().map(|(_, rejection, _)| rejection));
+        let delays: Vec<i64> = again.iter().map(|(.., pause)| pause.as_millis() as i64).collect();
+        let passed = Statement {
+            doing: "remove parked messages that passed",
+            text: PASSED,
+            parameters: &[&passed_ids, &rows, digest, plugin, version],
+        };
+        let Why { stages, codes, reasons } = &gave_up_why;
+        let gave_up = Statement {
+            doing: "make dead letters of parked messages",
+            text: GAVE_UP,
+            parameters: &[&gave_up_ids, stages, codes, reasons, digest, &self.relay],
+        };
+        let Why { stages, codes, reasons } = &again_why;
+        let again = Statement {
+            doing: "park messages again",
+            text: AGAIN,
+            parameters: &[&again_ids, stages, codes, reasons, &delays, digest],
+        };
+        let changes = [
+            (passed, passed_ids.len() as u64),
+            (gave_up, gave_up_ids.len() as u64),
+            (again, again_ids.len() as u64),
+        ];
+        self.settler.settle(plan, prepared, &changes, End::Commit).await
+    }
+
+    /// Those of `keys` of which no message is parked any more.
+    pub async fn free(
+        &mut self,
+        topic_id: Uuid,
+        keys: Vec<(i32, Vec<u8>)>,
+    ) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
+        let (partitions, names): (Vec<i32>, Vec<Vec<u8>>) = keys.iter().cloned().unzip();
+        let (pipeline, topic_id) = (self.pipeline.clone(), topic_id.to_string());
+        let rows = self
+            .session()
+            .await?
+            .query(STILL_PARKED, &[&pipeline, &topic_id, &partitions, &names])
+            .await
+            .map_err(|error| fault_of_ours("look for parked keys", &error))?;
+        let parked: Vec<(i32, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(keys.into_iter().filter(|key| !parked.contains(key)).collect())
+    }
+
+    async fn session(&mut self) -> Result<&Session, Fault> {
+        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
+            self.session = Some(self.options.connect().await?);
+        }
+        Ok(self.session.as_ref().expect("opened above"))
+    }
+}
+
+/// Rejections in columns.
+struct Why {
+    stages: Vec<String>,
+    codes: Vec<String>,
+    reasons: Vec<String>,
+}
+
+impl Why {
+    fn of<'a>(rejections: impl Iterator<Item = &'a Rejection> + Clone) -> Self {
+        Self {
+            stages: rejections.clone().map(|it| it.stage.name().to_owned()).collect(),
+            codes: rejections.clone().map(|it| storable(&it.code)).collect(),
+            reasons: rejections.map(|it| storable(&it.reason)).collect(),
+        }
+    }
+}
+
+/// Keys of the messages that are parked in `partitions`.
+pub async fn parked_keys(
+    session: &Session,
+    pipeline: &str,
+    topic_id: Uuid,
+    partitions: &[i32],
+) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
+    let rows = session.query(KEYS, &[&pipeline, &topic_id.to_string(), &partitions]).await;
+    let rows = rows.map_err(|error| fault_of_ours("read the keys of parked messages", &error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}

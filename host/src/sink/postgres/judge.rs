@@ -1,0 +1,242 @@
+//! Finds all rows that a constraint refuses with one query, when one of them is known: the columns concerned are copied
+//! into a table of the session, and Postgres says which of them do not fit.
+//!
+//! What the query accuses becomes a dead letter untried, so it is only asked where its answer is the same as the
+//! table's: not where a trigger may change rows first, and not where rows of the same batch may make others valid.
+
+use bytes::Bytes;
+use tokio_postgres::error::DbError;
+use tokio_postgres::types::ToSql;
+
+use super::connection::{Session, fault};
+use super::transaction::{Work, feed};
+use crate::fault::Fault;
+use crate::rows::{Rejection, Stage};
+use crate::settings::RetrySettings;
+use crate::sink::Prepared;
+use crate::sink::copied::CopiedRows;
+use crate::sink::copy;
+use crate::sink::plan::{Plan, TablePlan};
+use crate::sink::prepared::TableCopy;
+use crate::sink::table::quote;
+use crate::sink::types::Encoding;
+
+/// A constraint by which a row was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Suspect {
+    /// Index of the table in its plan.
+    pub table: usize,
+    name: String,
+    sqlstate: &'static str,
+    /// What a row of it does.
+    offence: String,
+    /// Positions of its columns among the fields of the table.
+    fields: Vec<usize>,
+    stage: String,
+    create: String,
+    query: String,
+}
+
+const ORDINAL: &str = "sluice_ordinal";
+
+/// One row, unless a trigger may change rows before they are checked.
+const CONSTRAINT: &str = "SELECT k.contype::text AS kind, k.oid::bigint AS oid,
+    ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS c (attnum, n)
+        JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum ORDER BY c.n) AS columns,
+    (SELECT format('%I.%I', n.nspname, r.relname) FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace
+        WHERE r.oid = k.confrelid) AS referenced,
+    ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS c (attnum, n)
+        JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = c.attnum ORDER BY c.n) AS referenced_columns,
+    pg_get_expr(k.conbin, k.conrelid) AS expression, k.confmatchtype::text AS match
+FROM pg_constraint AS k
+WHERE k.conname = $1 AND k.conrelid = to_regclass($2) AND NOT EXISTS (
+    SELECT FROM pg_trigger AS g
+    -- Before (2), for each row (1).
+    WHERE g.tgrelid = k.conrelid AND NOT g.tgisinternal AND g.tgtype & 3 = 3
+)";
+
+impl Suspect {
+    /// The constraint that `error` names, if all rows that it refuses can be found with one query.
+    pub async fn learn(
+        session: &Session,
+        plan: &Plan,
+        table: usize,
+        error: &DbError,
+    ) -> Result<Option<Self>, Fault> {
+        let of = &plan.tables[table];
+        let Some(name) = error.constraint() else { return Ok(None) };
+        let rows = session
+            .query(CONSTRAINT, &[&name, &of.table])
+            .await
+            .map_err(|error| fault("look up a constraint", &error))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let columns: Vec<String> = row.get("columns");
+        let position = |column: &String| of.fields.iter().position(|field| field.column == *column);
+        let Some(fields) = columns.iter().map(position).collect::<Option<Vec<usize>>>() else {
+            return Ok(None);
+        };
+        if fields.is_empty() || fields.iter().any(|field| is_cast(of, *field)) {
+            return Ok(None);
+        }
+        let stage = format!("sluice_judge_{}", row.get::<_, i64>("oid"));
+        let Some((sqlstate, kind, query)) = question(plan, of, &stage, &columns, row) else {
+            return Ok(None);
+        };
+        let names: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+        let create = format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS \
+             SELECT {}, 0::integer AS {ORDINAL} FROM {} WITH NO DATA",
+            names.join(", "),
+            of.table
+        );
+        let offence = format!(
+            "{}: row violates {kind} constraint {name:?} ({sqlstate}); columns: {}",
+            of.table,
+            columns.join(", ")
+        );
+        let name = name.to_owned();
+        Ok(Some(Self { table, name, sqlstate, offence, fields, stage, create, query }))
+    }
+
+    /// Makes its table, unless it is there.
+    pub fn create_statement(&self) -> &str {
+        &self.create
+    }
+
+    /// The columns concerned of all rows, with their numbers.
+    fn copy_of(&self, rows: &CopiedRows<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        copy::begin(&mut out);
+        let mut cells = Vec::new();
+        for row in 0..rows.len() {
+            cells.clear();
+            cells.extend(rows.cells(row));
+            out.extend_from_slice(&(self.fields.len() as u16 + 1).to_be_bytes());
+            for field in &self.fields {
+                out.extend_from_slice(cells[*field]);
+            }
+            copy::four((row as i32).to_be_bytes(), &mut out);
+        }
+        copy::end(&mut out);
+        out
+    }
+}
+
+/// Staged as text, and of another type in its table.
+fn is_cast(table: &TablePlan, field: usize) -> bool {
+    matches!(table.fields[field].encoding, Encoding::Cast)
+}
+
+/// SQLSTATE, kind, and the query for the rows that are refused.
+fn question(
+    plan: &Plan,
+    table: &TablePlan,
+    stage: &str,
+    columns: &[String],
+    row: &tokio_postgres::Row,
+) -> Option<(&'static str, &'static str, String)> {
+    let select = format!("SELECT s.{ORDINAL} FROM {stage} AS s");
+    let own = columns.iter().map(|column| format!("s.{}", quote(column))).collect::<Vec<_>>();
+    let given = format!("({}) IS NOT NULL", own.join(", "));
+    let equal = |others: &[String]| {
+        let pairs = own.iter().zip(others);
+        pairs
+            .map(|(own, other)| format!("o.{} = {own}", quote(other)))
+            .collect::<Vec<_>>()
+            .join(" AND ")
+    };
+    match row.get::<_, &str>("kind") {
+        "c" => {
+            let expression: String = row.get("expression");
+            let query = format!("SELECT {ORDINAL} FROM {stage} WHERE NOT ({expression})");
+            Some(("23514", "check", query))
+        }
+        "u" | "p" => {
+            let others = equal(columns);
+            let keys = own.join(", ");
+            let query = format!(
+                "SELECT {ORDINAL} FROM (SELECT s.*, row_number() OVER (PARTITION BY {keys} ORDER BY {ORDINAL}) AS \
+                 sluice_number FROM {stage} AS s WHERE {given}) AS s \
+                 WHERE sluice_number > 1 OR EXISTS (SELECT FROM {} AS o WHERE {others})",
+                table.table
+            );
+            Some(("23505", "unique", query))
+        }
+        "f" if row.get::<_, &str>("match") == "s" => {
+            let referenced: String = row.get("referenced");
+            // A row of this batch may be the one that others need.
+            if plan.tables.iter().any(|table| table.table == referenced) {
+                return None;
+            }
+            let others: Vec<String> = row.get("referenced_columns");
+            let query = format!(
+                "{select} WHERE {given} AND NOT EXISTS (SELECT FROM {referenced} AS o WHERE {})",
+                equal(&others)
+            );
+            Some(("23503", "foreign key", query))
+        }
+        _ => None,
+    }
+}
+
+impl Work {
+    /// The messages with rows that any of `suspects` refuses, at most one rejection each. Changes nothing.
+    pub async fn ask(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        suspects: &[Suspect],
+    ) -> Result<Vec<Rejection>, Fault> {
+        let mut rejections: Vec<Rejection> = Vec::new();
+        for suspect in suspects {
+            let rows = &prepared.tables[suspect.table];
+            if plan.tables.len() <= suspect.table || rows.bytes.is_empty() {
+                continue;
+            }
+            // Outside of the transaction, so that it stays for the next batch.
+            self.run(&suspect.create, "make a table to judge rows in").await?;
+            self.run("BEGIN", "begin").await?;
+            rejections.extend(self.judge(suspect, rows, &prepared.parking.rule).await?);
+            self.run("ROLLBACK", "roll back").await?;
+        }
+        rejections.sort_by_key(|rejection| rejection.message);
+        rejections.dedup_by_key(|rejection| rejection.message);
+        Ok(rejections)
+    }
+
+    /// The messages of `rows` that `suspect` refuses. Inside of a transaction that is rolled back, in which or ahead
+    /// of which the suspect's table was made.
+    pub(super) async fn judge(
+        &self,
+        suspect: &Suspect,
+        rows: &TableCopy,
+        rule: &RetrySettings,
+    ) -> Result<Vec<Rejection>, Fault> {
+        let copied = CopiedRows::of(&rows.bytes);
+        let accused = async {
+            let session = self.session();
+            let statement = format!("COPY {} FROM STDIN (FORMAT binary)", suspect.stage);
+            let mut sink = Box::pin(session.copy_in(&statement).await?);
+            feed(sink.as_mut(), &Bytes::from(suspect.copy_of(&copied))).await;
+            sink.as_mut().finish().await?;
+            let none: [&(dyn ToSql + Sync); 0] = [];
+            let accused = session.query(&suspect.query, &none).await?;
+            session.batch_execute(&format!("DELETE FROM {}", suspect.stage)).await?;
+            Ok::<_, tokio_postgres::Error>(accused)
+        };
+        let accused = accused.await.map_err(|error| {
+            fault(&format!("find the rows that constraint {} refuses", suspect.name), &error)
+        })?;
+        let rejection = |row: &tokio_postgres::Row| Rejection {
+            message: rows.messages[row.get::<_, i32>(0) as usize],
+            stage: Stage::Sink,
+            code: suspect.sqlstate.to_owned(),
+            reason: suspect.offence.clone(),
+            retry: rule.covers(suspect.sqlstate, Some(&suspect.name)),
+        };
+        let mut rejections: Vec<Rejection> = accused.iter().map(rejection).collect();
+        rejections.sort_by_key(|rejection| rejection.message);
+        rejections.dedup_by_key(|rejection| rejection.message);
+        Ok(rejections)
+    }
+}

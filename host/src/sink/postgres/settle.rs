@@ -1,0 +1,212 @@
+//! Messages that wait in a table of ours, and what becomes of them: their rows and the changes of that table in one
+//! transaction, which moves no position. Knows neither which table that is nor why messages wait there.
+//!
+//! [`Settler::take`] begins a transaction and locks messages, the plugin makes rows of them while it stays open
+//! ([`Settler::hold`]), and [`Settler::settle`] writes the rows, changes the table and commits. Nobody else can take
+//! these messages meanwhile, and whatever ends the transaction before its COMMIT leaves them where they were. So no
+//! outcome has to be resolved either: when the answer to a COMMIT is missing, the table itself tells, for what was
+//! settled is no longer found there.
+
+use std::time::Duration;
+
+use postgres_types::ToSql;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_postgres::Row;
+
+use super::connection::{Options, fault_of_ours};
+use super::judge::Suspect;
+use super::transaction::Work;
+use crate::fault::{Fault, sqlstate};
+use crate::rows::Rejection;
+use crate::sink::Prepared;
+use crate::sink::plan::Plan;
+
+/// Pause between two signs of life, well below `idle_in_transaction_session_timeout`: that ends the transaction of
+/// a process that was paused, so that another one can take its messages.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// A connection for settling, made again whenever it is lost. Dropping it leaves what was taken where it was.
+#[derive(Debug)]
+pub struct Settler {
+    options: Options,
+    idle: Option<Work>,
+    /// In the transaction that holds what was taken.
+    taken: Option<Work>,
+    /// Constraints that have refused rows, of the plan with this number.
+    suspects: (u64, Vec<Suspect>),
+}
+
+/// A statement on our own tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement<'a> {
+    /// What it is for: `remove dead letters`.
+    pub doing: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// Its parameters.
+    pub parameters: &'a [&'a (dyn ToSql + Sync)],
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It comes into effect.
+    Commit,
+    /// It was only a trial: what is checked at COMMIT is checked, then all is rolled back.
+    RollBack,
+}
+
+impl Settler {
+    /// Connects when the first messages are taken.
+    pub fn new(options: &Options) -> Self {
+        Self { options: options.clone(), idle: None, taken: None, suspects: (0, Vec::new()) }
+    }
+
+    /// Begins a transaction and reads messages with `select`, which should lock them: `FOR UPDATE SKIP LOCKED`.
+    /// What was taken before and not settled stays where it was.
+    ///
+    /// # Errors
+    /// Whatever Postgres refuses; nothing was taken then.
+    pub async fn take(&mut self, plan: &Plan, select: Statement<'_>) -> Result<Vec<Row>, Fault> {
+        self.taken = None;
+        let mut work = match self.idle.take().filter(Work::is_usable) {
+            Some(work) => work,
+            None => Work::open(&self.options).await?,
+        };
+        work.take_up(plan).await?;
+        work.run("BEGIN", "begin").await?;
+        let Statement { doing, text, parameters } = select;
+        let rows = work.session().query(text, parameters).await;
+        let rows = rows.map_err(|error| fault_of_ours(doing, &error))?;
+        self.taken = Some(work);
+        Ok(rows)
+    }
+
+    /// Does `work` on this thread while a sign of life now and then keeps the transaction from being ended as idle.
+    /// If the connection is lost, [`Settler::settle`] tells.
+    pub fn hold<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
+        let (done, over) = oneshot::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(|| runtime.block_on(self.breathe(over)));
+            let result = work();
+            drop(done);
+            result
+        })
+    }
+
+    async fn breathe(&self, mut over: oneshot::Receiver<()>) {
+        let Some(work) = &self.taken else { return };
+        loop {
+            tokio::select! {
+                _ = &mut over => return,
+                () = tokio::time::sleep(SIGN_OF_LIFE) => {
+                    // An error is met again by the next statement.
+                    let _ = work.session().batch_execute("SELECT 1").await;
+                }
+            }
+        }
+    }
+
+    /// Finds the messages whose rows are refused by constraints that have refused others. What was taken stays taken.
+    ///
+    /// # Errors
+    /// Whatever Postgres refuses; nothing is taken then.
+    ///
+    /// # Panics
+    /// When nothing was taken.
+    pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
+        let mut rejections = Vec::new();
+        if self.suspects.0 != plan.id {
+            return Ok(rejections);
+        }
+        let work = self.taken.take().expect("messages were taken");
+        for suspect in &self.suspects.1 {
+            let rows = &prepared.tables[suspect.table];
+            if !rows.bytes.is_empty() {
+                work.run(suspect.create_statement(), "make a table to judge rows in").await?;
+                rejections.extend(work.judge(suspect, rows, &prepared.parking.rule).await?);
+            }
+        }
+        rejections.sort_by_key(|rejection| rejection.message);
+        rejections.dedup_by_key(|rejection| rejection.message);
+        self.taken = Some(work);
+        Ok(rejections)
+    }
+
+    /// Finds the messages whose rows are refused, after [`Settler::settle`] has failed with remedy `Bury`. Nothing is
+    /// taken then.
+    pub async fn find_refused(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+    ) -> Result<Vec<Rejection>, Fault> {
+        let limit = self.options.write_max;
+        let mut work = Work::open(&self.options).await?;
+        if self.suspects.0 != plan.id {
+            self.suspects = (plan.id, Vec::new());
+        }
+        let found = work.find_refused(plan, prepared, &mut self.suspects.1);
+        let rejections = tokio::time::timeout(limit, found)
+            .await
+            .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "find refused rows: too slow"))??;
+        self.idle = Some(work);
+        Ok(rejections)
+    }
+
+    /// Writes the rows of `prepared` (not its dead letters: those are changes, too), makes the changes, and ends
+    /// the transaction. Each change says how many rows of ours it must touch; another number means that
+    /// somebody has changed what we hold, and then nothing is committed.
+    ///
+    /// # Errors
+    /// When nothing was committed, and when the answer to COMMIT is missing. Remedy `Bury` when a row was refused.
+    ///
+    /// # Panics
+    /// When nothing was taken.
+    pub async fn settle(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        changes: &[(Statement<'_>, u64)],
+        end: End,
+    ) -> Result<(), Fault> {
+        let work = self.taken.take().expect("messages were taken");
+        let limit = self.options.write_max;
+        match tokio::time::timeout(limit, finish(&work, plan, prepared, changes, end)).await {
+            Ok(done) => {
+                done?;
+                self.idle = Some(work);
+                Ok(())
+            }
+            Err(_) => {
+                work.cancel(&self.options).await;
+                let message = format!("write batch: not finished after {limit:?}");
+                Err(Fault::retry(sqlstate::TOO_SLOW, message))
+            }
+        }
+    }
+}
+
+/// One after the other, each answered before the next is sent: a transaction in which every statement has
+/// succeeded has not failed, so its COMMIT cannot be a ROLLBACK that looks like one.
+async fn finish(
+    work: &Work,
+    plan: &Plan,
+    prepared: &Prepared,
+    changes: &[(Statement<'_>, u64)],
+    end: End,
+) -> Result<(), Fault> {
+    work.write_rows(plan, prepared).await?;
+    for (Statement { doing, text, parameters }, expected) in changes {
+        let touched = work.session().execute(*text, parameters).await;
+        let touched = touched.map_err(|error| fault_of_ours(doing, &error))?;
+        if touched != *expected {
+            let message = format!("{doing}: {touched} of {expected} were there");
+            return Err(Fault::retry(sqlstate::CONTENTION, message));
+        }
+    }
+    match end {
+        End::Commit => work.run("COMMIT", "commit").await,
+        End::RollBack => work.run("SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK", "roll back").await,
+    }
+}

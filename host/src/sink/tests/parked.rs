@@ -1,0 +1,153 @@
+//! Messages that are tried again later, as the sink parks them.
+
+use std::sync::Arc;
+
+use super::lab::{Database, Fill, Given, Lane, make_plan, output, to_table, version};
+use crate::batch::{Batch, Message};
+use crate::columns::{Column, Kind};
+use crate::rows::{Decoded, Rejection, Stage};
+use crate::settings::{Mode, RetryOrder, RetrySettings};
+use crate::sink::table::Plan;
+use crate::sink::{Parking, Range, WaitingKeys};
+
+fn parking(order: RetryOrder) -> Parking {
+    let rule =
+        RetrySettings { order, constraints: vec!["known".to_owned()], ..RetrySettings::default() };
+    Parking { rule: Arc::new(rule), tried: Vec::new(), kept: false }
+}
+
+/// One message per key; its value is its offset.
+fn given(keys: &[&str], parking: Parking) -> Given {
+    let mut batch = Batch::new("topic");
+    for (offset, key) in (0_i64..).zip(keys) {
+        let key = (!key.is_empty()).then_some(key.as_bytes());
+        batch.push(Message { partition: 0, offset, timestamp_us: -1, key, payload: Some(b"{}") });
+        batch.close_message();
+    }
+    let mut given = Given::messages([]);
+    given.decoded = Decoded { messages: (0..batch.len() as u32).collect(), columns: Vec::new() };
+    given.batch = batch;
+    given.parking = parking;
+    given.table(vec![Column::new(Kind::Int64).ints(&(0..keys.len() as i64).collect::<Vec<_>>())])
+}
+
+/// Takes the row of a message away and rejects it.
+fn rejecting(mut given: Given, messages: &[u32], retry: bool) -> Given {
+    let rows = &mut given.tables[0];
+    rows.messages.retain(|row| !messages.contains(row));
+    let crate::rows::RowColumn::Computed(column) = &mut rows.columns[0] else { unreachable!() };
+    *column = Column::new(Kind::Int64)
+        .ints(&rows.messages.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
+    given.rejections = messages
+        .iter()
+        .map(|message| Rejection {
+            message: *message,
+            stage: Stage::Plugin,
+            code: "later".to_owned(),
+            reason: "not now".to_owned(),
+            retry,
+        })
+        .collect();
+    given
+}
+
+fn table(database: &Database) -> Arc<Plan> {
+    database.run("CREATE TABLE t (v bigint)");
+    plan(database)
+}
+
+fn plan(database: &Database) -> Arc<Plan> {
+    make_plan(database, &[output("t", &[("v", Kind::Int64)])], &[("", to_table("t", Mode::Append))])
+}
+
+fn rows(database: &Database) -> String {
+    database.ask("SELECT coalesce(string_agg(v::text, ' ' ORDER BY v), '') FROM t")
+}
+
+fn parked(database: &Database) -> String {
+    database.ask(
+        "SELECT coalesce(string_agg(\"offset\" || CASE attempts WHEN 0 THEN ' behind' ELSE ':' || attempts END, ', ' \
+         ORDER BY \"offset\"), '') FROM sluice.parked",
+    )
+}
+
+fn counts(range: &Range) -> [u64; 5] {
+    [range.messages, range.rows_from, range.filtered, range.rejected, range.parked]
+}
+
+#[test]
+fn a_message_to_be_tried_again_is_parked_with_its_batch() {
+    let database = Database::new();
+    let plan = table(&database);
+    let mut lane = Lane::start(&database, &[0]);
+    let batch = rejecting(given(&["a", "b", "a", ""], parking(RetryOrder::None)), &[0, 3], true);
+    let ranges = lane.write(&plan, batch, &version("a"));
+    assert_eq!(counts(&ranges[0]), [4, 2, 0, 0, 2]);
+    assert_eq!((rows(&database), parked(&database)), ("1 2".into(), "0:1, 3:1".into()));
+    assert_eq!(database.ask("SELECT messages, rows_from, parked FROM sluice.lineage"), "4|2|2");
+    let due = "SELECT bool_and(due_at - parked_at BETWEEN interval '1 s' AND interval '1.1 s') FROM sluice.parked";
+    assert_eq!(database.ask(due), "t");
+    assert_eq!(database.ask("SELECT count(*) FROM sluice.dead_letters"), "0");
+}
+
+#[test]
+fn later_messages_of_a_parked_key_wait_behind_it() {
+    let database = Database::new();
+    let plan = table(&database);
+    let mut lane = Lane::start(&database, &[0]);
+    let keys = ["a", "b", "a", "", "b", "a", ""];
+    let batch = rejecting(given(&keys, parking(RetryOrder::Key)), &[2, 3], true);
+    let ranges = lane.write(&plan, batch, &version("a"));
+    assert_eq!(counts(&ranges[0]), [7, 4, 0, 0, 3]);
+    assert_eq!(rows(&database), "0 1 4 6");
+    assert_eq!(parked(&database), "2:1, 3:1, 5 behind");
+}
+
+#[test]
+fn keys_that_were_parked_before_hold_up_theirs() {
+    let database = Database::new();
+    let plan = table(&database);
+    let mut lane = Lane::start(&database, &[0]);
+    let mut waiting = WaitingKeys::default();
+    waiting.insert(0, b"a", 0);
+    waiting.insert(1, b"b", 0);
+    let mut batch = given(&["a", "b", "a"], parking(RetryOrder::Key));
+    batch.waiting = waiting;
+    // Turned away for good: its order among the others is nobody's concern.
+    let batch = rejecting(batch, &[2], false);
+    let ranges = lane.write(&plan, batch, &version("a"));
+    assert_eq!(counts(&ranges[0]), [3, 1, 0, 1, 1]);
+    assert_eq!((rows(&database), parked(&database)), ("1".into(), "0 behind".into()));
+}
+
+#[test]
+fn rows_refused_by_a_constraint_of_the_rule_are_parked_with_those_behind() {
+    let database = Database::new();
+    database.run(
+        "CREATE TABLE p (v bigint PRIMARY KEY); INSERT INTO p VALUES (0), (2), (3), (4), (5); \
+         CREATE TABLE t (v bigint CONSTRAINT known REFERENCES p)",
+    );
+    let plan = plan(&database);
+    let mut lane = Lane::start(&database, &[0]);
+    let batch = given(&["a", "b", "b", "c", "b", "c"], parking(RetryOrder::Key));
+    let ranges = lane.write(&plan, batch, &version("a"));
+    assert_eq!(counts(&ranges[0]), [6, 3, 0, 0, 3]);
+    assert_eq!(
+        (rows(&database), parked(&database)),
+        ("0 3 5".into(), "1:1, 2 behind, 4 behind".into())
+    );
+}
+
+#[test]
+fn the_last_attempt_ends_as_a_dead_letter() {
+    let database = Database::new();
+    let plan = table(&database);
+    let mut lane = Lane::start(&database, &[0]);
+    let mut parking = parking(RetryOrder::None);
+    parking.tried = vec![3, 4];
+    let batch = rejecting(given(&["a", "b"], parking), &[0, 1], true);
+    let ranges = lane.write(&plan, batch, &version("a"));
+    assert_eq!(counts(&ranges[0]), [2, 0, 0, 1, 1]);
+    assert_eq!(parked(&database), "0:4");
+    assert_eq!(database.ask("SELECT \"offset\" FROM sluice.dead_letters"), "1");
+}

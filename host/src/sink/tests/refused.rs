@@ -1,0 +1,235 @@
+//! Rows that Postgres refuses: their messages become dead letters, all others are written, whole.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::lab::{Database, Fill, Given, Lane, make_plan, output, to_table, version};
+use crate::columns::{Column, Kind};
+use crate::settings::{Mode, TableSettings};
+use crate::sink::table::Plan;
+
+/// What refuses negative values of `v`, and the SQLSTATE.
+struct Refusal {
+    name: &'static str,
+    /// Makes the table `t (v bigint, ...)`.
+    tables: &'static str,
+    state: &'static str,
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        name: "check",
+        tables: "CREATE TABLE t (v bigint CONSTRAINT positive CHECK (v >= 0))",
+        state: "23514",
+    },
+    Refusal {
+        name: "domain",
+        tables: "CREATE DOMAIN natural_number AS bigint CHECK (VALUE >= 0); CREATE TABLE t (v natural_number)",
+        state: "23514",
+    },
+    Refusal {
+        name: "unique",
+        tables: "CREATE TABLE t (v bigint UNIQUE); INSERT INTO t SELECT generate_series(-5000, -1)",
+        state: "23505",
+    },
+    Refusal {
+        name: "deferred unique",
+        tables: "CREATE TABLE t (v bigint UNIQUE DEFERRABLE INITIALLY DEFERRED); \
+                 INSERT INTO t SELECT generate_series(-5000, -1)",
+        state: "23505",
+    },
+    Refusal {
+        name: "foreign key",
+        tables: "CREATE TABLE p (v bigint PRIMARY KEY); INSERT INTO p SELECT generate_series(0, 5000); \
+                 CREATE TABLE t (v bigint REFERENCES p)",
+        state: "23503",
+    },
+    Refusal {
+        name: "deferred foreign key",
+        tables: "CREATE TABLE p (v bigint PRIMARY KEY); INSERT INTO p SELECT generate_series(0, 5000); \
+                 CREATE TABLE t (v bigint REFERENCES p DEFERRABLE INITIALLY DEFERRED)",
+        state: "23503",
+    },
+    Refusal {
+        name: "exclusion",
+        tables: "CREATE TABLE t (v bigint, EXCLUDE USING btree (v WITH =)); \
+                 INSERT INTO t SELECT generate_series(-5000, -1)",
+        state: "23P01",
+    },
+    Refusal {
+        name: "no partition",
+        tables: "CREATE TABLE t (v bigint) PARTITION BY RANGE (v); \
+                 CREATE TABLE t_0 PARTITION OF t FOR VALUES FROM (0) TO (10000)",
+        state: "23514",
+    },
+    Refusal {
+        name: "trigger before",
+        tables: "CREATE TABLE t (v bigint); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN IF NEW.v < 0 THEN RAISE 'not that one' USING ERRCODE = '22023'; END IF; RETURN NEW; END $$; \
+                 CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        state: "22023",
+    },
+    Refusal {
+        name: "trigger after",
+        tables: "CREATE TABLE t (v bigint); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN IF NEW.v < 0 THEN RAISE 'not that one'; END IF; RETURN NULL; END $$; \
+                 CREATE TRIGGER g AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        state: "P0001",
+    },
+    Refusal {
+        name: "generated",
+        tables: "CREATE TABLE t (v bigint, w double precision GENERATED ALWAYS AS (sqrt(v)) STORED)",
+        state: "2201F",
+    },
+];
+
+fn one_column(mode: Mode) -> (Vec<crate::description::Output>, Vec<(&'static str, TableSettings)>) {
+    (vec![output("t", &[("v", Kind::Int64)])], vec![("", to_table("t", mode))])
+}
+
+/// `len` messages; the value of each is its offset, negative and unlike all others in `bad`.
+fn values(len: usize, bad: &BTreeSet<usize>) -> Vec<i64> {
+    (0..len as i64).map(|row| if bad.contains(&(row as usize)) { -row - 1 } else { row }).collect()
+}
+
+fn given(values: &[i64]) -> Given {
+    let column = Column::new(Kind::Int64).ints(values);
+    Given::messages((0..values.len() as i64).map(|offset| (0, offset))).table(vec![column])
+}
+
+/// A database with the table of a refusal, used for one batch after the other.
+struct Place {
+    database: Database,
+    plan: Arc<Plan>,
+    name: &'static str,
+    state: &'static str,
+}
+
+impl Place {
+    fn new(refusal: &Refusal, mode: Mode) -> Self {
+        let database = Database::new();
+        database.run(refusal.tables);
+        let (outputs, mut tables) = one_column(mode);
+        if mode == Mode::Upsert {
+            database.run("CREATE UNIQUE INDEX ON t (v)");
+            tables[0].1.key = vec!["v".to_owned()];
+        }
+        let plan = make_plan(&database, &outputs, &tables);
+        Self { database, plan, name: refusal.name, state: refusal.state }
+    }
+
+    fn check(&self, len: usize, bad: &[usize]) {
+        let case = format!("{}: {bad:?} of {len}", self.name);
+        self.database.run(
+            "DELETE FROM t WHERE v >= 0; DELETE FROM sluice.dead_letters; DELETE FROM sluice.positions",
+        );
+        let bad: BTreeSet<usize> = bad.iter().copied().collect();
+        let mut lane = Lane::start(&self.database, &[0]);
+        let ranges = lane.write(&self.plan, given(&values(len, &bad)), &version("a"));
+        let (good, range) = (len - bad.len(), &ranges[0]);
+        assert_eq!(
+            [range.messages, range.rows_from, range.rows, range.filtered, range.rejected],
+            [len, good, good, 0, bad.len()].map(|count| count as u64),
+            "{case}"
+        );
+        let rows = self.database.ask("SELECT count(*), count(DISTINCT v) FROM t WHERE v >= 0");
+        assert_eq!(rows, format!("{good}|{good}"), "{case}");
+        let letters = self
+            .database
+            .ask("SELECT \"offset\", stage, code FROM sluice.dead_letters ORDER BY \"offset\"");
+        let expected: Vec<String> =
+            bad.iter().map(|row| format!("{row}|sink|{}", self.state)).collect();
+        assert_eq!(letters, expected.join("\n"), "{case}");
+        let position = self.database.ask("SELECT next_offset FROM sluice.positions");
+        assert_eq!(position, len.to_string(), "{case}");
+    }
+}
+
+#[test]
+fn every_kind_of_refusal_costs_one_message() {
+    for refusal in REFUSALS {
+        let place = Place::new(refusal, Mode::Append);
+        for bad in [&[0][..], &[4], &[8], &[0, 8], &[2, 3, 4, 7]] {
+            place.check(9, bad);
+        }
+        place.check(1, &[0]);
+        place.check(2, &[0, 1]);
+        place.check(1000, &[0, 1, 499, 500, 998, 999]);
+    }
+}
+
+#[test]
+fn rows_that_go_through_a_staging_table_are_found_too() {
+    let collides = ["unique", "deferred unique", "exclusion", "no partition"];
+    for refusal in REFUSALS.iter().filter(|it| !collides.contains(&it.name)) {
+        let place = Place::new(refusal, Mode::Upsert);
+        place.check(9, &[3]);
+        place.check(9, &[0, 5, 8]);
+        place.check(1, &[0]);
+    }
+}
+
+#[test]
+fn the_second_of_two_equal_keys_is_the_one_refused() {
+    let database = Database::new();
+    database.run("CREATE TABLE t (v bigint UNIQUE)");
+    let (outputs, tables) = one_column(Mode::Append);
+    let plan = make_plan(&database, &outputs, &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    lane.write(&plan, given(&[1, 2, 1, 3, 2, 1, 4]), &version("a"));
+    assert_eq!(database.ask("SELECT string_agg(v::text, ',' ORDER BY v) FROM t"), "1,2,3,4");
+    let letters =
+        "SELECT string_agg(\"offset\"::text, ',' ORDER BY \"offset\") FROM sluice.dead_letters";
+    assert_eq!(database.ask(letters), "2,4,5");
+}
+
+#[test]
+fn a_message_goes_with_all_of_its_rows() {
+    let database = Database::new();
+    database.run("CREATE TABLE a (v bigint); CREATE TABLE b (v bigint CHECK (v >= 0))");
+    let outputs = [output("a", &[("v", Kind::Int64)]), output("b", &[("v", Kind::Int64)])];
+    let tables = [("a", to_table("a", Mode::Append)), ("b", to_table("b", Mode::Append))];
+    let plan = make_plan(&database, &outputs, &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    let column = |values: &[i64]| vec![Column::new(Kind::Int64).ints(values)];
+    let given = Given::messages([(0, 0), (0, 1), (0, 2)])
+        .table(column(&[10, 11, 12]))
+        .table(column(&[20, -1, 22]));
+    let ranges = lane.write(&plan, given, &version("a"));
+    assert_eq!((ranges[0].rows_from, ranges[0].rows, ranges[0].rejected), (2, 4, 1));
+    assert_eq!(database.ask("SELECT string_agg(v::text, ',') FROM a"), "10,12");
+    assert_eq!(database.ask("SELECT string_agg(v::text, ',') FROM b"), "20,22");
+}
+
+/// A trigger counts statements in a sequence, which no rollback takes back.
+#[test]
+fn finding_rows_takes_a_copy_each_and_two_more() {
+    let database = Database::new();
+    database.run(
+        "CREATE TABLE t (v bigint CHECK (v >= 0)); CREATE SEQUENCE copies; \
+         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('copies'); RETURN NULL; END $$; \
+         CREATE TRIGGER g BEFORE INSERT ON t FOR EACH STATEMENT EXECUTE FUNCTION f()",
+    );
+    let (outputs, tables) = one_column(Mode::Append);
+    let plan = make_plan(&database, &outputs, &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    let bad: BTreeSet<usize> = (0..1000).step_by(90).collect();
+    lane.write(&plan, given(&values(1000, &bad)), &version("a"));
+    let copies: usize = database.ask("SELECT last_value FROM copies").parse().unwrap();
+    // The one that fails, the one that succeeds, and those in between.
+    assert!(copies - 1 <= bad.len() + 2, "{copies} for {}", bad.len());
+}
+
+#[test]
+fn a_letter_says_what_was_refused_and_why() {
+    let database = Database::new();
+    database.run("CREATE TABLE t (v bigint CONSTRAINT positive CHECK (v >= 0))");
+    let (outputs, tables) = one_column(Mode::Append);
+    let plan = make_plan(&database, &outputs, &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    lane.write(&plan, given(&[1, -7]), &version("a"));
+    insta::assert_snapshot!(
+        database.ask("SELECT partition, \"offset\", stage, code, reason, convert_from(payload, 'UTF8') FROM sluice.dead_letters"),
+        @r#"0|1|sink|23514|public.t: row violates check constraint "positive" (23514); columns: v|{}"#
+    );
+}

@@ -1,0 +1,211 @@
+//! Partitions that are held by the claims thread: told once, written down for everybody, tried again with
+//! back-off, and let go.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::{ClaimsThread, HeldPartition};
+use crate::explain;
+use crate::fault::{Fault, Remedy, broker};
+use crate::source::Stored;
+
+/// How often it is looked whether others can see that this host lives; the second while Postgres is away.
+const LIFE_PERIOD: Duration = Duration::from_secs(1);
+const LIFE_PERIOD_AWAY: Duration = Duration::from_secs(10);
+/// How often it is looked whether somebody has set a position: while one is held, and else.
+const WATCH_PERIOD_HELD: Duration = Duration::from_secs(2);
+const WATCH_PERIOD: Duration = Duration::from_secs(10);
+/// The same when that could not be done.
+const WATCH_PERIOD_AWAY: Duration = Duration::from_secs(30);
+/// How often the ends of the partitions are asked for.
+const LAG_PERIOD: Duration = Duration::from_secs(20);
+/// The same where they did not answer.
+const LAG_PERIOD_UNKNOWN: Duration = Duration::from_secs(50);
+
+impl ClaimsThread {
+    /// Holds partitions that a lane could not read. Of those that are held already and that no lane has, this is an echo.
+    pub(super) fn hold_read(&mut self, mut partitions: Vec<i32>, fault: &Fault) {
+        let ownership = &self.parts.ownership;
+        partitions.retain(|&it| !self.holds.has(it) || ownership.waiting(it).is_none());
+        if !partitions.is_empty() {
+            self.hold(&partitions, fault);
+        }
+    }
+
+    /// Stops reading `partitions` and says why, once per reason.
+    pub(super) fn hold(&mut self, partitions: &[i32], fault: &Fault) {
+        self.parts.ownership.hold(partitions);
+        self.trials.end_if(|trial| partitions.contains(&trial));
+        let now = Instant::now();
+        let mut news = Vec::new();
+        for &partition in partitions {
+            let (again, is_news) = self.holds.hold(partition, fault.code, now);
+            self.wanted.insert(partition, again);
+            self.given.remove(&partition);
+            news.extend(is_news.then_some(partition));
+        }
+        if !news.is_empty() {
+            let way_out = explain::find(fault.code).map_or("", |it| it.way_out);
+            let (partition, partitions) = ((news.len() == 1).then_some(news[0]), list(&news));
+            let (pipeline, code) = (&*self.parts.pipeline, fault.code);
+            tracing::error!(
+                pipeline,
+                partition,
+                partitions,
+                code,
+                way_out,
+                "partition held: {}",
+                fault.message
+            );
+        }
+        // Nobody is kept waiting because it cannot be written down: it is in the log.
+        if let Err(fault) = self.parts.store.hold(partitions, fault) {
+            tracing::debug!("not written down what is held: {fault}");
+        }
+        self.tell_standing();
+    }
+
+    /// Says which held partitions go on: those that have `committed`, and those that stay quiet.
+    pub(super) fn note_what_goes_on(&mut self, committed: impl Fn(i32) -> bool) {
+        let gone_on = self.holds.gone_on(committed, Instant::now());
+        if gone_on.is_empty() {
+            return;
+        }
+        let partitions: Vec<i32> = gone_on.iter().map(|&(partition, _)| partition).collect();
+        for (partition, held) in gone_on {
+            let (pipeline, seconds) = (&*self.parts.pipeline, held.as_secs());
+            tracing::info!(pipeline, partition, seconds, "partition goes on again");
+        }
+        self.strike_out(&partitions, true);
+    }
+
+    /// Forgets partitions that are no longer this host's.
+    pub(super) fn keep_only(&mut self, assigned: &BTreeSet<i32>) {
+        self.wanted.retain(|partition, _| assigned.contains(partition));
+        self.given.retain(|partition, _| assigned.contains(partition));
+        self.trials.end_if(|trial| !assigned.contains(&trial));
+        let lost = self.holds.keep(|partition| assigned.contains(&partition));
+        if !lost.is_empty() {
+            self.strike_out(&lost, false);
+        }
+    }
+
+    /// A host whose sign of life was lost, because Postgres was away, must not count as dead. Returns when to look again.
+    pub(super) fn show_life(&mut self) -> Duration {
+        let has_claimed = !self.given.is_empty() || !self.holds.is_empty();
+        match has_claimed.then(|| self.parts.store.show_life()) {
+            Some(Err(_)) => LIFE_PERIOD_AWAY,
+            _ => LIFE_PERIOD,
+        }
+    }
+
+    /// Looks whether somebody has set a position, and returns when to look again.
+    pub(super) fn watch_positions(&mut self) -> Duration {
+        if self.given.is_empty() && self.holds.is_empty() {
+            return WATCH_PERIOD_HELD;
+        }
+        if let Some(partition) = self.trials.acquit(Instant::now())
+            && let Err(fault) = self.parts.store.forgive(partition)
+        {
+            tracing::debug!(partition, "not cleared of suspicion: {fault}");
+        }
+        let Ok(stored) = self.parts.store.positions() else { return WATCH_PERIOD_AWAY };
+        let now = Instant::now();
+        for partition in self.holds.resolved(&stored) {
+            self.wanted.insert(partition, now);
+        }
+        let is_set = |it: &&Stored| {
+            it.resolved && self.given.get(&it.partition).is_some_and(|epoch| *epoch < it.epoch)
+        };
+        let set: Vec<i32> = stored.iter().filter(is_set).map(|it| it.partition).collect();
+        if !set.is_empty() {
+            let partitions = list(&set);
+            tracing::warn!(partitions, "somebody has set the position; going on from there");
+            self.claim_again(set, Duration::ZERO);
+        }
+        if self.holds.is_empty() { WATCH_PERIOD } else { WATCH_PERIOD_HELD }
+    }
+
+    /// Reckons how far this host's partitions are behind, and returns when to do it again.
+    pub(super) fn measure_lag(&mut self) -> Duration {
+        let assigned = self.parts.ownership.partitions();
+        if assigned.is_empty() {
+            self.parts.standing.set_lag(None);
+            return WATCH_PERIOD_HELD;
+        }
+        let lag = self.lag(&assigned);
+        self.parts.standing.set_lag(lag);
+        if lag.is_some() { LAG_PERIOD } else { LAG_PERIOD_UNKNOWN }
+    }
+
+    fn lag(&mut self, assigned: &[i32]) -> Option<i64> {
+        let stored = self.parts.store.positions().ok()?;
+        let mut lag = 0;
+        for position in stored.iter().filter(|it| assigned.contains(&it.partition)) {
+            let (_, end) = self.parts.member.watermarks(position.partition).ok()?;
+            lag += (end - position.next_offset).max(0);
+        }
+        Some(lag)
+    }
+
+    /// When the topic was deleted and created again, offsets mean other messages: nothing more may be
+    /// written under the old claims, ours included.
+    pub(super) fn check_identity(&mut self) {
+        let Some(known) = self.topic_id else { return };
+        let partitions = self.parts.ownership.partitions();
+        if partitions.is_empty() {
+            return;
+        }
+        let fault = match self.parts.member.topic_id() {
+            Ok(found) if found == known => return,
+            Ok(found) => created_again(known, found),
+            Err(fault) if fault.remedy == Remedy::Retry => return,
+            Err(fault) => fault,
+        };
+        self.topic_id = None;
+        if let Err(fault) = self.parts.store.fence(&partitions) {
+            tracing::warn!(code = fault.code, "could not fence our own writes: {}", fault.message);
+        }
+        self.hold(&partitions, &fault);
+    }
+
+    /// Says goodbye, so that nobody takes this end for a death.
+    pub(super) fn leave(&mut self) {
+        if let Err(fault) = self.parts.store.say_goodbye() {
+            tracing::debug!("no goodbye: {fault}");
+        }
+        self.parts.standing.clear();
+    }
+
+    fn strike_out(&mut self, partitions: &[i32], anybody: bool) {
+        if let Err(fault) = self.parts.store.let_go(partitions, anybody) {
+            tracing::debug!("not struck out what was held: {fault}");
+        }
+        self.tell_standing();
+    }
+
+    fn tell_standing(&self) {
+        let held = self.holds.all();
+        let held = held.map(|(partition, code, since)| HeldPartition { partition, code, since });
+        self.parts.standing.set_held(held.collect());
+    }
+}
+
+/// Partition numbers for the log.
+fn list(partitions: &[i32]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// `SL-K015`
+pub(super) fn created_again(stored: Uuid, found: Uuid) -> Fault {
+    let message = format!("the topic was deleted and created again (id {stored}, now {found})");
+    Fault::stop(broker::CREATED_AGAIN, message)
+}
+
+/// `SL-K017`
+pub(super) fn deadly(partition: i32, deaths: i32) -> Fault {
+    let message = format!("hosts died {deaths} times where partition {partition} stands");
+    Fault::stop(broker::DEADLY, message)
+}

@@ -1,0 +1,152 @@
+//! Messages that are tried again later: a reading whose device is not known yet waits for it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use sluice_tests::counts::scaled;
+use sluice_tests::host::Pipeline;
+use sluice_tests::load::{Load, Mix};
+use sluice_tests::scene::{DRAIN_MAX, Scene};
+use sluice_tests::wait::{SOON, until_true};
+
+/// Each reading needs its device.
+const TABLES: &str = "CREATE TABLE devices (device_id text PRIMARY KEY); \
+     CREATE TABLE readings (device_id text NOT NULL CONSTRAINT known REFERENCES devices, measured_at timestamptz NOT NULL, \
+     seq bigint, power_w float8, voltage_v float8, current_a float8, energy_wh bigint, temperature_c float8, \
+     status text, arrival bigint GENERATED ALWAYS AS IDENTITY)";
+
+/// Makes known all devices of a load, or those with an even number.
+fn devices(partitions: i32, even: bool) -> String {
+    let step = if even { 2 } else { 1 };
+    format!(
+        "INSERT INTO devices SELECT format('hems-%s-%s', lpad(p::text, 2, '0'), lpad(d::text, 4, '0')) \
+         FROM generate_series(0, {partitions} - 1) AS p, generate_series(0, 499, {step}) AS d ON CONFLICT DO NOTHING"
+    )
+}
+
+fn good_only() -> Mix {
+    Mix { bad_per_mille: 0, long_per_mille: 0 }
+}
+
+fn pipeline(scene: &Scene, retry_lines: &str) -> Result<Pipeline> {
+    let mut pipeline = scene.pipeline()?;
+    pipeline.sink_lines.push_str(&format!("\n[retry]\nconstraints = [\"known\"]\n{retry_lines}"));
+    Ok(pipeline)
+}
+
+fn number(scene: &Scene, sql: &str) -> Result<i64> {
+    scene.database.number(sql)
+}
+
+/// What lineage says was parked is a row, a dead letter, or still there.
+fn check_parked(scene: &Scene) -> Result<()> {
+    let parked = number(scene, "SELECT coalesce(sum(parked), 0)::bigint FROM sluice.lineage")?;
+    let known = number(
+        scene,
+        "SELECT (SELECT count(*) FROM sluice.retried) + (SELECT count(*) FROM sluice.parked) \
+         + (SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at IS NOT NULL)",
+    )?;
+    assert_eq!(parked, known, "what was parked, and what became of it");
+    let broken = "SELECT count(*) FROM sluice.lineage WHERE messages <> rows_from + filtered + rejected + parked";
+    assert_eq!(number(scene, broken)?, 0, "ranges whose counts do not add up");
+    Ok(())
+}
+
+#[test]
+fn attempts_follow_the_schedule_and_end_as_dead_letters() -> Result<()> {
+    let scene = Scene::alone("retry_schedule", 1, TABLES)?;
+    Load::new(&scene.topic, good_only())?.send(20)?;
+    let pipeline = pipeline(&scene, "attempts = 5\ndelay = \"1s\"\nmultiplier = 2\n")?;
+    let host = scene.start("host", &pipeline)?;
+    until_true("all attempts were made", SOON, || {
+        Ok(number(&scene, "SELECT count(*) FROM sluice.dead_letters").unwrap_or(0) == 20)
+    })?;
+    host.drain()?;
+    // 1 + 2 + 4 + 8 s.
+    let early = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at < interval '15 s'";
+    assert_eq!(number(&scene, early)?, 0, "never earlier than the settings say");
+    let late = "SELECT count(*) FROM sluice.dead_letters WHERE last_rejected_at - rejected_at > interval '16.5 s'";
+    assert_eq!(number(&scene, late)?, 0, "within 10 % of what the settings say");
+    let last = "SELECT count(*) FROM sluice.dead_letters \
+         WHERE attempts = 5 AND stage = 'sink' AND code = '23503' AND reason LIKE '%known%'";
+    assert_eq!(number(&scene, last)?, 20, "with the last reason");
+    assert_eq!(number(&scene, "SELECT count(*) FROM sluice.parked")?, 0);
+    assert_eq!(number(&scene, "SELECT count(*) FROM readings")?, 0);
+    check_parked(&scene)
+}
+
+#[test]
+fn parked_messages_pass_when_their_cause_is_gone_and_hold_up_nobody() -> Result<()> {
+    let scene = Scene::new("retry_pass", 2, TABLES)?;
+    scene.database.execute(&devices(2, true))?;
+    Load::new(&scene.topic, good_only())?.send(4000)?;
+    let pipeline = pipeline(&scene, "attempts = 100\ndelay = \"300ms\"\nmultiplier = 1\n")?;
+    let host = scene.start("host", &pipeline)?;
+    scene.wait_until_drained()?;
+    assert_eq!(number(&scene, "SELECT count(*) FROM readings")?, 2000);
+    assert_eq!(number(&scene, "SELECT count(*) FROM sluice.parked")?, 2000);
+    scene.database.execute(&devices(2, false))?;
+    until_true("nothing is parked any more", SOON, || {
+        Ok(number(&scene, "SELECT count(*) FROM sluice.parked")? == 0)
+    })?;
+    host.drain()?;
+    assert_eq!(number(&scene, "SELECT count(*) FROM readings")?, 4000);
+    assert_eq!(number(&scene, "SELECT count(DISTINCT (device_id, seq)) FROM readings")?, 4000);
+    assert_eq!(number(&scene, "SELECT count(*) FROM sluice.retried WHERE rows = 1")?, 2000);
+    assert_eq!(number(&scene, "SELECT count(*) FROM sluice.dead_letters")?, 0);
+    check_parked(&scene)
+}
+
+/// Rows of a device that did not arrive in the order of its messages.
+const OUT_OF_ORDER: &str = "SELECT count(*) FROM (SELECT seq, lag(seq) OVER (PARTITION BY device_id ORDER BY arrival) \
+     AS before FROM readings) AS pairs WHERE seq < before";
+
+/// Hosts are killed while thousands of messages are parked and more arrive.
+fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {
+    let scene = Scene::new(name, 4, TABLES)?;
+    scene.database.execute(&devices(4, true))?;
+    let pipeline = pipeline(&scene, retry_lines)?.impatient();
+    let stream = Load::new(&scene.topic, good_only())?.stream(1000);
+    let mut hosts = vec![scene.start("host-0", &pipeline)?, scene.start("host-1", &pipeline)?];
+    let kills = scaled(40);
+    for kill in 0..kills {
+        let host = hosts.swap_remove(fastrand::usize(0..hosts.len()));
+        host.wait_for("partitions claimed", SOON)?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(200..2000)));
+        if kill == kills / 2 {
+            assert!(number(&scene, "SELECT count(*) FROM sluice.parked")? > 1000);
+            scene.database.execute(&devices(4, false))?;
+        }
+        host.kill()?;
+        hosts.push(scene.start(&format!("host-{}", kill + 2), &pipeline)?);
+    }
+    stream.stop()?;
+    scene.wait_until_drained()?;
+    until_true("nothing is parked any more", DRAIN_MAX, || {
+        Ok(number(&scene, "SELECT count(*) FROM sluice.parked")? == 0)
+    })?;
+    hosts.into_iter().try_for_each(|host| host.drain().map(drop))?;
+    let sent: i64 = scene.topic.log_ends()?.iter().sum();
+    assert_eq!(number(&scene, "SELECT count(*) FROM readings")?, sent, "no row lost");
+    assert_eq!(
+        number(&scene, "SELECT count(DISTINCT (device_id, seq)) FROM readings")?,
+        sent,
+        "none twice"
+    );
+    assert_eq!(number(&scene, "SELECT count(*) FROM sluice.dead_letters")?, 0);
+    check_parked(&scene)?;
+    Ok(scene)
+}
+
+#[test]
+fn hosts_killed_with_thousands_parked_lose_and_repeat_nothing() -> Result<()> {
+    kill_hosts("retry_kill", "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\n").map(drop)
+}
+
+#[test]
+fn the_order_of_a_key_survives_kills_and_rebalances() -> Result<()> {
+    let lines = "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\norder = \"key\"\n";
+    let scene = kill_hosts("retry_order", lines)?;
+    assert_eq!(number(&scene, OUT_OF_ORDER)?, 0, "rows out of order");
+    Ok(())
+}
