@@ -99,7 +99,11 @@ impl Options {
                 std::future::poll_fn(|context| connection.poll_message(context)).await
             {
                 match message {
-                    Ok(AsyncMessage::Notice(notice)) if notice.severity() == "WARNING" => {
+                    // That a session was ended is told by whoever needed it.
+                    Ok(AsyncMessage::Notice(notice))
+                        if notice.severity() == "WARNING"
+                            && !notice.code().code().starts_with("57P") =>
+                    {
                         tracing::warn!(
                             sqlstate = notice.code().code(),
                             "postgres warns: {}",
