@@ -309,19 +309,21 @@ mod tests {
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
         let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
         let stored = Stored { positions, holds, relay: None };
-        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @r"
-    partition  next offset   end    lag  owner   updated
-    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
-    1                   10    60     50  host-1  2023-11-14T22:13:20Z
-    2                   90    80      0  host-1  2023-11-14T22:13:20Z
-    3                    -   160     60  -       -
-    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @"
+        partition  next offset   end    lag  owner   updated
+        0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+        1                   10    60     50  host-1  2023-11-14T22:13:20Z
+        2                   90    80      0  host-1  2023-11-14T22:13:20Z
+        3                    -   160     60  -       -
+        9                    5     -      0  host-1  2023-11-14T22:13:20Z
 
-    pipeline energy, topic hems: 8,909 messages behind
-    partition 1: offsets 10 to 50 are gone from the topic
-    partition 2: the topic ends before its position
-    partition 9: the topic no longer has it
-    ");
+        pipeline energy, topic hems: 8,909 messages behind
+        partition 1: offsets 10 to 50 are gone from the topic
+        partition 2: the topic ends before its position
+        partition 9: the topic no longer has it
+        the pipeline is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
+        partition 1 is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
+        ");
     }
 
     #[test]
