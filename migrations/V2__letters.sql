@@ -27,6 +27,7 @@ CREATE TABLE sluice.discarded_letters (
     partition        integer     NOT NULL,
     "offset"         bigint      NOT NULL,
     "timestamp"      timestamptz,
+    log_append_time  boolean     NOT NULL,
     key              bytea,
     payload          bytea,
     header_names     bytea[]     NOT NULL,

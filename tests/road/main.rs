@@ -1,8 +1,10 @@
 //! The road as a whole: real Kafka, real Postgres, real components, real processes.
 
 mod advice;
+mod brokers;
 mod commands;
 mod commit;
+mod cut;
 mod deaths;
 mod fixtures;
 mod happy;
@@ -13,6 +15,7 @@ mod letters;
 mod memory;
 mod outage;
 mod pause;
+mod poison;
 mod rebalance;
 mod relay;
 mod resolve;

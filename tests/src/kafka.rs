@@ -1,5 +1,5 @@
-//! Real brokers from Kafka's published jars: `KRaft`, one node. All tests of a process share one that is quick
-//! about everything that a test would otherwise wait for. Knows nothing of Sluice.
+//! Real brokers from Kafka's published jars: `KRaft`. All tests of a process share one that is quick about
+//! everything that a test would otherwise wait for. Knows nothing of Sluice.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,14 +12,21 @@ use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 
 pub use admin::Topic;
+pub use cluster::Cluster;
+pub use group::{Group, rebalances};
 pub use jars::class_path;
+pub use raw::RawHeader;
 pub use secure::{PASSWORD, USER};
 
 mod admin;
+mod cluster;
+mod group;
 mod jars;
+mod raw;
 mod secure;
 
 const START_MAX: Duration = Duration::from_secs(90);
+const REQUEST_MAX: Duration = Duration::from_secs(15);
 
 /// What a broker is started for.
 #[derive(Debug, Clone, Copy)]
@@ -90,17 +97,7 @@ impl Broker {
         fs::write(&properties, lines + tuning.properties)?;
         format_storage(class_path, &properties)?;
         let log = folder.join("log");
-        // In a session of its own: what is meant for ours, such as Ctrl-C, is not meant for the broker.
-        let mut java =
-            if tuning.outlives { Command::new("setsid") } else { crate::child::command("setsid") };
-        java.arg("java")
-            .args(tuning.java)
-            .args(["-cp", class_path, "kafka.Kafka"])
-            .arg(&properties)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?);
-        let mut process = crate::child::spawn(java)?;
+        let mut process = launch(tuning.java, class_path, folder, tuning.outlives)?;
         crate::wait::until("the broker has started", START_MAX, || {
             if let Some(status) = process.try_wait()? {
                 bail!("it ended with {status}, see {}", log.display());
@@ -143,10 +140,29 @@ impl Broker {
 
     /// Settings of a client of this broker.
     pub fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address);
-        config
+        client_of(&self.address)
     }
+}
+
+/// Settings of a client of the cluster at `brokers`.
+fn client_of(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+/// Starts the broker whose files are in `folder`. It answers when its log says so.
+fn launch(options: &[&str], class_path: &str, folder: &Path, outlives: bool) -> Result<Child> {
+    // In a session of its own: what is meant for ours, such as Ctrl-C, is not meant for the broker.
+    let mut java = if outlives { Command::new("setsid") } else { crate::child::command("setsid") };
+    java.arg("java")
+        .args(options)
+        .args(["-cp", class_path, "kafka.Kafka"])
+        .arg(folder.join("server.properties"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(folder.join("log"))?);
+    crate::child::spawn(java)
 }
 
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
@@ -195,6 +211,7 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
+message.max.bytes=8000000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1

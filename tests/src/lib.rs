@@ -4,16 +4,20 @@
 pub mod checker;
 pub mod child;
 pub mod counts;
+pub mod crimes;
 pub mod folders;
 pub mod gate;
 pub mod host;
 pub mod kafka;
 pub mod load;
 pub mod plugins;
+pub mod poison;
 pub mod postgres;
 pub mod proxy;
 pub mod scene;
+pub mod vigil;
 pub mod wait;
+pub mod work;
 
 pub mod verify;
 

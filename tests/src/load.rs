@@ -13,12 +13,15 @@ use rdkafka::types::RDKafkaErrorCode;
 
 pub use message::{Made, Mix, TRUTH};
 
-use crate::kafka::{Topic, broker};
+use crate::kafka::Topic;
 
 pub mod bomb;
 pub mod message;
 
 const FLUSH_MAX: Duration = Duration::from_secs(60);
+
+/// Payloads of 4 MiB fit; the brokers of the tests take as much.
+const MESSAGE_BYTES_MAX: &str = "8000000";
 
 /// Sends messages to one topic, each partition with its own count.
 pub struct Load {
@@ -55,7 +58,7 @@ impl Load {
     pub fn new(topic: &Topic, mix: Mix) -> Result<Self> {
         let counts = Arc::new(Counts::default());
         let partitions = usize::try_from(topic.partitions)?;
-        let producer = producer(&counts, "none")?;
+        let producer = producer(topic, &counts, "none")?;
         Ok(Self {
             producer,
             acknowledged: counts,
@@ -68,7 +71,7 @@ impl Load {
 
     /// Compresses what is sent from now on with `codec`.
     pub fn compress(&mut self, codec: &str) -> Result<()> {
-        self.producer = producer(&self.acknowledged, codec)?;
+        self.producer = producer(&self.topic, &self.acknowledged, codec)?;
         Ok(())
     }
 
@@ -77,7 +80,7 @@ impl Load {
         self.topic = topic.clone();
         self.next.resize(usize::try_from(topic.partitions)?, 0);
         // A producer learns of new partitions minutes later; a new one knows them.
-        self.producer = producer(&self.acknowledged, "none")?;
+        self.producer = producer(&self.topic, &self.acknowledged, "none")?;
         Ok(())
     }
 
@@ -189,12 +192,17 @@ impl Load {
     }
 }
 
-fn producer(counts: &Arc<Counts>, codec: &str) -> Result<ThreadedProducer<Acknowledged>> {
-    let mut config = broker()?.client();
+fn producer(
+    topic: &Topic,
+    counts: &Arc<Counts>,
+    codec: &str,
+) -> Result<ThreadedProducer<Acknowledged>> {
+    let mut config = topic.client();
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
+        .set("message.max.bytes", MESSAGE_BYTES_MAX)
         .set("compression.type", codec);
     Ok(config.create_with_context(Acknowledged(Arc::clone(counts)))?)
 }

@@ -1,13 +1,18 @@
 //! One real Postgres per test process, one database per test.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
-use sluice::demo::postgres::Throwaway;
+use sluice::demo::postgres::{Binaries, Throwaway};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
+
+pub use disk::SmallDisk;
+
+mod disk;
 
 /// Durable enough for hosts that die; the server itself is never cut off from power.
 const SETTINGS: &[(&str, &str)] = &[
@@ -39,7 +44,34 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// A server that a test may stop and start.
 pub fn own_server() -> Result<Throwaway> {
-    Throwaway::start(SETTINGS, &mut |progress| eprintln!("{progress}"))
+    own_server_with(&[])
+}
+
+/// The same with `settings` that win over those all servers of the tests have.
+pub fn own_server_with(settings: &[(&str, &str)]) -> Result<Throwaway> {
+    Throwaway::start(&with_ours(settings), &mut |progress| eprintln!("{progress}"))
+}
+
+/// The same with its folder in `parent`.
+pub fn own_server_in(parent: &Path, settings: &[(&str, &str)]) -> Result<Throwaway> {
+    let binaries = Binaries::find_or_fetch(&mut |progress| eprintln!("{progress}"))?;
+    Throwaway::start_in(parent, binaries, &with_ours(settings))
+}
+
+/// A server that follows `primary` until it is promoted.
+pub fn standby_of(primary: &Throwaway) -> Result<Throwaway> {
+    let session = Database::open(primary.url())?;
+    session.execute("SELECT pg_backup_start('standby', true)")?;
+    let stop = || {
+        let label = session.text("SELECT labelfile FROM pg_backup_stop(false)")?;
+        label.context("pg_backup_stop gives a label")
+    };
+    let follow = format!("host=127.0.0.1 port={} user=postgres", primary.port());
+    primary.start_standby(stop, &[("primary_conninfo", &follow)])
+}
+
+fn with_ours<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    SETTINGS.iter().chain(settings).copied().collect()
 }
 
 /// A database of one test.
@@ -87,6 +119,12 @@ impl Database {
     /// A second connection.
     pub fn again(&self) -> Result<Self> {
         Self::open(self.url.clone())
+    }
+
+    /// Connects anew: the server was away.
+    pub fn reconnect(&mut self) -> Result<()> {
+        *self = self.again()?;
+        Ok(())
     }
 
     /// Where to connect.

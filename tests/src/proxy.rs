@@ -1,5 +1,6 @@
 //! A TCP proxy in front of Postgres that understands as much of its protocol as it takes to lose the reply to
-//! one COMMIT, or the COMMIT itself, on command. Knows nothing of Sluice.
+//! one COMMIT, the COMMIT itself, or everything behind a certain byte of a transaction, on command. Knows nothing
+//! of Sluice.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,8 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
+pub use bytes::{ByteCut, Way};
+
 use frames::{Commits, Frame, Frames};
 
+mod bytes;
 mod frames;
 
 /// What happens to the next COMMIT that comes by; then it is done.
@@ -26,6 +30,11 @@ struct State {
     /// Chance of each COMMIT, of a thousand, to be cut in one of the two ways.
     random_per_mille: u32,
     black_hole: bool,
+    /// Connections that were accepted and are kept open, with nothing behind them.
+    hung: Option<Vec<TcpStream>>,
+    byte_cut: Option<ByteCut>,
+    server_port: u16,
+    connections: u64,
     before: usize,
     after: usize,
 }
@@ -49,9 +58,12 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
+        shared.lock().server_port = server_port;
         let proxy = Self { address, shared: Arc::clone(&shared) };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let Some(client) = shared.keep_if_hanging(client) else { continue };
+                let server_port = shared.lock().server_port;
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)) else {
                     continue;
                 };
@@ -88,6 +100,38 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// Forwards new connections to `server_port`; those that are there stay with their server.
+    pub fn redirect(&self, server_port: u16) {
+        self.shared.lock().server_port = server_port;
+    }
+
+    /// While true, new connections are accepted and never answered, also when it is false again; those that were
+    /// there before stay as they are.
+    pub fn hang(&self, on: bool) {
+        let mut state = self.shared.lock();
+        if on {
+            state.hung.get_or_insert_default();
+        } else {
+            // Not closed: whoever waits must give up by himself.
+            std::mem::forget(state.hung.take());
+        }
+    }
+
+    /// Connections that were accepted and never answered.
+    pub fn hanging(&self) -> usize {
+        self.shared.lock().hung.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Cuts the connection of the next transaction behind its first `bytes` bytes on their `way`.
+    pub fn cut_behind(&self, bytes: usize, way: Way) {
+        self.shared.lock().byte_cut = Some(ByteCut::new(bytes, way));
+    }
+
+    /// The cut that was asked for last, and what became of it.
+    pub fn byte_cut(&self) -> Option<ByteCut> {
+        self.shared.lock().byte_cut.clone()
+    }
+
     /// Connections cut so far: before COMMIT reached the server, and after.
     pub fn cuts(&self) -> (usize, usize) {
         let state = self.shared.lock();
@@ -107,6 +151,24 @@ impl Shared {
         }
     }
 
+    fn keep_if_hanging(&self, client: TcpStream) -> Option<TcpStream> {
+        match &mut self.lock().hung {
+            Some(hung) => {
+                hung.push(client);
+                None
+            }
+            None => Some(client),
+        }
+    }
+
+    /// Of a frame, as much as may pass on the connection with this number.
+    fn allowed<'f>(&self, connection: u64, way: Way, frame: &'f Frame) -> &'f [u8] {
+        let mut state = self.lock();
+        let cut = state.byte_cut.as_mut();
+        let bytes = cut.and_then(|cut| cut.allows(connection, way, frame));
+        &frame.bytes[..bytes.unwrap_or(frame.bytes.len())]
+    }
+
     /// What happens to the COMMIT at hand.
     fn verdict(&self) -> Option<Cut> {
         let mut state = self.lock();
@@ -123,19 +185,26 @@ impl Shared {
 /// One connection: a thread for each direction.
 fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) {
     let withhold = Arc::new(Mutex::new(false));
+    let number = {
+        let mut state = shared.lock();
+        state.connections += 1;
+        state.connections
+    };
+    // Frames are written one by one: without this each waits for the acknowledgement of the one before, 40 ms.
+    drop((client.set_nodelay(true), server.set_nodelay(true)));
     let (Ok(client_reader), Ok(server_reader)) = (client.try_clone(), server.try_clone()) else {
         return;
     };
     let both = (Arc::clone(shared), Arc::clone(&withhold));
     let (Ok(to_server), Ok(to_client)) = (server.try_clone(), client.try_clone()) else { return };
     std::thread::spawn(move || {
-        drop(forward_requests(&both.0, &both.1, client_reader, to_server));
+        drop(forward_requests(number, &both.0, &both.1, client_reader, to_server));
         hang_up(&client, &server);
     });
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let (client, server) = (to_client.try_clone(), server_reader.try_clone());
-        drop(forward_replies(&shared, &withhold, server_reader, to_client));
+        drop(forward_replies(number, &shared, &withhold, server_reader, to_client));
         if let (Ok(client), Ok(server)) = (client, server) {
             hang_up(&client, &server);
         }
@@ -144,6 +213,7 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) {
 
 /// Ends with an error when the connection is to be cut or has been.
 fn forward_requests(
+    connection: u64,
     shared: &Shared,
     withhold: &Mutex<bool>,
     client: TcpStream,
@@ -162,12 +232,17 @@ fn forward_requests(
                 None => {}
             }
         }
-        server.write_all(&frame.bytes)?;
+        let allowed = shared.allowed(connection, Way::ToServer, &frame);
+        server.write_all(allowed)?;
+        if allowed.len() < frame.bytes.len() {
+            return Ok(());
+        }
     }
     Ok(())
 }
 
 fn forward_replies(
+    connection: u64,
     shared: &Shared,
     withhold: &Mutex<bool>,
     server: TcpStream,
@@ -181,7 +256,11 @@ fn forward_replies(
             shared.lock().after += 1;
             return Ok(());
         }
-        client.write_all(&frame.bytes)?;
+        let allowed = shared.allowed(connection, Way::ToClient, &frame);
+        client.write_all(allowed)?;
+        if allowed.len() < frame.bytes.len() {
+            return Ok(());
+        }
     }
     Ok(())
 }

@@ -6,10 +6,11 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use sluice::demo::postgres::Throwaway;
 
 use crate::checker::{Check, Readings, Shape};
 use crate::host::{Host, Pipeline};
-use crate::kafka::Topic;
+use crate::kafka::{Cluster, Topic};
 use crate::plugins::plugin;
 use crate::postgres::Database;
 use crate::wait::until_true;
@@ -42,11 +43,14 @@ pub struct Scene {
     _turn: Turn,
 }
 
+fn shared() -> Turn {
+    Turn::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner))
+}
+
 impl Scene {
     /// A scene named `name` with the table that `table` creates.
     pub fn new(name: &str, partitions: i32, table: &str) -> Result<Self> {
-        let turn = Turn::Shared(QUIET.read().unwrap_or_else(PoisonError::into_inner));
-        Self::with_turn(name, partitions, table, turn)
+        Self::with_turn(name, partitions, table, shared())
     }
 
     /// The same for a test that nothing else may disturb.
@@ -55,17 +59,37 @@ impl Scene {
         Self::with_turn(name, partitions, table, turn)
     }
 
-    fn with_turn(name: &str, partitions: i32, table: &str, turn: Turn) -> Result<Self> {
+    /// A scene whose database is on `server`, which the test may stop.
+    pub fn on_server(name: &str, partitions: i32, server: &Throwaway) -> Result<Self> {
         let topic = Topic::create(name, partitions)?;
+        Self::between(topic, Database::create_on(server, name)?, shared())
+    }
+
+    /// A cluster of brokers that the test may take apart, and a scene with a topic on it. Alone: so many
+    /// brokers leave others no time.
+    pub fn on_cluster(name: &str, partitions: i32) -> Result<(Cluster, Self)> {
+        let turn = Turn::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        let cluster = Cluster::start(&crate::folders::scratch_for(name)?)?;
+        let topic = cluster.topic(name, partitions)?;
+        let scene = Self::between(topic, Database::create(name)?, turn)?;
+        Ok((cluster, scene))
+    }
+
+    fn with_turn(name: &str, partitions: i32, table: &str, turn: Turn) -> Result<Self> {
         let database = Database::create(name)?;
         database.execute(table)?;
-        Ok(Self {
-            name: name.to_owned(),
-            topic,
-            database,
-            folder: crate::folders::scratch_for(name)?,
-            _turn: turn,
-        })
+        Self::beginning(Topic::create(name, partitions)?, database, turn)
+    }
+
+    fn between(topic: Topic, database: Database, turn: Turn) -> Result<Self> {
+        database.execute(Readings::TABLE)?;
+        Self::beginning(topic, database, turn)
+    }
+
+    fn beginning(topic: Topic, database: Database, turn: Turn) -> Result<Self> {
+        let name = topic.name.clone();
+        let folder = crate::folders::scratch_for(&name)?;
+        Ok(Self { name, topic, database, folder, _turn: turn })
     }
 
     /// A scene with twelve partitions and the table `readings` without a unique key.
@@ -80,7 +104,8 @@ impl Scene {
 
     /// The same with another plugin.
     pub fn pipeline_of(&self, name: &str) -> Result<Pipeline> {
-        Pipeline::new(&self.name, &self.topic.name, self.database.url(), &plugin(name)?)
+        let Self { name: pipeline, topic, database, .. } = self;
+        Ok(Pipeline::at(topic.brokers(), pipeline, &topic.name, database.url(), &plugin(name)?))
     }
 
     /// Starts a host with `pipeline`.

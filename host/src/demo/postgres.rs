@@ -2,7 +2,6 @@
 //! gone with the process that started it. Knows nothing of Sluice's tables.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,12 +9,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
 pub use binaries::Binaries;
 
 mod binaries;
+mod standby;
 
 /// How long a server may take to accept connections; crash recovery included.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -44,15 +45,23 @@ impl Throwaway {
 
     /// The same with the binaries given.
     pub fn start_with(binaries: Binaries, settings: &[(&str, &str)]) -> Result<Self> {
-        let folder = Folder::new()?;
-        let user = other_user(&folder.path)?;
-        chown(&folder.path, user, None).context("hand the folder to Postgres' user")?;
-        let watchdog = Watchdog::start(&folder.path)?;
-        let mut throwaway = Self { binaries, folder, user, port: 0, server: None, watchdog };
+        Self::start_in(&env::temp_dir(), binaries, settings)
+    }
+
+    /// The same with its folder in `parent`, which may be a file system of its own.
+    pub fn start_in(parent: &Path, binaries: Binaries, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut throwaway = Self::in_folder(Folder::new_in(parent)?, binaries)?;
         throwaway.initialise()?;
         throwaway.configure(settings)?;
         throwaway.listen()?;
         Ok(throwaway)
+    }
+
+    fn in_folder(folder: Folder, binaries: Binaries) -> Result<Self> {
+        let user = other_user(&folder.path)?;
+        chown(&folder.path, user, None).context("hand the folder to Postgres' user")?;
+        let watchdog = Watchdog::start(&folder.path)?;
+        Ok(Self { binaries, folder, user, port: 0, server: None, watchdog })
     }
 
     /// Where to connect: the database `postgres` as the superuser `postgres`, without a password.
@@ -244,10 +253,10 @@ struct Folder {
 }
 
 impl Folder {
-    fn new() -> Result<Self> {
+    fn new_in(parent: &Path) -> Result<Self> {
         let path = tempfile::Builder::new()
             .prefix("sluice-pg-")
-            .tempdir()
+            .tempdir_in(parent)
             .context("make a folder for Postgres")?
             .keep();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;

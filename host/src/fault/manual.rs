@@ -80,6 +80,7 @@ const LETTERS: &[(&str, &str, &str)] = &[
     ("sink", "bad-uuid", "a text that is no UUID"),
     ("sink", "bad-json", "a text that is no JSON"),
     ("sink", "unknown-enum-value", "none of the labels of the column's enum"),
+    ("sink", "an SQLSTATE", "Postgres refused the row: the reason names constraint and column"),
     ("sink", "delete-without-key", "a deletion where the table's mode is not upsert"),
 ];
 
@@ -125,6 +126,7 @@ fn plugin_faults() -> Vec<PluginFault> {
         PluginFault::OutputTooLarge { found: text(), allowed: text() },
         PluginFault::Breach(text()),
         PluginFault::Failed(text()),
+        PluginFault::Poisoned { count: 0, last: Box::new(PluginFault::Failed(text())) },
     ]
 }
 
@@ -139,6 +141,7 @@ fn page() -> String {
             if state == sqlstate::STALE_CLAIM { "drop the batch" } else { word_of(code, remedy) };
         let _ = writeln!(page, "| {states} | {meaning} | {remedy} | {code} |");
     }
+    page += "\nA refusal that `[retry] sqlstates` or `constraints` names parks its message instead of burying it.\n";
     page += "\nA connection that breaks counts as 08006. Whether a COMMIT without an answer took place is read from \
              `sluice.positions`, never guessed.\n";
     page += "\n## What brokers and librdkafka say\n\n| code | meaning | remedy | errors |\n|---|---|---|---|\n";
@@ -151,9 +154,14 @@ fn page() -> String {
     let _ = writeln!(page, "| {unexpected} | {} | hold | any other |", title(unexpected));
     page += "\n## What a plugin does\n\n| code | meaning | remedy |\n|---|---|---|\n";
     for fault in plugin_faults() {
+        let rejection = fault.rejection_code().map(|code| format!("bury as `{code}`"));
         let fault = Fault::from(fault);
-        let _ = writeln!(page, "| {} | {} | {} |", fault.code, title(fault.code), word(&fault));
+        let remedy = rejection.unwrap_or_else(|| word(&fault).to_owned());
+        let _ = writeln!(page, "| {} | {} | {remedy} |", fault.code, title(fault.code));
     }
+    page += "\nWhat goes wrong in `process` is looked for by halving the batch on fresh instances until the guilty messages \
+             are alone; the same while the plugin is made ready holds the pipeline. A message that the plugin rejects \
+             is buried, or parked and tried again later if it says so.\n";
     page +=
         "\nA new version that does not pass its checks is refused, and the one at work goes on.\n";
     page += "\n## What is wrong with a message\n\n| stage | code of the dead letter | meaning |\n|---|---|---|\n";
@@ -220,7 +228,9 @@ fn codes_in(file: &Path, found: &mut BTreeSet<String>) {
     let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
     let quoted = code.match_indices('"').filter_map(|(at, _)| code[at + 1..].split('"').next());
     let is_code = |word: &&str| {
-        word.contains('-') && word.chars().all(|it| it.is_ascii_lowercase() || it == '-')
+        word.starts_with(|it: char| it.is_ascii_lowercase())
+            && word.contains('-')
+            && word.chars().all(|it| matches!(it, 'a'..='z' | '0'..='9' | '-'))
     };
     found.extend(quoted.filter(is_code).map(str::to_owned));
 }

@@ -232,8 +232,8 @@ impl Retrier {
     }
 }
 
-/// A time in which retries do not work, told in one line at its beginning and one at its end. Lanes that meet the
-/// same outage tell their own.
+/// A time in which retries do not work, told in one line at its beginning and one at its end; but not an outage,
+/// of which the lanes tell.
 #[derive(Default)]
 struct Trouble {
     backoff: Backoff,
@@ -242,7 +242,7 @@ struct Trouble {
 
 impl Trouble {
     fn met(&mut self, pipeline: &str, fault: &Fault) -> Duration {
-        if self.code != Some(fault.code) {
+        if fault.remedy != Remedy::Retry && self.code != Some(fault.code) {
             self.code = Some(fault.code);
             tracing::warn!(
                 pipeline,
@@ -256,7 +256,7 @@ impl Trouble {
     fn over(&mut self, pipeline: &str) {
         if self.code.is_some() {
             tracing::info!(pipeline, "parked messages are tried again");
-            *self = Self::default();
         }
+        *self = Self::default();
     }
 }

@@ -35,6 +35,7 @@ impl Report<'_> {
         match self {
             Self { held: Some(_), .. } => "held",
             Self { partitions, .. } if !partitions.is_empty() => "partly held",
+            Self { counters, .. } if counters.paused_lanes > 0 => "paused",
             _ if stands_still => "standing still",
             _ => "running",
         }
@@ -149,6 +150,8 @@ mod tests {
         check(&behind, "standing still", None);
         let counters = Snapshot { batches: 1, ..Snapshot::default() };
         check(&Report { lag: Some(5), counters, ..report(now) }, "running", None);
+        let counters = Snapshot { paused_lanes: 1, ..Snapshot::default() };
+        check(&Report { counters, ..report(now) }, "paused", None);
         check(
             &Report { held: Some(("SL-P007", since)), ..report(now) },
             "held",

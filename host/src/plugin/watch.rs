@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::limits::THREAD_STACK_BYTES;
 use super::load::{Generation, Loader, digest_of};
 use super::slot::Slot;
-use crate::fault::Fault;
+use crate::fault::{Fault, Remedy};
 
 /// Time between two looks at the file.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
@@ -29,6 +29,18 @@ pub enum Look {
     Published(Arc<Generation>),
     /// A new version is not fit to run.
     Refused(Fault),
+    /// Whether a new version is fit to run cannot be said during an outage; it is asked again at later looks.
+    PutOff(Fault),
+}
+
+/// Most looks between two attempts to judge a version that was put off: five seconds.
+const PAUSE_LOOKS_MAX: u32 = 20;
+
+/// A version that was loaded, and waits for an outage to end.
+struct PutOff {
+    generation: Arc<Generation>,
+    pause_looks: u32,
+    looks_left: u32,
 }
 
 /// What a watcher needs to know.
@@ -39,6 +51,7 @@ pub struct Watch<T, G> {
     gate: G,
     running: Arc<Generation>,
     seen: Seen,
+    put_off: Option<PutOff>,
 }
 
 /// How far the present content of the file has been dealt with.
@@ -47,7 +60,7 @@ enum Seen {
     Nothing,
     /// Read once; the digest must be the same at the next look.
     Once(String),
-    /// Published or refused; nothing to do until the file's metadata change.
+    /// Published, refused or put off; nothing to do until the file's metadata change.
     Done(Stamp, String),
 }
 
@@ -86,12 +99,13 @@ where
         running: Arc<Generation>,
         gate: G,
     ) -> Self {
-        Self { file, loader, slot, gate, running, seen: Seen::Nothing }
+        Self { file, loader, slot, gate, running, seen: Seen::Nothing, put_off: None }
     }
 
-    /// Forgets that a version was refused: the next look judges the file anew.
+    /// Forgets that a version was refused or put off: the next look judges the file anew.
     pub fn again(&mut self) {
         self.seen = Seen::Nothing;
+        self.put_off = None;
     }
 
     /// One look at the file; loads and publishes when there is something new.
@@ -101,7 +115,7 @@ where
         };
         let stamp = Stamp::from(&metadata);
         if matches!(&self.seen, Seen::Done(done, _) if *done == stamp) {
-            return Look::Same;
+            return self.look_again();
         }
         let bytes = match self.loader.read(&self.file) {
             Ok(bytes) => bytes,
@@ -116,6 +130,7 @@ where
     }
 
     fn consider(&mut self, stamp: Stamp, digest: String, bytes: &[u8]) -> Look {
+        self.put_off.take_if(|put_off| put_off.generation.digest != digest);
         let known = match &self.seen {
             Seen::Done(_, done) => *done == digest,
             _ => digest == self.running.digest,
@@ -130,15 +145,39 @@ where
             return Look::Settling;
         }
         self.seen = Seen::Done(stamp, digest);
-        match self.admit(bytes) {
-            Ok(look) => look,
+        match self.loader.load(bytes) {
+            Ok(generation) => self.judge(generation, 1),
+            Err(fault) => self.refused(fault.into()),
+        }
+    }
+
+    /// An outage says nothing about a version: it must not be refused for good.
+    fn judge(&mut self, generation: Arc<Generation>, pause_looks: u32) -> Look {
+        match (self.gate)(&generation) {
+            Ok(next) => self.publish(generation, next),
+            Err(fault) if fault.remedy == Remedy::Retry => {
+                if pause_looks == 1 {
+                    let (code, digest) = (fault.code, generation.short_digest());
+                    tracing::warn!(code, digest, "plugin not replaced yet: {}", fault.message);
+                }
+                self.put_off = Some(PutOff { generation, pause_looks, looks_left: pause_looks });
+                Look::PutOff(fault)
+            }
             Err(fault) => self.refused(fault),
         }
     }
 
-    fn admit(&mut self, bytes: &[u8]) -> Result<Look, Fault> {
-        let generation = self.loader.load(bytes)?;
-        let next = (self.gate)(&generation)?;
+    fn look_again(&mut self) -> Look {
+        let Some(mut put_off) = self.put_off.take() else { return Look::Same };
+        put_off.looks_left -= 1;
+        if put_off.looks_left > 0 {
+            self.put_off = Some(put_off);
+            return Look::Same;
+        }
+        self.judge(put_off.generation, (put_off.pause_looks * 2).min(PAUSE_LOOKS_MAX))
+    }
+
+    fn publish(&mut self, generation: Arc<Generation>, next: T) -> Look {
         self.slot.publish(Arc::new(next));
         tracing::info!(
             plugin = generation.description.name,
@@ -149,7 +188,7 @@ where
             "plugin replaced"
         );
         self.running = Arc::clone(&generation);
-        Ok(Look::Published(generation))
+        Look::Published(generation)
     }
 
     fn refused(&self, fault: Fault) -> Look {

@@ -5,6 +5,8 @@ pub mod resolve;
 mod upkeep;
 mod vanished;
 
+use std::time::Duration;
+
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -16,6 +18,8 @@ pub use vanished::{Vanished, Witness};
 
 /// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.
 const ATTEMPTS_MAX: u32 = 4;
+/// Longest time for one of them; only a server that hangs takes longer, and its session is given up.
+const ATTEMPT_MAX: Duration = Duration::from_secs(30);
 
 /// Claims partitions of one topic for one owner.
 #[derive(Debug, Clone)]
@@ -117,9 +121,14 @@ impl Claims {
         wanted: &[(i32, i64)],
     ) -> Result<Vec<ClaimAnswer>, Fault> {
         for _ in 0..ATTEMPTS_MAX {
-            match self.try_claim(topic_id, wanted).await {
+            let claim = tokio::time::timeout(ATTEMPT_MAX, self.try_claim(topic_id, wanted));
+            let answer = claim.await.unwrap_or_else(|_| {
+                let message = format!("claim partitions: no answer within {ATTEMPT_MAX:?}");
+                Err(Fault::retry(sqlstate::TOO_SLOW, message))
+            });
+            match answer {
                 Err(fault) if fault.code == sqlstate::CONTENTION => {
-                    tracing::info!(topic = self.topic, "claim waits for the old owner: {fault}");
+                    tracing::debug!(topic = self.topic, "claim waits for the old owner: {fault}");
                 }
                 answer => return answer,
             }

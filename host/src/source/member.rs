@@ -78,11 +78,13 @@ impl Member {
     /// be read.
     pub fn topic_id(&self) -> Result<Uuid, Fault> {
         let doing = format!("describe topic {}", self.topic);
-        native::topic_id(&self.consumer, &self.topic, ANSWER_WAIT).map_err(|(code, text)| {
-            match broker::remedy(code) {
-                (broker::UNKNOWN_TOPIC | broker::RIGHTS, _) => broker::fault(&doing, code, &text),
-                _ => self.away(&text),
-            }
+        let answer = native::topic_id(&self.consumer, &self.topic, ANSWER_WAIT);
+        if answer.is_ok() {
+            self.consumer.context().brokers_answer();
+        }
+        answer.map_err(|(code, text)| match broker::remedy(code) {
+            (broker::UNKNOWN_TOPIC | broker::RIGHTS, _) => broker::fault(&doing, code, &text),
+            _ => self.away(&text),
         })
     }
 
@@ -156,6 +158,14 @@ pub struct Rebalances {
     brokers_down: AtomicBool,
 }
 
+impl Rebalances {
+    fn brokers_answer(&self) {
+        if self.brokers_down.swap(false, Ordering::Relaxed) {
+            tracing::info!("brokers answer again");
+        }
+    }
+}
+
 impl ClientContext for Rebalances {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         log_line(level, facility, text);
@@ -181,7 +191,6 @@ impl ConsumerContext for Rebalances {
         let numbers: Vec<i32> =
             partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        self.brokers_down.store(false, Ordering::Relaxed);
         let answered = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(partitions = ?numbers, "partitions assigned");
             let answered = assign(consumer, partitions, cooperative);

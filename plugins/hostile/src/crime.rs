@@ -76,6 +76,21 @@ impl Crime {
         }
     }
 
+    /// True for what no host can take offence at.
+    pub fn is_within_the_contract(self) -> bool {
+        matches!(
+            self,
+            Self::None
+                | Self::CountCalls
+                | Self::DropAll
+                | Self::Leak
+                | Self::LogFlood
+                | Self::LogLine
+                | Self::RejectAll
+                | Self::RejectMultiline
+        )
+    }
+
     /// The honest `outcome`, spoilt.
     pub fn in_process(self, batch: &Batch, mut outcome: Outcome) -> Result<Outcome, String> {
         match self {
@@ -111,7 +126,8 @@ impl Crime {
             Self::InvalidUtf8 => write_note(&mut rows.columns[NOTE], b"\xff\xfe"),
             Self::LengthsDiffer => integers(&mut rows.columns[LENGTH]).push(1),
             Self::MessageOutOfRange => *rows.messages.last_mut().expect("a row") = batch.count,
-            Self::MessagesDescend => rows.messages.reverse(),
+            // Also where there is only one.
+            Self::MessagesDescend => rows.messages.insert(0, 1),
             Self::MissingOutput => outcome.outputs.clear(),
             Self::NotJson => write_note(&mut rows.columns[DETAIL], b"{\"length\":"),
             Self::NullInRequired => rows.columns[LENGTH].nulls = ones(batch.count),

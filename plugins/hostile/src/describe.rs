@@ -38,7 +38,7 @@ fn honest() -> Description {
             ],
         }],
         settings:
-            r#"{"type":"object","properties":{"crime":{"type":"string"},"on":{"type":"string"}}}"#
+            r#"{"type":"object","properties":{"crime":{"type":"string"},"on":{"type":"string"},"told":{"type":"boolean"}}}"#
                 .into(),
     }
 }

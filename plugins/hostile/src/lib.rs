@@ -2,7 +2,8 @@
 //! Written against the bare contract, because the SDK would not let it.
 //!
 //! Without a crime it is an honest plugin over messages with `/device_id` and `/seq`. With `on`, only
-//! batches with that text in a payload see the crime.
+//! batches with that text in a payload see the crime. With `told`, each message may name one itself, as in
+//! `{"device_id": "a", "seq": 1, "crime": "panic"}`.
 
 mod crime;
 mod describe;
@@ -32,6 +33,20 @@ struct Settings {
     crime: Crime,
     /// Text that a payload of the batch must contain.
     on: String,
+    /// Messages name their crimes.
+    told: bool,
+}
+
+impl Settings {
+    fn crime_on(&self, batch: &Batch) -> Crime {
+        if self.told {
+            told(batch)
+        } else if concerns(batch, &self.on) {
+            self.crime
+        } else {
+            Crime::None
+        }
+    }
 }
 
 thread_local! {
@@ -56,10 +71,7 @@ impl Guest for Hostile {
 
     fn process(batch: Batch) -> Result<Outcome, String> {
         let outcome = honest::process(&batch);
-        SETTINGS.with_borrow(|settings| {
-            let crime = if concerns(&batch, &settings.on) { settings.crime } else { Crime::None };
-            crime.in_process(&batch, outcome)
-        })
+        SETTINGS.with_borrow(|settings| settings.crime_on(&batch).in_process(&batch, outcome))
     }
 }
 
@@ -67,4 +79,24 @@ impl Guest for Hostile {
 fn concerns(batch: &Batch, text: &str) -> bool {
     let data = &batch.payloads.values.data;
     text.is_empty() || data.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The crime that messages of the batch ask for: the first that fails the batch, else the first.
+fn told(batch: &Batch) -> Crime {
+    let spans = &batch.payloads.values;
+    let starts = std::iter::once(&0).chain(&spans.ends);
+    let payloads = starts.zip(&spans.ends).map(|(start, end)| *start as usize..*end as usize);
+    let crimes = payloads.filter_map(|place| crime_in(&spans.data[place]));
+    crimes.min_by_key(|crime| crime.is_within_the_contract()).unwrap_or_default()
+}
+
+fn crime_in(payload: &[u8]) -> Option<Crime> {
+    #[derive(Deserialize)]
+    struct Told {
+        crime: Crime,
+    }
+
+    const NAME: &[u8] = b"\"crime\"";
+    payload.windows(NAME.len()).find(|window| *window == NAME)?;
+    serde_json::from_slice(payload).ok().map(|told: Told| told.crime)
 }

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka::{Topic, broker};
+use crate::kafka::Topic;
 use crate::load::TRUTH;
 
 const READ_MAX: Duration = Duration::from_secs(120);
@@ -69,7 +69,7 @@ pub struct Log {
 impl Log {
     /// Reads all of `topic` that is there now.
     pub fn read(topic: &Topic) -> Result<Self> {
-        let consumer: BaseConsumer = broker()?
+        let consumer: BaseConsumer = topic
             .client()
             .set("group.id", "checker-without-group")
             .set("enable.auto.commit", "false")

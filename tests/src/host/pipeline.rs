@@ -38,14 +38,19 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that notices changes of its topic fast, and is not expelled from its group on a busy machine.
     pub fn new(name: &str, topic: &str, url: &str, plugin: &Path) -> Result<Self> {
+        Ok(Self::at(crate::kafka::broker()?.address(), name, topic, url, plugin))
+    }
+
+    /// The same with a topic of the cluster at `brokers`.
+    pub fn at(brokers: &str, name: &str, topic: &str, url: &str, plugin: &Path) -> Self {
         let properties = [
             ("session.timeout.ms", "10000"),
             ("heartbeat.interval.ms", "300"),
             ("topic.metadata.refresh.interval.ms", "1000"),
         ];
-        Ok(Self {
+        Self {
             name: name.to_owned(),
-            brokers: crate::kafka::broker()?.address().to_owned(),
+            brokers: brokers.to_owned(),
             topic: topic.to_owned(),
             url: url.to_owned(),
             plugin: plugin.to_path_buf(),
@@ -59,7 +64,7 @@ impl Pipeline {
             lanes: 2,
             sink_lines: "table = \"readings\"\n".to_owned(),
             dead_letter_lines: String::new(),
-        })
+        }
     }
 
     /// The same with so short a session that a successor of a dead host comes soon.

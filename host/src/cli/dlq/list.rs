@@ -111,13 +111,19 @@ mod tests {
             group("decode", "malformed", 12_040, "line 1 column 8: expected a colon"),
             group("plugin", "power-out-of-range", 3, &format!("60000 W\nis {}", "far ".repeat(30))),
         ];
-        assert_snapshot!(text("energy", &groups), @"");
-        assert_snapshot!(value("energy", &groups[..1]), @"");
+        assert_snapshot!(text("energy", &groups), @"
+        stage   code                letters  attempts  first                 last                  newest  its reason
+        decode  malformed            12,040         2  2023-11-14T22:13:20Z  2023-11-14T23:13:20Z    4711  line 1 column 8: expected a colon
+        plugin  power-out-of-range        3         2  2023-11-14T22:13:20Z  2023-11-14T23:13:20Z    4711  60000 W is far far far far far far far far far far far far far far far far far f...
+
+        pipeline energy: 12,043 dead letters
+        ");
+        assert_snapshot!(value("energy", &groups[..1]), @r#"{"groups":[{"attempts_max":2,"code":"malformed","first":"2023-11-14T22:13:20Z","last":"2023-11-14T23:13:20Z","letters":12040,"newest":{"id":4711,"reason":"line 1 column 8: expected a colon"},"stage":"decode"}],"letters":12040,"pipeline":"energy"}"#);
     }
 
     #[test]
     fn nothing_is_said_in_a_sentence() {
-        assert_snapshot!(text("energy", &[]), @"");
-        assert_snapshot!(value("energy", &[]), @"");
+        assert_snapshot!(text("energy", &[]), @"pipeline energy: no dead letters");
+        assert_snapshot!(value("energy", &[]), @r#"{"groups":[],"letters":0,"pipeline":"energy"}"#);
     }
 }

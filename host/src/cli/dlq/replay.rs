@@ -130,8 +130,8 @@ impl Report {
         let rows: Vec<String> = (tables.iter().zip(&tally.rows))
             .map(|(table, rows)| format!("{} in {table}", number(*rows)))
             .collect();
-        line(tally.rows_from, &format!("became rows: {}", rows.join(", ")));
-        line(tally.filtered, "are kept out by the plugin");
+        line(tally.rows_from, &format!("become rows: {}", rows.join(", ")));
+        line(tally.filtered, "are filtered by the plugin");
         line(rejected_again(tally), "are rejected again and stay dead letters");
         line(tally.busy, "are held by another replay");
         line(*left, "are left");
@@ -222,14 +222,28 @@ mod tests {
 
     #[test]
     fn a_replay_says_what_became_of_the_letters() {
-        assert_snapshot!(report().text(), @"");
-        assert_snapshot!(report().value(), @"");
+        assert_snapshot!(report().text(), @"
+        pipeline shop: 1,020 dead letters replayed with orders 1.1.0 (sha256:0123456789ab)
+              1,000  become rows: 1,000 in public.orders, 3,456 in public.order_lines
+                  5  are filtered by the plugin
+                 15  are rejected again and stay dead letters
+                  7  are held by another replay
+
+        stage   code       letters  first  its reason
+        plugin  no-lines        12     17  because of no-lines
+        decode  malformed        3   4711  because of malformed
+        ");
+        assert_snapshot!(report().value(), @r#"{"busy":7,"digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","dry_run":false,"filtered":5,"left":0,"letters":1020,"pipeline":"shop","plugin":"orders","rejected":[{"code":"no-lines","first":{"id":17,"reason":"because of no-lines"},"letters":12,"stage":"plugin"},{"code":"malformed","first":{"id":4711,"reason":"because of malformed"},"letters":3,"stage":"decode"}],"rows":[{"rows":1000,"table":"public.orders"},{"rows":3456,"table":"public.order_lines"}],"rows_from":1000,"version":"1.1.0"}"#);
     }
 
     #[test]
     fn a_trial_says_what_would() {
         let tally = Tally { letters: 3, rows_from: 3, rows: vec![3, 0], ..Tally::default() };
         let trial = Report { dry_run: true, left: 2, tally, ..report() };
-        assert_snapshot!(trial.text(), @"");
+        assert_snapshot!(trial.text(), @"
+        pipeline shop: 3 dead letters tried with orders 1.1.0 (sha256:0123456789ab), nothing was changed
+                  3  become rows: 3 in public.orders, 0 in public.order_lines
+                  2  are left
+        ");
     }
 }

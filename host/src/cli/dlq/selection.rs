@@ -37,10 +37,14 @@ pub struct SelectionArgs {
     until: Option<Timestamp>,
 }
 
+/// All ways to select, and `--all`.
+const WAYS: [&str; 8] =
+    ["ids", "stages", "codes", "partitions", "offsets", "since", "until", "all"];
+
 /// A selection that must be made: what changes letters does not take all of them by accident.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
-#[command(group = ArgGroup::new("letters").required(true).multiple(true).args(["SelectionArgs", "all"]))]
+#[command(group = ArgGroup::new("letters").required(true).multiple(true).args(WAYS))]
 pub struct DeliberateArgs {
     #[command(flatten)]
     some: SelectionArgs,
@@ -81,12 +85,11 @@ impl FromStr for Numbers {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (from, to) = text.split_once('-').unwrap_or((text, text));
-        let number = |text: &str| {
-            let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse::<i64>().ok().filter(|_| all_digits);
-            number.ok_or_else(|| format!("{text:?} is not a number"))
+        let number = |digits: &str| {
+            let number = digits.trim().parse().ok().filter(|number: &i64| *number >= 0);
+            number.ok_or_else(|| format!("{text:?} is neither a number nor a range"))
         };
-        let (from, to) = (number(from.trim())?, number(to.trim())?);
+        let (from, to) = (number(from)?, number(to)?);
         if from > to {
             return Err(format!("the range {from}-{to} ends before it begins"));
         }
@@ -168,19 +171,60 @@ mod tests {
 
     #[test]
     fn all_is_said_or_something_is_selected() {
-        insta::assert_snapshot!(refused(""), @"");
-        insta::assert_snapshot!(refused("--all --id 5"), @"");
+        insta::assert_snapshot!(refused(""), @"
+        error: the following required arguments were not provided:
+          <--id <IDS>|--stage <STAGE>|--code <CODE>|--partition <NUMBERS>|--offset <NUMBERS>|--since <TIME>|--until <TIME>|--all>
+
+        Usage: replay <--id <IDS>|--stage <STAGE>|--code <CODE>|--partition <NUMBERS>|--offset <NUMBERS>|--since <TIME>|--until <TIME>|--all>
+
+        For more information, try '--help'.
+        ");
+        insta::assert_snapshot!(refused("--all --id 5"), @"
+        error: the argument '--all' cannot be used with:
+          --id <IDS>
+          --stage <STAGE>
+          --code <CODE>
+          --partition <NUMBERS>
+          --offset <NUMBERS>
+          --since <TIME>
+          --until <TIME>
+
+        Usage: replay <--id <IDS>|--stage <STAGE>|--code <CODE>|--partition <NUMBERS>|--offset <NUMBERS>|--since <TIME>|--until <TIME>|--all>
+
+        For more information, try '--help'.
+        ");
         let all = Deliberate::try_parse_from(["replay", "--all"]).unwrap();
         assert_eq!(all.selection.selection(), Selection::default());
     }
 
     #[test]
     fn what_is_no_number_is_refused() {
-        insta::assert_snapshot!(refused("--id seven"), @"");
-        insta::assert_snapshot!(refused("--offset 9-3"), @"");
-        insta::assert_snapshot!(refused("--partition=-1"), @"");
-        insta::assert_snapshot!(refused("--stage kafka"), @"");
-        insta::assert_snapshot!(refused("--since yesterday"), @"");
+        insta::assert_snapshot!(refused("--id seven"), @r#"
+        error: invalid value 'seven' for '--id <IDS>': "seven" is neither a number nor a range
+
+        For more information, try '--help'.
+        "#);
+        insta::assert_snapshot!(refused("--offset 9-3"), @"
+        error: invalid value '9-3' for '--offset <NUMBERS>': the range 9-3 ends before it begins
+
+        For more information, try '--help'.
+        ");
+        insta::assert_snapshot!(refused("--partition=-1"), @r#"
+        error: invalid value '-1' for '--partition <NUMBERS>': "-1" is neither a number nor a range
+
+        For more information, try '--help'.
+        "#);
+        insta::assert_snapshot!(refused("--stage kafka"), @"
+        error: invalid value 'kafka' for '--stage <STAGE>'
+          [possible values: decode, plugin, sink]
+
+        For more information, try '--help'.
+        ");
+        insta::assert_snapshot!(refused("--since yesterday"), @"
+        error: invalid value 'yesterday' for '--since <TIME>': neither a time (2026-11-22T08:30:00Z), a day (2026-11-22), nor a while ago (90m)
+
+        For more information, try '--help'.
+        ");
     }
 
     #[test]

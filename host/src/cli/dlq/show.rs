@@ -163,8 +163,67 @@ mod tests {
 
     #[test]
     fn a_letter_is_shown_with_its_headers_in_order() {
-        assert_snapshot!(text(&letter(), BYTES_MAX), @"");
-        assert_snapshot!(serde_json::to_string_pretty(&value(&letter())).unwrap(), @"");
+        assert_snapshot!(text(&letter(), BYTES_MAX), @r#"
+        letter 17
+          position  hems.readings, partition 3, offset 1234 (topic id 00000000-0000-0000-0000-000000000007)
+          time      2023-11-14T22:13:20.123Z
+          rejected  plugin, power-out-of-range
+          reason    1e99 W is beyond 50000 W
+          attempts  2, first at 2023-11-14T22:14:20Z, last at 2023-11-14T23:14:20Z
+          plugin    sha256:0123456789ab
+          headers   trace: a
+                    \xfftrace: \u{0}\u{1}
+                    trace: (none)
+          key       device-1
+          payload   {"device_id": "Küche",\n "power_w": 1e99}
+        "#);
+        assert_snapshot!(serde_json::to_string_pretty(&value(&letter())).unwrap(), @r#"
+        {
+          "attempts": 2,
+          "code": "power-out-of-range",
+          "digest": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+          "first_rejected_at": "2023-11-14T22:14:20Z",
+          "headers": [
+            {
+              "name": {
+                "text": "trace"
+              },
+              "value": {
+                "text": "a"
+              }
+            },
+            {
+              "name": {
+                "hex": "ff7472616365"
+              },
+              "value": {
+                "text": "\u0000\u0001"
+              }
+            },
+            {
+              "name": {
+                "text": "trace"
+              },
+              "value": null
+            }
+          ],
+          "id": 17,
+          "key": {
+            "text": "device-1"
+          },
+          "last_rejected_at": "2023-11-14T23:14:20Z",
+          "offset": 1234,
+          "partition": 3,
+          "payload": {
+            "text": "{\"device_id\": \"Küche\",\n \"power_w\": 1e99}"
+          },
+          "reason": "1e99 W is beyond 50000 W",
+          "stage": "plugin",
+          "timestamp_us": 1700000000123000,
+          "topic": "hems.readings",
+          "topic_id": "00000000-0000-0000-0000-000000000007"
+        }
+        "#);
     }
 
     #[test]
@@ -177,8 +236,20 @@ mod tests {
             attempts: 1,
             ..letter()
         };
-        assert_snapshot!(screen("energy", &[letter], 31, BYTES_MAX), @"");
-        assert_snapshot!(screen("energy", &[], 0, BYTES_MAX), @"");
+        assert_snapshot!(screen("energy", &[letter], 31, BYTES_MAX), @"
+        letter 17
+          position  hems.readings, partition 3, offset 1234 (topic id 00000000-0000-0000-0000-000000000007)
+          time      (none)
+          rejected  plugin, power-out-of-range
+          reason    1e99 W is beyond 50000 W
+          attempts  1, at 2023-11-14T22:14:20Z
+          plugin    sha256:0123456789ab
+          key       (none)
+          payload   (empty)
+
+        30 more; --limit shows them
+        ");
+        assert_snapshot!(screen("energy", &[], 0, BYTES_MAX), @"pipeline energy: no such dead letter");
     }
 
     #[test]
@@ -189,6 +260,16 @@ mod tests {
             headers: Vec::new(),
             ..letter()
         };
-        assert_snapshot!(text(&letter, 12), @"");
+        assert_snapshot!(text(&letter, 12), @"
+        letter 17
+          position  hems.readings, partition 3, offset 1234 (topic id 00000000-0000-0000-0000-000000000007)
+          time      9223372036854775807 us after 1970
+          rejected  plugin, power-out-of-range
+          reason    1e99 W is beyond 50000 W
+          attempts  2, first at 2023-11-14T22:14:20Z, last at 2023-11-14T23:14:20Z
+          plugin    sha256:0123456789ab
+          key       device-1
+          payload   xxxxxxxxxxxx... 18 more bytes
+        ");
     }
 }

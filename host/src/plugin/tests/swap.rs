@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::*;
@@ -59,6 +60,7 @@ impl Running {
                 Look::Missing => "missing".into(),
                 Look::Published(_) => "published".into(),
                 Look::Refused(fault) => fault.to_string(),
+                Look::PutOff(fault) => format!("put off: {fault}"),
             });
         }
         found
@@ -157,6 +159,39 @@ fn the_gate_has_the_last_word_and_can_be_asked_again() {
     running.watch.again();
     assert_eq!(running.look(), ["settling", "SL-P999: column `length` is missing"]);
     running.assert_unchanged();
+}
+
+#[test]
+fn a_version_that_meets_an_outage_is_judged_again_and_again() {
+    static AWAY: AtomicBool = AtomicBool::new(true);
+    let mut running = Running::new(|generation| {
+        if AWAY.load(Ordering::Relaxed) {
+            Err(Fault::retry("SL-P001", "not reachable"))
+        } else {
+            admit(generation)
+        }
+    });
+    let put_off = "put off: SL-P001: not reachable";
+    running.deploy(&next_version(6));
+    assert_eq!(running.look(), ["settling", put_off, put_off]);
+    // Touched, which changes nothing.
+    running.deploy(&next_version(6));
+    assert_eq!(running.look(), [""; 0]);
+    assert_eq!(running.look(), [put_off]);
+    // Taken back before it could be judged: it must not come through later.
+    running.deploy(&bytes_of("hostile"));
+    assert_eq!(running.look(), ["settling"]);
+    AWAY.store(false, Ordering::Relaxed);
+    for _ in 0..100 {
+        assert_eq!(running.look(), [""; 0]);
+    }
+    running.assert_unchanged();
+    AWAY.store(true, Ordering::Relaxed);
+    running.deploy(&next_version(6));
+    assert_eq!(running.look(), ["settling", put_off, put_off]);
+    AWAY.store(false, Ordering::Relaxed);
+    assert_eq!(running.look(), ["published"]);
+    assert_eq!(running.slot.current().0, load::digest_of(&next_version(6)));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::sink::postgres::connection::fault_of_ours;
 /// Letters moved in one transaction.
 const LETTERS_MAX: u64 = 10_000;
 
-const COLUMNS: &str = "id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", key, payload, header_names, \
-     header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at, relayed_at";
+const COLUMNS: &str = "id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", log_append_time, key, payload, \
+     header_names, header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at, relayed_at";
 
 /// Moves letters to `sluice.discarded_letters`, all but those that a replay holds at this moment. Answers how many.
 ///

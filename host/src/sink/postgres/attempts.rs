@@ -1,5 +1,6 @@
 //! Attempts to write a batch until its fate is certain: written, fenced, or refused.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Written;
@@ -256,11 +257,7 @@ impl Attempts {
 
     /// Reads what became of a COMMIT, on a new connection.
     async fn resolve(&mut self, prepared: &Prepared, fault: Fault) -> Verdict {
-        let found = async {
-            let session = self.options.connect().await?;
-            outcome(&session, &self.head, prepared.ranges()).await
-        };
-        match found.await {
+        match self.outcome(prepared).await {
             Ok(found) => {
                 // A refusal by the positions themselves is no riddle.
                 if fault.code != sqlstate::FENCED {
@@ -277,25 +274,40 @@ impl Attempts {
             Err(obstacle) => Verdict::Unknown { fault, obstacle },
         }
     }
+
+    async fn outcome(&self, prepared: &Prepared) -> Result<Outcome, Fault> {
+        let session = self.options.connect().await?;
+        let limit = self.options.write_max;
+        let found = tokio::time::timeout(limit, outcome(&session, &self.head, prepared.ranges()));
+        if let Ok(found) = found.await {
+            return found;
+        }
+        session.cancel(&self.options).await;
+        let message = format!("read the positions: no answer within {limit:?}");
+        Err(Fault::retry(sqlstate::TOO_SLOW, message))
+    }
 }
 
-/// A time without success, told in one line at its beginning, one a minute, and one at its end.
+/// A time without success, told in one line at its beginning, one for each other cause, one a minute, and one at
+/// its end.
 #[derive(Debug, Default)]
 struct Outage {
     backoff: Backoff,
     began: Option<Instant>,
     mentioned: Option<Instant>,
     last_code: &'static str,
+    /// Codes that were told of: two that alternate from attempt to attempt are no news.
+    told: BTreeSet<&'static str>,
 }
 
 impl Outage {
     fn goes_on(&mut self, head: &Letterhead, fault: &Fault) {
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
-        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY)
-            || self.last_code != fault.code;
+        let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY);
         self.last_code = fault.code;
-        if due {
+        let is_news = self.told.insert(fault.code);
+        if due || is_news {
             self.mentioned = Some(now);
             let (attempts, seconds) = (self.backoff.attempts() + 1, began.elapsed().as_secs());
             tracing::warn!(

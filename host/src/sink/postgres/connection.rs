@@ -13,7 +13,10 @@ use crate::fault::{Fault, Remedy, sqlstate};
 
 /// A dead peer is noticed after this long, whether we wait for it to answer or to take our bytes.
 const PEER_SILENT_MAX: Duration = Duration::from_secs(30);
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Longest time for a TCP connection to one address, and then for a session on it. Not much longer than a
+/// server at work needs: an outage that has ended is to be noticed soon.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const SESSION_MAX: Duration = Duration::from_secs(10);
 
 /// What a session of ours relies on, whatever the server's or the role's defaults are.
 /// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock.
@@ -70,6 +73,21 @@ impl Options {
 
     /// Opens a session on a server that takes writes.
     pub async fn connect(&self) -> Result<Session, Fault> {
+        // The library's own limit ends with the TCP connection; an address may take that and say nothing.
+        let limit = self.connect_max();
+        tokio::time::timeout(limit, self.open()).await.unwrap_or_else(|_| {
+            let message = format!("connect to {self}: no answer within {limit:?}");
+            Err(Fault::retry(sqlstate::CONNECTION, message))
+        })
+    }
+
+    fn connect_max(&self) -> Duration {
+        let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_MAX);
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        each.saturating_mul(hosts).saturating_add(SESSION_MAX)
+    }
+
+    async fn open(&self) -> Result<Session, Fault> {
         let (client, mut connection) = self
             .config
             .connect(self.tls.clone())
@@ -80,7 +98,11 @@ impl Options {
                 std::future::poll_fn(|context| connection.poll_message(context)).await
             {
                 match message {
-                    Ok(AsyncMessage::Notice(notice)) if notice.severity() == "WARNING" => {
+                    // That a session was ended is told by whoever needed it.
+                    Ok(AsyncMessage::Notice(notice))
+                        if notice.severity() == "WARNING"
+                            && !notice.code().code().starts_with("57P") =>
+                    {
                         tracing::warn!(
                             sqlstate = notice.code().code(),
                             "postgres warns: {}",

@@ -129,8 +129,15 @@ fn letters_that_pass_leave_with_their_rows_and_the_others_stay_with_the_new_reas
     let letters = desk.take();
     desk.settle(&letters, &[1, 3]).unwrap();
     assert_eq!(mailbox.database.ask("SELECT v FROM t ORDER BY v"), "0\n2\n4");
-    insta::assert_snapshot!(mailbox.database.ask(SUMMARY), @"");
-    insta::assert_snapshot!(mailbox.database.ask("SELECT \"offset\", rows, left(digest, 1), plugin, version FROM sluice.replayed_letters ORDER BY id"), @"");
+    insta::assert_snapshot!(mailbox.database.ask(SUMMARY), @"
+    1|plugin|no�good|because of no�good|b|2|t
+    3|plugin|no�good|because of no�good|b|2|t
+    ");
+    insta::assert_snapshot!(mailbox.database.ask("SELECT \"offset\", rows, left(digest, 1), plugin, version FROM sluice.replayed_letters ORDER BY id"), @"
+    0|1|b|plugin|1.0.0
+    2|1|b|plugin|1.0.0
+    4|1|b|plugin|1.0.0
+    ");
     // Neither those that failed again nor those that come meanwhile.
     let mut later = Given::messages([(0, 5)]);
     later.undecoded = vec![rejection(0, Stage::Decode, "malformed")];
@@ -179,7 +186,7 @@ fn letters_that_somebody_has_removed_are_not_settled() {
     let mut letters = desk.take();
     letters[1].id = 4711;
     let fault = desk.settle(&letters, &[]).unwrap_err();
-    insta::assert_snapshot!(fault, @"");
+    insta::assert_snapshot!(fault, @"SL-P006: remove replayed letters: 1 of 2 were there");
     assert_eq!(mailbox.database.ask("SELECT count(*) FROM t"), "0");
     assert_eq!(mailbox.database.ask("SELECT count(*) FROM sluice.dead_letters"), "2");
 }
@@ -305,7 +312,7 @@ fn headers_that_somebody_has_torn_apart_are_named() {
     let mut desk = mailbox.open(Selection::default(), End::Commit);
     let ids = wait_for(desk.replay.next(&ROOM)).unwrap();
     let fault = wait_for(desk.replay.take(&mailbox.plan, &ids)).unwrap_err();
-    insta::assert_snapshot!(fault, @"");
+    insta::assert_snapshot!(fault, @"SL-D001: read letter 1: 1 names and 0 values of headers");
 }
 
 fn discarded(mailbox: &Mailbox, selection: &Selection) -> u64 {
@@ -318,8 +325,8 @@ fn discarded(mailbox: &Mailbox, selection: &Selection) -> u64 {
 #[test]
 fn discarded_letters_are_kept_whole_and_with_the_reason() {
     let mailbox = Mailbox::new(3);
-    let columns = "id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", key, payload, header_names, \
-         header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at";
+    let columns = "id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", log_append_time, key, payload, \
+         header_names, header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at";
     let whole = |table: &str| {
         mailbox.database.ask(&format!("SELECT {columns} FROM sluice.{table} WHERE \"offset\" = 1"))
     };
@@ -364,7 +371,10 @@ fn groups_and_letters_are_found_by_what_is_selected() {
         let Group { stage, code, letters, attempts_max, example, reason, .. } = group;
         format!("{stage} {code} {letters} {attempts_max} {example} {reason}")
     };
-    insta::assert_snapshot!(groups.iter().map(shown).collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(groups.iter().map(shown).collect::<Vec<_>>().join("\n"), @"
+    decode malformed 3 1 3 because of malformed
+    plugin late 1 3 4 r3
+    ");
     assert_eq!(groups[1].first.to_string(), "2026-01-01T00:00:00Z");
     assert_eq!(groups[1].last.to_string(), "2026-01-02T00:00:00Z");
     assert_eq!((late.len(), late[0].offset, counted), (1, 3, 0));

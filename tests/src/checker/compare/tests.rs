@@ -210,7 +210,15 @@ fn planted_differences_in_replays_are_found() {
         |tables| tables.replayed[0].digest = DIGEST.to_owned(),
         &["row of another version than lineage says"],
     );
-    check(|tables| tables.replayed[0].offset = 10, &["replayed letter"]);
+    check(
+        |tables| tables.replayed[0].offset = 10,
+        &[
+            "replayed letter",
+            "row of another version than lineage says",
+            "order of rows",
+            "counts in lineage",
+        ],
+    );
 }
 
 #[test]
