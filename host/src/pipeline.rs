@@ -258,6 +258,7 @@ fn begin(
         due,
         parking,
         counters: counters.clone(),
+        budget: books.budget.clone(),
         questions: asked,
         end: end.clone(),
         runtime: runtime.clone(),

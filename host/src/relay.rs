@@ -18,6 +18,8 @@ use crate::sink::postgres::Options;
 
 mod headers;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 use headers::Origin;
 use sender::{Answer, Sender};

@@ -33,7 +33,7 @@ pub use parking::{Parking, WaitingKeys};
 pub use prepared::{Prepared, Rejected};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The messages of one partition that a batch covers, and what became of them.
 /// `messages == rows_from + filtered + rejected + parked`.

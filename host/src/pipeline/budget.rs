@@ -77,6 +77,13 @@ impl LetterBudget {
         }
     }
 
+    /// Letters were written that nobody could ask for before.
+    pub fn spend(&self, letters: u64, now: Instant) {
+        if self.max.is_some() {
+            self.lock().write(letters, now);
+        }
+    }
+
     /// Says that a batch is held back: once when it begins, then once a minute.
     pub fn tell_held_back(&self, prepared: &Prepared, now: Instant) {
         let mut state = self.lock();
@@ -133,9 +140,7 @@ impl State {
 impl Reservation {
     /// The batch is written, with `letters` in the end: some may have come up on the way.
     pub fn spend(self, letters: u64, now: Instant) {
-        if self.budget.max.is_some() {
-            self.budget.lock().write(letters, now);
-        }
+        self.budget.spend(letters, now);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::Deployed;
+use super::budget::LetterBudget;
 use super::counters::Counters;
 use super::order::Question;
 use super::replay::{batch_of, ranges_of};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub parking: Parking,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// How many dead letters may be made.
+    pub budget: Arc<LetterBudget>,
     /// Lanes ask here which keys are free. It ends when nobody can ask any more.
     pub questions: Receiver<Question>,
     /// For what waits on Postgres.
@@ -98,6 +101,10 @@ impl Retrier {
 
     /// Deals with one batch, if messages are due; returns how long nothing else will be.
     fn round(&mut self) -> Result<Duration, Fault> {
+        if !self.parts.budget.has_room(Instant::now()) {
+            // Each may be the last attempt of a message: they wait as the lanes do.
+            return Ok(LOOK_EVERY);
+        }
         let runtime = self.parts.runtime.clone();
         let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
         let wait = wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
@@ -187,6 +194,7 @@ impl Retrier {
         let counters = &self.parts.counters;
         Counters::add(&counters.retried, passed.len() as u64);
         Counters::add(&counters.given_up, gave_up.len() as u64);
+        self.parts.budget.spend(gave_up.len() as u64, Instant::now());
         if let Some((_, Rejection { stage, code, reason, .. })) = gave_up.first() {
             tracing::warn!(
                 pipeline = &*self.parts.pipeline,

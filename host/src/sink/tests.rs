@@ -5,7 +5,7 @@ mod cells;
 mod claims;
 mod commit;
 mod differential;
-mod lab;
+pub(crate) mod lab;
 mod letters;
 mod migrate;
 mod modes;
