@@ -1,7 +1,7 @@
 //! Each kind of poison wherever it can stand in a batch: the bad message is a dead letter with its bytes, the good
 //! ones beside it are rows, and nothing stops.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use sluice_tests::checker::Keep;
@@ -178,7 +178,7 @@ fn of_rows_with_one_key_the_last_good_one_stays() -> Result<()> {
     bad.retain(|kind| matches!(kind.end, End::Letter(_)) && !kind.is_heavy());
     let good = ["small=1", "small=2"].map(|row| Kind::with(row, &member(row), End::Row(row)));
     let turns = [vec![good[0].clone()], vec![good[1].clone()], bad];
-    let (mut sent, mut messages) = (Sent { keep: Some(Keep::Last), ..Sent::default() }, Vec::new());
+    let (mut sent, mut messages) = (Sent::keeping(Keep::Last), Vec::new());
     for kinds in &turns {
         for (number, kind) in (0..100).zip(kinds.iter().cycle()) {
             sent.note(0, i64::try_from(messages.len())?, number, kind);

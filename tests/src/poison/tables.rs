@@ -88,7 +88,7 @@ pub const CASTING: &str = with_view!(
 #[derive(Debug, Default)]
 pub struct Sent {
     /// Which of several rows with one number stays; none where the table takes them all.
-    pub keep: Option<Keep>,
+    keep: Option<Keep>,
     messages: BTreeMap<(i32, i64), Noted>,
 }
 
@@ -102,6 +102,11 @@ struct Noted {
 }
 
 impl Sent {
+    /// Messages for a table that keeps one row of each number.
+    pub fn keeping(keep: Keep) -> Self {
+        Self { keep: Some(keep), ..Self::default() }
+    }
+
     /// Notes that the message at this place is of `kind` and was numbered `number`.
     pub fn note(&mut self, partition: i32, offset: i64, number: i64, kind: &Kind) {
         let name = if kind.is_harmless() { String::new() } else { kind.name.clone() };
