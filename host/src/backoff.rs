@@ -23,11 +23,11 @@ impl Backoff {
     }
 
     /// The next pause.
-    pub fn next(&mut self) -> Duration {
-        self.next_with(fastrand::f64())
+    pub fn pause(&mut self) -> Duration {
+        self.pause_with(fastrand::f64())
     }
 
-    fn next_with(&mut self, chance: f64) -> Duration {
+    fn pause_with(&mut self, chance: f64) -> Duration {
         let factor = 1 << self.attempts.min(20);
         let pause = self.first.saturating_mul(factor).min(self.longest);
         self.attempts = self.attempts.saturating_add(1);
@@ -53,11 +53,11 @@ mod tests {
 
     fn check(mut backoff: Backoff, expected_ms: &[u128]) {
         let pauses: Vec<u128> =
-            expected_ms.iter().map(|_| backoff.next_with(0.0).as_millis()).collect();
+            expected_ms.iter().map(|_| backoff.pause_with(0.0).as_millis()).collect();
         assert_eq!(pauses, expected_ms);
         assert_eq!(backoff.attempts() as usize, expected_ms.len());
         let last = expected_ms.last().copied().unwrap_or_default();
-        assert_eq!(backoff.next_with(1.0).as_millis(), last / 2, "never in step");
+        assert_eq!(backoff.pause_with(1.0).as_millis(), last / 2, "never in step");
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Relay {
                     // With whatever is under way: what was not acknowledged is sent again.
                     (self.sender, self.leased) = (None, None);
                     self.trouble.goes_on(&fault);
-                    self.trouble.backoff.next()
+                    self.trouble.backoff.pause()
                 }
             };
             if Instant::now() >= self.measure_at {

@@ -104,7 +104,7 @@ pub struct Outcome {
 
 impl TableRows {
     /// Appends rows whose messages are counted from `first` on.
-    fn append(&mut self, other: Self, first: u32) {
+    fn append(&mut self, other: &Self, first: u32) {
         let (before, count) = (self.messages.len(), other.messages.len());
         self.messages.extend(other.messages.iter().map(|message| message + first));
         for (to, from) in self.columns.iter_mut().zip(&other.columns) {
@@ -136,7 +136,7 @@ impl Checked<Outcome> {
     /// apart stays true together.
     pub(crate) fn append(&mut self, part: Self, first: usize) {
         let first = u32::try_from(first).expect("a batch has fewer than 2^32 messages");
-        for (to, from) in self.0.tables.iter_mut().zip(part.0.tables) {
+        for (to, from) in self.0.tables.iter_mut().zip(&part.0.tables) {
             to.append(from, first);
         }
         self.0.rejections.extend(part.0.rejections);

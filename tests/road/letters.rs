@@ -56,7 +56,7 @@ fn scene(name: &str, partitions: i32) -> Result<Scene> {
 /// The settings of the pipeline after its plugin was replaced by one that takes more.
 fn generous(scene: &Scene) -> Result<Pipeline> {
     let mut pipeline = scene.pipeline_of("hostile-marker-b")?;
-    pipeline.plugin_lines = "settings = { max_power_w = 100000.0 }\n".to_owned();
+    "settings = { max_power_w = 100000.0 }\n".clone_into(&mut pipeline.plugin_lines);
     Ok(pipeline)
 }
 
@@ -230,7 +230,7 @@ fn only_letters(scene: &Scene, letters: usize) -> Result<PathBuf> {
     host.drain()?;
     assert_eq!(count(&scene.database, "sluice.dead_letters")?, letters as i64);
     let mut generous = generous(scene)?;
-    generous.batch_lines = "max_messages = 200".to_owned();
+    "max_messages = 200".clone_into(&mut generous.batch_lines);
     generous.write(&scene.folder)
 }
 

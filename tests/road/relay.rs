@@ -62,10 +62,11 @@ fn header<'a>(message: &'a Message, name: &str) -> Result<&'a [u8]> {
 }
 
 fn number(message: &Message, name: &str) -> Result<i64> {
-    Ok(match *header(message, name)? {
-        [a, b, c, d] => i32::from_be_bytes([a, b, c, d]).into(),
-        [a, b, c, d, e, f, g, h] => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        ref other => anyhow::bail!("{name} has {} bytes", other.len()),
+    let bytes = header(message, name)?;
+    Ok(match bytes.len() {
+        4 => i32::from_be_bytes(bytes.try_into()?).into(),
+        8 => i64::from_be_bytes(bytes.try_into()?),
+        other => anyhow::bail!("{name} has {other} bytes"),
     })
 }
 

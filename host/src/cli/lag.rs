@@ -309,19 +309,21 @@ mod tests {
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
         let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
         let stored = Stored { positions, holds, relay: None };
-        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @r"
-    partition  next offset   end    lag  owner   updated
-    0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
-    1                   10    60     50  host-1  2023-11-14T22:13:20Z
-    2                   90    80      0  host-1  2023-11-14T22:13:20Z
-    3                    -   160     60  -       -
-    9                    5     -      0  host-1  2023-11-14T22:13:20Z
+        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @"
+        partition  next offset   end    lag  owner   updated
+        0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
+        1                   10    60     50  host-1  2023-11-14T22:13:20Z
+        2                   90    80      0  host-1  2023-11-14T22:13:20Z
+        3                    -   160     60  -       -
+        9                    5     -      0  host-1  2023-11-14T22:13:20Z
 
-    pipeline energy, topic hems: 8,909 messages behind
-    partition 1: offsets 10 to 50 are gone from the topic
-    partition 2: the topic ends before its position
-    partition 9: the topic no longer has it
-    ");
+        pipeline energy, topic hems: 8,909 messages behind
+        partition 1: offsets 10 to 50 are gone from the topic
+        partition 2: the topic ends before its position
+        partition 9: the topic no longer has it
+        the pipeline is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
+        partition 1 is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
+        ");
     }
 
     #[test]
@@ -342,6 +344,12 @@ mod tests {
             fault: Some("SL-D301: there is no topic orders.dlt for dead letters".into()),
             fault_seconds: Some(61),
         });
-        assert_snapshot!(format!("{idle}{behind}"), @"");
+        assert_snapshot!(format!("{idle}{behind}"), @"
+
+        dead letters: none waits for topic orders.dlt
+        dead letters: 12,345 wait for topic orders.dlt, the first for 3m 20s
+        the relay waits for 1m 1s: SL-D301: there is no topic orders.dlt for dead letters
+        3 cannot be relayed, see `sluice explain SL-D303`
+        ");
     }
 }

@@ -38,6 +38,7 @@ struct Range {
     rows: i64,
     filtered: i64,
     rejected: i64,
+    parked: i64,
     first: Timestamp,
     last: Timestamp,
 }
@@ -54,7 +55,7 @@ async fn read(settings: &Settings, partition: Option<i32>) -> anyhow::Result<Vec
     let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
     // A topic that was deleted and created again starts over with another id: its ranges follow the old one's.
     let query = "SELECT topic_id::text, partition, from_offset, to_offset, plugin, version, digest, messages, rows, \
-        filtered, rejected, (extract(epoch from first_at) * 1e6)::bigint, (extract(epoch from last_at) * 1e6)::bigint, \
+        filtered, rejected, parked, (extract(epoch from first_at) * 1e6)::bigint, (extract(epoch from last_at) * 1e6)::bigint, \
         min(first_at) OVER (PARTITION BY topic_id) AS created_at \
         FROM sluice.lineage WHERE pipeline = $1 AND topic = $2 AND partition = coalesce($3, partition) \
         ORDER BY created_at, topic_id, partition, from_offset";
@@ -76,8 +77,9 @@ fn range(row: &tokio_postgres::Row) -> Result<Range, jiff::Error> {
         rows: row.get(8),
         filtered: row.get(9),
         rejected: row.get(10),
-        first: Timestamp::from_microsecond(row.get(11))?,
-        last: Timestamp::from_microsecond(row.get(12))?,
+        parked: row.get(11),
+        first: Timestamp::from_microsecond(row.get(12))?,
+        last: Timestamp::from_microsecond(row.get(13))?,
     })
 }
 
@@ -92,6 +94,7 @@ fn join(ranges: Vec<Range>) -> Vec<Range> {
                 last.rows += range.rows;
                 last.filtered += range.filtered;
                 last.rejected += range.rejected;
+                last.parked += range.parked;
                 last.last = range.last.max(last.last);
             }
             _ => joined.push(range),
@@ -141,6 +144,7 @@ fn table(ranges: &[Range]) -> String {
         ">rows",
         ">filtered",
         ">rejected",
+        ">parked",
         "first",
         "last",
     ];
@@ -158,6 +162,7 @@ fn table(ranges: &[Range]) -> String {
             count(range.rows),
             count(range.filtered),
             count(range.rejected),
+            count(range.parked),
             database::time(range.first),
             database::time(range.last),
         ]));
@@ -184,6 +189,7 @@ mod tests {
             rows: to - from - 1,
             filtered: 0,
             rejected: 1,
+            parked: 0,
             first: Timestamp::from_second(1_700_000_000 + from).unwrap(),
             last: Timestamp::from_second(1_700_000_000 + to).unwrap(),
         }
@@ -205,11 +211,11 @@ mod tests {
             range(1, 1, 9200, 9300, 'b'),
         ];
         assert_snapshot!(show(&settings(), &join(ranges)), @r"
-    partition  from    to  plugin          digest        messages   rows  filtered  rejected  first                 last
-    0             0  5000  readings 1.0.a  aaaaaaaaaaaa     5,000  4,998         0         2  2023-11-14T22:13:20Z  2023-11-14T23:36:40Z
-    0          5000  9000  readings 1.0.b  bbbbbbbbbbbb     4,000  3,999         0         1  2023-11-14T23:36:40Z  2023-11-15T00:43:20Z
-    1          9000  9100  readings 1.0.b  bbbbbbbbbbbb       100     99         0         1  2023-11-15T00:43:20Z  2023-11-15T00:45:00Z
-    1          9200  9300  readings 1.0.b  bbbbbbbbbbbb       100     99         0         1  2023-11-15T00:46:40Z  2023-11-15T00:48:20Z
+    partition  from    to  plugin          digest        messages   rows  filtered  rejected  parked  first                 last
+    0             0  5000  readings 1.0.a  aaaaaaaaaaaa     5,000  4,998         0         2       0  2023-11-14T22:13:20Z  2023-11-14T23:36:40Z
+    0          5000  9000  readings 1.0.b  bbbbbbbbbbbb     4,000  3,999         0         1       0  2023-11-14T23:36:40Z  2023-11-15T00:43:20Z
+    1          9000  9100  readings 1.0.b  bbbbbbbbbbbb       100     99         0         1       0  2023-11-15T00:43:20Z  2023-11-15T00:45:00Z
+    1          9200  9300  readings 1.0.b  bbbbbbbbbbbb       100     99         0         1       0  2023-11-15T00:46:40Z  2023-11-15T00:48:20Z
 
     partition 1: offsets 9100 to 9200 are in no range
     ");
@@ -218,9 +224,9 @@ mod tests {
     #[test]
     fn a_topic_created_again_shows_its_ids() {
         assert_snapshot!(show(&settings(), &join(vec![range(1, 0, 0, 10, 'a'), range(2, 0, 10, 20, 'a')])), @r"
-    topic id                              partition  from  to  plugin          digest        messages  rows  filtered  rejected  first                 last
-    00000000-0000-0000-0000-000000000001  0             0  10  readings 1.0.a  aaaaaaaaaaaa        10     9         0         1  2023-11-14T22:13:20Z  2023-11-14T22:13:30Z
-    00000000-0000-0000-0000-000000000002  0            10  20  readings 1.0.a  aaaaaaaaaaaa        10     9         0         1  2023-11-14T22:13:30Z  2023-11-14T22:13:40Z
+    topic id                              partition  from  to  plugin          digest        messages  rows  filtered  rejected  parked  first                 last
+    00000000-0000-0000-0000-000000000001  0             0  10  readings 1.0.a  aaaaaaaaaaaa        10     9         0         1       0  2023-11-14T22:13:20Z  2023-11-14T22:13:30Z
+    00000000-0000-0000-0000-000000000002  0            10  20  readings 1.0.a  aaaaaaaaaaaa        10     9         0         1       0  2023-11-14T22:13:30Z  2023-11-14T22:13:40Z
     ");
     }
 

@@ -216,8 +216,22 @@ mod tests {
     fn what_is_done_can_be_read() {
         let left = Left { partition: 7, why: "12 messages would be read again".into() };
         let again = Resolved { read_again: 3, other_topic: true, code: None, ..resolved(12, 3, 0) };
-        assert_snapshot!(resolution(vec![resolved(1, 100, 1350), again], vec![left], false), @"");
-        assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"");
-        assert_snapshot!(resolution(vec![], vec![], false), @"");
+        assert_snapshot!(resolution(vec![resolved(1, 100, 1350), again], vec![left], false), @"
+        partition  held     stood at  goes on at  lost  passed over  read again
+        1          SL-K010       100        1350    50        1,250           0
+        12         -               3           0    50        1,250           3
+
+        partition 7 was left alone: 12 messages would be read again
+        What the topic that was deleted had behind these positions is lost, too; nobody can say how much.
+        What is read again is written again: twice in tables with mode append.
+        Recorded in sluice.gaps. Running hosts go on by themselves in a few seconds.
+        ");
+        assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"
+        partition  held     stood at  goes on at  lost  passed over  read again
+        1          SL-K010       100        1350    50        1,250           0
+
+        Dry run: nothing was changed.
+        ");
+        assert_snapshot!(resolution(vec![], vec![], false), @"pipeline energy, topic hems: no partition is held");
     }
 }

@@ -255,16 +255,17 @@ mod tests {
                 ],
             }],
         };
-        insta::assert_snapshot!(valid.text(), @r"
-    readings: ok
-      source    hems.readings at localhost:9092, group readings
-      plugin    readings 1.0.0, sha256:0123456789ab
-      database  db:5432/energy
-      lanes     4
-      output    readings -> public.readings, upsert by device_id, newer seq wins
-        device_id  text -> text, from /device_id
-        seq        int64 -> bigint
-    ");
-        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
+        insta::assert_snapshot!(valid.text(), @"
+        readings: ok
+          source    hems.readings at localhost:9092, group readings
+          plugin    readings 1.0.0, sha256:0123456789ab
+          database  db:5432/energy
+          lanes     4
+          letters   relayed to hems.readings.dlt, at most 600 a minute on each host
+          output    readings -> public.readings, upsert by device_id, newer seq wins
+            device_id  text -> text, from /device_id
+            seq        int64 -> bigint
+        ");
+        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"dead_letters":{"topic":"hems.readings.dlt","max_per_minute":600},"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
     }
 }

@@ -65,9 +65,12 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P009",
         title: "Postgres refused a row",
-        text: "A constraint, a trigger or a type refused a value that Sluice could not judge beforehand. The \
-               transaction was rolled back: no row of the batch was written and the position did not move.",
-        way_out: "The error names the constraint or the line. Let the plugin reject such messages, or relax the constraint.",
+        text: "A constraint, a trigger or a type refused a value that Sluice could not judge beforehand. The rows that \
+               are refused are looked for, their messages become dead letters of stage `sink` (or are tried again, if \
+               `[retry]` names the constraint), and the others are written. You read this code where no row could be \
+               found that is refused when it is tried alone: nothing of the batch was written then.",
+        way_out: "The error names the constraint. Let the plugin reject such messages, or relax the constraint. A \
+                  refusal that depends on the whole batch, such as a trigger for each statement, cannot be isolated.",
     },
     Explanation {
         code: "SL-P010",

@@ -176,8 +176,10 @@ mod tests {
             }
         }
         for (index, (at, _)) in written.iter().enumerate() {
-            let minute =
-                written[..=index].iter().rev().take_while(|(then, _)| *at - *then < WINDOW);
+            let minute = written[..=index]
+                .iter()
+                .rev()
+                .take_while(|(then, _)| at.saturating_sub(*then) < WINDOW);
             let sum: u64 = minute.map(|(_, letters)| letters).sum();
             assert!(sum <= 100, "{sum} within the minute before {at:?}");
         }

@@ -132,7 +132,7 @@ impl Replay {
                 Err(fault)
                     if fault.remedy == Remedy::Retry && backoff.attempts() < ATTEMPTS_MAX =>
                 {
-                    std::thread::sleep(backoff.next());
+                    std::thread::sleep(backoff.pause());
                 }
                 done => return done,
             }

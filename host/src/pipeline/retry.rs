@@ -134,6 +134,10 @@ impl Retrier {
             .due
             .hold(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
         let (_, mut prepared) = processed?;
+        let refused = runtime.block_on(self.parts.due.ask(&plan, &prepared))?;
+        if !refused.is_empty() {
+            prepared.bury(&batch, &refused);
+        }
         let mut fruitless = 0;
         loop {
             let verdicts = self.verdicts(&messages, &prepared);
@@ -238,7 +242,7 @@ impl Trouble {
                 "cannot try parked messages again now: {fault}"
             );
         }
-        self.backoff.next()
+        self.backoff.pause()
     }
 
     fn over(&mut self, pipeline: &str) {

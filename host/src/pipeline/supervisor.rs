@@ -193,11 +193,11 @@ impl Supervisor {
                 backoff = Backoff::for_mending();
             }
             self.hold(&fault);
-            let mut pause = self.pause(backoff.next(), file.as_ref());
+            let mut pause = self.pause(backoff.pause(), file.as_ref());
             // The same bytes would be refused again, and compiling them may take seconds.
             while pause == Pause::Over && is_of_the_file(fault.code) {
                 self.write_down(Some(&fault));
-                pause = self.pause(backoff.next(), file.as_ref());
+                pause = self.pause(backoff.pause(), file.as_ref());
             }
             match pause {
                 Pause::Over => {}

@@ -113,7 +113,27 @@ mod tests {
 
     #[test]
     fn the_messages_own_come_first_then_springs_then_ours() {
-        insta::assert_snapshot!(shown(&letter()), @"");
+        insta::assert_snapshot!(shown(&letter()), @r#"
+        trace: "t-1"
+        empty: ""
+        none: null
+        trace: "\xff\x00"
+        kafka_dlt-original-topic: "orders"
+        kafka_dlt-original-partition: "\x00\x00\x01\x02"
+        kafka_dlt-original-offset: "\x01\x02\x03\x04\x05\x06\x07\x08"
+        kafka_dlt-original-timestamp: "\x00\x00\x01\xa0\xc4Pl{"
+        kafka_dlt-original-timestamp-type: "CreateTime"
+        kafka_dlt-original-consumer-group: "orders-eu"
+        kafka_dlt-exception-fqcn: "sluice.plugin.unpaid"
+        kafka_dlt-exception-message: "order 17 is not paid"
+        sluice-pipeline: "orders"
+        sluice-stage: "plugin"
+        sluice-code: "unpaid"
+        sluice-reason: "order 17 is not paid"
+        sluice-digest: "0123abcd"
+        sluice-attempts: "5"
+        sluice-letter: "4711"
+        "#);
     }
 
     #[test]
@@ -126,6 +146,11 @@ mod tests {
         };
         let appended = Letter { log_append_time: true, timestamp_us: Some(1000), ..letter() };
         let timeless = Letter { timestamp_us: None, ..letter() };
-        insta::assert_snapshot!(format!("{}\n{}", kind(&appended), kind(&timeless)), @"");
+        insta::assert_snapshot!(format!("{}\n{}", kind(&appended), kind(&timeless)), @r#"
+        kafka_dlt-original-timestamp: "\x00\x00\x00\x00\x00\x00\x00\x01"
+        kafka_dlt-original-timestamp-type: "LogAppendTime"
+        kafka_dlt-original-timestamp: "\xff\xff\xff\xff\xff\xff\xff\xff"
+        kafka_dlt-original-timestamp-type: "NoTimestampType"
+        "#);
     }
 }

@@ -156,7 +156,10 @@ impl<'f> Section<'f> {
 
     /// The value of `key`, as it stands there.
     pub(super) fn value(&self, key: &'static str) -> Option<&'f Spanned<DeValue<'f>>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         self.table?.get(key)
     }
 

@@ -147,7 +147,7 @@ impl ClaimsThread {
                     Some(partition) => vec![partition],
                     None => self.parts.ownership.partitions(),
                 };
-                self.hold(&partitions, &fault);
+                self.hold_read(partitions, &fault);
             }
             Report::Finish => {}
         }

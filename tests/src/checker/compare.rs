@@ -1,6 +1,6 @@
 //! The comparison itself: pure, so that planted differences can prove that it sees them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::difference::Difference;
 use super::shape::{Expected, Fate, Keep, Shape};
@@ -161,14 +161,14 @@ fn by_place<'a>(all: impl IntoIterator<Item = &'a Replayed>) -> BTreeMap<Place, 
 
 /// What is said to have been replayed or retried must have become what it is said to have become, once.
 fn compare_replayed(fates: &BTreeMap<Place, Fate>, tables: &Tables, found: &mut Vec<Difference>) {
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for Replayed { partition, offset, rows, .. } in tables.replayed.iter().chain(&tables.retried) {
         let (partition, offset) = (*partition, *offset);
         let expected = match fates.get(&(partition, offset)) {
             Some(Fate::Rows(rows)) => i32::try_from(rows.len()).ok(),
             _ => None,
         };
-        if expected != Some(*rows) || seen.insert((partition, offset), ()).is_some() {
+        if expected != Some(*rows) || !seen.insert((partition, offset)) {
             found.push(Difference::ReplayDiffers { partition, offset, rows: *rows, expected });
         }
     }

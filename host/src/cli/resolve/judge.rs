@@ -239,17 +239,41 @@ mod tests {
 
     #[test]
     fn all_held_partitions_go_on_where_it_is_said() {
-        insta::assert_snapshot!(decided("--earliest"), @"");
-        insta::assert_snapshot!(decided("--latest"), @"");
-        insta::assert_snapshot!(decided("--retry"), @"");
+        insta::assert_snapshot!(decided("--earliest"), @"
+        1: SL-K010 100 -> 150, lost 50, passed over 50, again 0
+        3: SL-K015 300 -> 10, lost 10, passed over 10, again 0
+        2 left: 300 messages would be read again, name it if you mean it
+        4 left: the topic no longer has it
+        5 left: 10 messages would be read again, name it if you mean it
+        6 left: 160 messages would be read again, name it if you mean it
+        ");
+        insta::assert_snapshot!(decided("--latest"), @"
+        1: SL-K010 100 -> 200, lost 50, passed over 100, again 0
+        3: SL-K015 300 -> 40, lost 10, passed over 40, again 0
+        5: SL-K017 160 -> 200, lost 0, passed over 40, again 0
+        6: SL-K012 160 -> 200, lost 0, passed over 40, again 0
+        2 left: 100 messages would be read again, name it if you mean it
+        4 left: the topic no longer has it
+        ");
+        insta::assert_snapshot!(decided("--retry"), @"
+        1: SL-K010 100 -> 100, lost 0, passed over 0, again 0
+        2: SL-K010 300 -> 300, lost 0, passed over 0, again 0
+        5: SL-K017 160 -> 160, lost 0, passed over 0, again 0
+        6: SL-K012 160 -> 160, lost 0, passed over 0, again 0
+        3 left: the topic is another one, there is nothing to retry
+        4 left: the topic no longer has it
+        ");
     }
 
     #[test]
     fn a_named_partition_goes_where_it_is_sent() {
-        insta::assert_snapshot!(decided("--earliest --partition 5 --partition 6"), @"");
-        insta::assert_snapshot!(decided("--offset 180 --partition 5"), @"");
-        insta::assert_snapshot!(decided("--offset 10 --partition 0 --force"), @"");
-        insta::assert_snapshot!(decided("--retry --partition 5"), @"");
+        insta::assert_snapshot!(decided("--earliest --partition 5 --partition 6"), @"
+        5: SL-K017 160 -> 150, lost 0, passed over 0, again 10
+        6: SL-K012 160 -> 0, lost 0, passed over 0, again 160
+        ");
+        insta::assert_snapshot!(decided("--offset 180 --partition 5"), @"5: SL-K017 160 -> 180, lost 0, passed over 20, again 0");
+        insta::assert_snapshot!(decided("--offset 10 --partition 0 --force"), @"0: - 50 -> 10, lost 0, passed over 0, again 40");
+        insta::assert_snapshot!(decided("--retry --partition 5"), @"5: SL-K017 160 -> 160, lost 0, passed over 0, again 0");
     }
 
     #[test]
@@ -259,7 +283,13 @@ mod tests {
              "--earliest --partition 99"]
                 .map(decided)
                 .join("\n"),
-            @""
+            @"
+        SL-K018: partition 0 is not held; --force sets it all the same
+        SL-K018: partition 1: the topic has offsets 150 to 200
+        SL-K018: partition 4: the topic no longer has it
+        SL-K018: partition 3: the topic is another one, there is nothing to retry
+        SL-K018: partition 99 has no position
+        "
         );
     }
 

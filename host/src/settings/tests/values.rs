@@ -298,12 +298,36 @@ fn outputs_are_checked_one_by_one() {
 
 #[test]
 fn letters_do_not_go_back_to_where_the_messages_came_from() {
-    assert_snapshot!(errors(&with("[sink]", "[dead_letters]\ntopic = \"hems.readings\"\n[sink]")), @"");
+    assert_snapshot!(errors(&with("[sink]", "[dead_letters]\ntopic = \"hems.readings\"\n[sink]")), @r#"
+    error SL-C012: `topic` is the topic that the pipeline reads
+      --> pipeline.toml:13:9
+       |
+    13 | topic = "hems.readings"
+       |         ^^^^^^^^^^^^^^^ every letter would come back as a message: name another one
+    "#);
 }
 
 #[test]
 fn a_limit_of_no_letters_and_a_topic_without_name_are_refused() {
-    assert_snapshot!(errors(&format!("{RIGHT}[dead_letters]\nmax_per_minute = 0\ntopic = \"\"\nretry = 1\n")), @"");
+    assert_snapshot!(errors(&format!("{RIGHT}[dead_letters]\nmax_per_minute = 0\ntopic = \"\"\nretry = 1\n")), @r#"
+    error SL-C006: `max_per_minute` is out of range
+      --> pipeline.toml:16:18
+       |
+    16 | max_per_minute = 0
+       |                  ^ allowed: 1 to 1000000000
+
+    error SL-C006: `topic` is empty
+      --> pipeline.toml:17:9
+       |
+    17 | topic = ""
+       |         ^^ leave it out for no relay
+
+    error SL-C003: unknown key `retry` in [dead_letters]
+      --> pipeline.toml:18:1
+       |
+    18 | retry = 1
+       | ^^^^^ known here: `topic`, `max_per_minute`
+    "#);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub struct Letter {
     /// The message's payload.
     pub payload: Option<Vec<u8>>,
     /// Names and values, in the order of the message.
-    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub headers: Vec<Header>,
     /// Where it was turned away.
     pub stage: String,
     /// Why, for counting.
@@ -69,6 +69,9 @@ pub struct Letter {
     /// When it was rejected last.
     pub last_rejected_at: Timestamp,
 }
+
+/// Name and value.
+pub type Header = (Vec<u8>, Option<Vec<u8>>);
 
 /// Columns of a letter, in the order of [`Letter::from_row`]. Times in microseconds, because a message may claim
 /// a time that only Postgres can hold.
@@ -170,7 +173,7 @@ fn headers(
     id: i64,
     names: Vec<Vec<u8>>,
     values: Vec<Option<Vec<u8>>>,
-) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, Fault> {
+) -> Result<Vec<Header>, Fault> {
     if names.len() != values.len() {
         let (names, values) = (names.len(), values.len());
         let message = format!("read letter {id}: {names} names and {values} values of headers");

@@ -172,6 +172,11 @@ impl Due {
         self.settler = Settler::new(&self.options);
     }
 
+    /// Finds messages with rows that are refused, by constraints that have refused others. They stay taken.
+    pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
+        self.settler.ask(plan, prepared).await
+    }
+
     /// Finds the messages with rows that are refused.
     pub async fn find_refused(
         &mut self,

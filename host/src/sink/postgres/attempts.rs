@@ -140,7 +140,7 @@ impl Attempts {
                     unanswered = Some(fault);
                 }
             }
-            tokio::time::sleep(outage.backoff.next()).await;
+            tokio::time::sleep(outage.backoff.pause()).await;
         }
     }
 

@@ -81,7 +81,8 @@ struct Probe<'a> {
 impl Probe<'_> {
     async fn run(&self, found: &mut Found, suspects: &mut Vec<Suspect>) -> Result<(), Fault> {
         // What is still to be written, the next range last.
-        let mut left: Vec<Range<usize>> = vec![0..self.copied.len()];
+        let mut left = Vec::new();
+        left.push(0..self.copied.len());
         // Rows sent at a time: of what stands behind a refused row, Postgres reads all and keeps nothing.
         let mut rows_max = self.copied.len();
         while let Some(mut range) = left.pop() {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
 use super::connection::{Options, fault_of_ours};
+use super::judge::Suspect;
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
 use crate::rows::Rejection;
@@ -32,6 +33,8 @@ pub struct Settler {
     idle: Option<Work>,
     /// In the transaction that holds what was taken.
     taken: Option<Work>,
+    /// Constraints that have refused rows, of the plan with this number.
+    suspects: (u64, Vec<Suspect>),
 }
 
 /// A statement on our own tables.
@@ -57,7 +60,7 @@ pub enum End {
 impl Settler {
     /// Connects when the first messages are taken.
     pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), idle: None, taken: None }
+        Self { options: options.clone(), idle: None, taken: None, suspects: (0, Vec::new()) }
     }
 
     /// Begins a transaction and reads messages with `select`, which should lock them: `FOR UPDATE SKIP LOCKED`.
@@ -105,6 +108,32 @@ impl Settler {
         }
     }
 
+    /// Finds the messages whose rows are refused by constraints that have refused others. What was taken stays taken.
+    ///
+    /// # Errors
+    /// Whatever Postgres refuses; nothing is taken then.
+    ///
+    /// # Panics
+    /// When nothing was taken.
+    pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
+        let mut rejections = Vec::new();
+        if self.suspects.0 != plan.id {
+            return Ok(rejections);
+        }
+        let work = self.taken.take().expect("messages were taken");
+        for suspect in &self.suspects.1 {
+            let rows = &prepared.tables[suspect.table];
+            if !rows.bytes.is_empty() {
+                work.run(suspect.create_statement(), "make a table to judge rows in").await?;
+                rejections.extend(work.judge(suspect, rows, &prepared.parking.rule).await?);
+            }
+        }
+        rejections.sort_by_key(|rejection| rejection.message);
+        rejections.dedup_by_key(|rejection| rejection.message);
+        self.taken = Some(work);
+        Ok(rejections)
+    }
+
     /// Finds the messages whose rows are refused, after [`Settler::settle`] has failed with remedy `Bury`. Nothing is
     /// taken then.
     pub async fn find_refused(
@@ -114,8 +143,10 @@ impl Settler {
     ) -> Result<Vec<Rejection>, Fault> {
         let limit = self.options.write_max;
         let mut work = Work::open(&self.options).await?;
-        let mut suspects = Vec::new();
-        let found = work.find_refused(plan, prepared, &mut suspects);
+        if self.suspects.0 != plan.id {
+            self.suspects = (plan.id, Vec::new());
+        }
+        let found = work.find_refused(plan, prepared, &mut self.suspects.1);
         let rejections = tokio::time::timeout(limit, found)
             .await
             .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "find refused rows: too slow"))??;

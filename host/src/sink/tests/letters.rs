@@ -276,7 +276,9 @@ fn a_letter_is_read_as_it_was_written() {
     batch.push(full);
     let headers: [(&[u8], Option<&[u8]>); 4] =
         [(b"trace", Some(b"\x01")), (b"\xfe", None), (b"trace", Some(b"")), (b"", Some(b"\xff"))];
-    headers.iter().for_each(|(name, value)| batch.push_header(name, *value));
+    for (name, value) in headers {
+        batch.push_header(name, value);
+    }
     batch.close_message();
     batch.push(Message { offset: 1, timestamp_us: -1, key: None, payload: None, ..full });
     batch.close_message();

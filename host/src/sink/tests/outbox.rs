@@ -38,7 +38,14 @@ fn letters_come_in_their_order_and_no_more_than_fit() {
     wait_for(outbox.mark_refused(&[(9, "SL-D303: too large".to_owned())])).unwrap();
     assert_eq!(ids(&mut outbox, 100, 1 << 20), [Ok(5), Ok(12)]);
     let marks = "SELECT id, relay, relayed_at IS NOT NULL, relay_fault FROM sluice.dead_letters ORDER BY id";
-    insta::assert_snapshot!(database.ask(marks), @"");
+    insta::assert_snapshot!(database.ask(marks), @"
+    1|f|f|NULL
+    2|f|t|NULL
+    5|t|f|NULL
+    7|f|t|NULL
+    9|f|f|SL-D303: too large
+    12|t|f|NULL
+    ");
 }
 
 #[test]

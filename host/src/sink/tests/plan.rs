@@ -190,7 +190,11 @@ fn rights_that_are_missing_are_said_before_anything_moves() {
     let missing = |mode| differences(&weak, &outputs, &[("", to_table("t", mode))]);
     insta::assert_snapshot!(
         [Mode::Append, Mode::Ignore, Mode::Upsert].map(missing).join("\n"),
-        @""
+        @"
+    SL-P008: rights are missing: INSERT on public.t
+    SL-P008: rights are missing: INSERT on public.t
+    SL-P008: rights are missing: INSERT on public.t, UPDATE on public.t
+    "
     );
     // On the columns that are written is enough.
     database.run(&format!("GRANT INSERT (k, v), UPDATE (v) ON t TO {role}"));

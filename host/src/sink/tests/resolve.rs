@@ -59,7 +59,11 @@ fn a_decision_moves_the_position_under_a_new_epoch_and_is_recorded() {
     insta::assert_snapshot!(
         database.ask("SELECT partition, position_before, position_after, from_offset, to_offset, code, reason, lineage, \
             resolved_by FROM sluice.gaps ORDER BY id"),
-        @""
+        @"
+    0|2|50|2|50|NULL|why|NULL|me@here
+    1|0|9|0|9|NULL|why|NULL|me@here
+    0|50|2|NULL|NULL|NULL|why|NULL|me@here
+    "
     );
 }
 

@@ -39,7 +39,7 @@ impl Holds {
         });
         is_news |= hold.code != code;
         (hold.code, hold.epoch, hold.claimed) = (code, None, None);
-        (now + hold.backoff.next(), is_news)
+        (now + hold.backoff.pause(), is_news)
     }
 
     /// `partition` was claimed: whether it goes on, the next seconds tell.
@@ -86,6 +86,11 @@ impl Holds {
     /// Partitions that do not go on, and why: those that are being tried again count.
     pub fn all(&self) -> impl Iterator<Item = (i32, &'static str, Instant)> {
         self.held.iter().map(|(&partition, hold)| (partition, hold.code, hold.since))
+    }
+
+    /// True when `partition` was held and is not yet known to go on.
+    pub fn has(&self, partition: i32) -> bool {
+        self.held.contains_key(&partition)
     }
 
     /// True when everything goes on.

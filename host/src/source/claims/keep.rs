@@ -25,6 +25,15 @@ const LAG_PERIOD: Duration = Duration::from_secs(20);
 const LAG_PERIOD_UNKNOWN: Duration = Duration::from_secs(50);
 
 impl ClaimsThread {
+    /// Holds partitions that a lane could not read. Of those that are held already and that no lane has, this is an echo.
+    pub(super) fn hold_read(&mut self, mut partitions: Vec<i32>, fault: &Fault) {
+        let ownership = &self.parts.ownership;
+        partitions.retain(|&it| !self.holds.has(it) || ownership.waiting(it).is_none());
+        if !partitions.is_empty() {
+            self.hold(&partitions, fault);
+        }
+    }
+
     /// Stops reading `partitions` and says why, once per reason.
     pub(super) fn hold(&mut self, partitions: &[i32], fault: &Fault) {
         self.parts.ownership.hold(partitions);
