@@ -49,7 +49,6 @@ fn wait_until_claimed(host: &Host, partition: i32) -> Result<()> {
 
 /// A real bomb: a message that takes more memory than the host may have.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_compression_bomb_is_met_three_times_and_then_held() -> Result<()> {
     let scene = Scene::alone("deaths_bomb", 4, Readings::TABLE)?;
     let mut load = Load::new(&scene.topic, Mix::default())?;

@@ -26,7 +26,6 @@ const PACE: u32 = 10_000;
 const MEASURED: Duration = Duration::from_secs(8);
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_crime_costs_its_message_and_nothing_else() -> Result<()> {
     let scene = Scene::alone("hostile", 1, TABLE)?;
     let pipeline = criminal(&scene, "hostile", "told = true")?;
@@ -58,7 +57,6 @@ fn each_crime_costs_its_message_and_nothing_else() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_plugin_that_fails_on_all_holds_its_own_pipeline() -> Result<()> {
     let scene = Scene::new("hopeless", 1, &format!("{TABLE}; {}", Readings::TABLE))?;
     let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?;
@@ -91,7 +89,6 @@ fn a_plugin_that_fails_on_all_holds_its_own_pipeline() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn another_pipeline_keeps_its_pace_beside_a_criminal() -> Result<()> {
     let scene = Scene::alone("pace", 2, &format!("{TABLE}; {}", Readings::TABLE))?;
     let dock = Topic::create("pace_criminal", 1)?;

@@ -16,25 +16,21 @@ use road::{Planned, Road, account, bury, pipeline};
 mod road;
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_poison_is_buried_in_a_batch_of_its_own() -> Result<()> {
     bury("poison_1", STRAIGHT, "", 1, &straight(false))
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_poison_is_buried_first_and_last_of_two() -> Result<()> {
     bury("poison_2", STRAIGHT, "", 2, &straight(false))
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_poison_is_buried_first_last_and_between_of_1000() -> Result<()> {
     bury("poison_1000", STRAIGHT, "", 1000, &straight(false))
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_poison_is_buried_where_constraints_can_be_asked() -> Result<()> {
     let mut kinds = poison::for_straight();
     kinds.retain(|kind| kind.is_refused_by_postgres() && !kind.name.contains("\"state\""));
@@ -43,7 +39,6 @@ fn each_poison_is_buried_where_constraints_can_be_asked() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_poison_is_buried_first_last_and_between_of_10000() -> Result<()> {
     bury("poison_10000", STRAIGHT, "", 10_000, &straight(!long()))
 }
@@ -64,7 +59,6 @@ fn one_of_each_code(mut kinds: Vec<Kind>) -> Vec<Kind> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_text_that_cannot_be_cast_is_buried() -> Result<()> {
     let mut kinds = poison::for_casting();
     kinds.extend(one_of_each_code(poison::for_any_table()));
@@ -73,7 +67,6 @@ fn each_text_that_cannot_be_cast_is_buried() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn each_poison_is_buried_where_rows_have_a_key() -> Result<()> {
     let keyed = format!("{STRAIGHT}; ALTER TABLE every_type ADD PRIMARY KEY (id)");
     let mut kinds = poison::for_straight();
@@ -88,7 +81,6 @@ fn each_poison_is_buried_where_rows_have_a_key() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn any_share_of_poison_is_buried() -> Result<()> {
     for (per_mille, table) in [(10, STRAIGHT), (100, &*judged()), (500, STRAIGHT)] {
         let scene = Scene::new(&format!("poison_mix_{per_mille}"), 3, table)?;
@@ -131,7 +123,6 @@ fn send_mix(scene: &Scene, count: usize, per_mille: u32) -> Result<Sent> {
 
 /// With triggers that may change rows before they are checked, and without.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn of_two_rows_with_one_unique_value_the_first_good_one_stays() -> Result<()> {
     for (name, table) in [("poison_twins", STRAIGHT), ("poison_twins_judged", &*judged())] {
         let mut road = Road::new(name, table, "", 100)?;
@@ -180,7 +171,6 @@ fn judged() -> String {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn of_rows_with_one_key_the_last_good_one_stays() -> Result<()> {
     let keyed = format!("{STRAIGHT}; ALTER TABLE every_type ADD PRIMARY KEY (id)");
     let scene = Scene::new("poison_keys", 1, &keyed)?;
@@ -209,7 +199,6 @@ fn member(column: &str) -> String {
 
 /// No client library sends such names, and few read them.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_header_whose_name_is_no_text_is_kept() -> Result<()> {
     let scene = Scene::new("poison_names", 1, STRAIGHT)?;
     let headers: [RawHeader<'_>; 5] = [

@@ -215,7 +215,6 @@ fn check_added(
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_letter_too_large_for_its_topic_is_marked_and_the_others_go_on() -> Result<()> {
     let (scene, letters, pipeline) = scene("relay_large")?;
     letters.set("max.message.bytes", "20000")?;
@@ -257,7 +256,6 @@ fn a_letter_too_large_for_its_topic_is_marked_and_the_others_go_on() -> Result<(
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn without_its_topic_the_relay_waits_and_rows_go_on() -> Result<()> {
     let scene = Scene::new("relay_missing", 3, Readings::TABLE)?;
     let pipeline = relaying(&scene, "relay_missing.dlt")?;
@@ -294,7 +292,6 @@ fn without_its_topic_the_relay_waits_and_rows_go_on() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn hosts_and_sessions_killed_at_random_lose_no_letter() -> Result<()> {
     let (scene, letters, pipeline) = scene("relay_kill")?;
     let pipeline = pipeline.impatient();
@@ -333,7 +330,6 @@ fn holder(scene: &Scene) -> Result<u32> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn one_host_relays_at_a_time_and_another_goes_on_when_it_is_paused() -> Result<()> {
     let (scene, letters, pipeline) = scene("relay_several")?;
     let pipeline = pipeline.impatient();

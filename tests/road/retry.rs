@@ -144,7 +144,6 @@ fn hosts_killed_with_thousands_parked_lose_and_repeat_nothing() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn the_order_of_a_key_survives_kills_and_rebalances() -> Result<()> {
     let lines = "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\norder = \"key\"\n";
     let scene = kill_hosts("retry_order", lines)?;

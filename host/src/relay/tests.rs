@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::Message as _;
-use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::DefaultProducerContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Headers as _;
 use rdkafka::mocking::MockCluster;
@@ -21,7 +21,7 @@ use crate::sink::tests::lab::{Database, until};
 const PARTITIONS: i32 = 3;
 
 struct Scene {
-    cluster: MockCluster<'static, DefaultClientContext>,
+    cluster: MockCluster<'static, DefaultProducerContext>,
     database: Database,
     settings: Settings,
     figures: Arc<Figures>,

@@ -9,7 +9,6 @@ use sluice_tests::postgres::own_server;
 use sluice_tests::wait::until;
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn sessions_ended_at_random_cost_nothing_but_time() -> Result<()> {
     let server = own_server()?;
     let mut work = Work::begin(Scene::on_server("backends", 6, &server)?)?;

@@ -9,7 +9,6 @@ const ENDED: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activi
     WHERE application_name LIKE 'sluice/%'";
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_server_without_a_free_connection_is_waited_for() -> Result<()> {
     let server = own_server_with(&[("max_connections", "20")])?;
     let scene = Scene::on_server("connections", 6, &server)?;

@@ -7,7 +7,6 @@ use sluice_tests::postgres::{SmallDisk, own_server, own_server_in};
 
 /// The table's disk is full, that of the log is not: the server goes on and refuses.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_table_on_a_full_disk_is_waited_for() -> Result<()> {
     let Some(disk) = SmallDisk::mount("disk_of_table", 96)? else { return Ok(()) };
     let server = own_server()?;
@@ -24,14 +23,14 @@ fn a_table_on_a_full_disk_is_waited_for() -> Result<()> {
         work.pile_up(6000)?;
         disk.free()?;
         work.resumes()?;
-        vigil.end(&work.host, LANES)?;
+        // A small batch may still find room where a larger one found none.
+        vigil.end(&work.host, 4 * LANES)?;
     }
     work.end()
 }
 
 /// All of the server is on the disk: without room for its log it ends.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_server_on_a_full_disk_is_waited_for() -> Result<()> {
     let Some(disk) = SmallDisk::mount("disk_of_server", 320)? else { return Ok(()) };
     let small = [("max_wal_size", "48MB"), ("min_wal_size", "32MB")];

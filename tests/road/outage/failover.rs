@@ -58,7 +58,6 @@ fn begin(pair: &Pair, mut scene: Scene) -> Result<Work> {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_standby_that_has_everything_takes_over() -> Result<()> {
     let (mut pair, scene) = Pair::start("failover")?;
     let mut work = begin(&pair, scene)?;
@@ -74,7 +73,6 @@ fn a_standby_that_has_everything_takes_over() -> Result<()> {
 
 /// Rows and positions were lost together, so the messages are read again.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_standby_that_lacks_the_last_commits_takes_over() -> Result<()> {
     let (mut pair, scene) = Pair::start("failover_behind")?;
     let mut work = begin(&pair, scene)?;

@@ -10,7 +10,6 @@ fn held() -> Duration {
 }
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn locks_held_for_a_minute_are_waited_for() -> Result<()> {
     let work = Work::begin(Scene::new("locks", 6, Readings::TABLE)?)?;
     for table in ["readings", "sluice.positions", "sluice.dead_letters"] {
@@ -31,7 +30,6 @@ fn locks_held_for_a_minute_are_waited_for() -> Result<()> {
 
 /// A person, or a tool that looks after long statements.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn statements_cancelled_at_random_are_run_again() -> Result<()> {
     let work = Work::begin(Scene::new("cancels", 6, Readings::TABLE)?)?;
     let vigil = work.vigil()?;
@@ -51,7 +49,6 @@ fn statements_cancelled_at_random_are_run_again() -> Result<()> {
 
 /// Time limits that are meant for people at a terminal.
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn limits_of_the_server_do_not_stop_the_host() -> Result<()> {
     let work = Work::begin(Scene::new("limits", 6, Readings::TABLE)?)?;
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'sluice/limits/%'";

@@ -6,7 +6,6 @@ use sluice_tests::counts::scaled;
 use sluice_tests::postgres::own_server;
 
 #[test]
-#[ignore = "not seen to pass on a busy machine of two cores yet"]
 fn a_server_made_read_only_is_waited_for() -> Result<()> {
     let server = own_server()?;
     let work = Work::begin(Scene::on_server("read_only", 6, &server)?)?;
