@@ -52,7 +52,36 @@ fn each_crime_costs_its_message_and_nothing_else() -> Result<()> {
         .flat_map(|(crime, letters)| letters.iter().map(move |(_, reason)| (crime, reason)))
         .map(|(crime, reason)| format!("{crime:<21}{}", steady(reason)))
         .collect();
-    insta::assert_snapshot!(read.join("\n"), @"");
+    insta::assert_snapshot!(read.join("\n"), @"
+    boolean-of-two       plugin broke the contract: output `hostile`, column `long`: row 0: 2 is neither 0 nor 1
+    code-with-spaces     plugin broke the contract: rejection of message 0: code `not a code` is not one word of at most 64 ASCII characters
+    deep-recursion       plugin overflowed its stack in process (at hostile::crime::recurse)
+    endless-loop         plugin took longer than 250ms in process (at hostile::crime::endless_loop)
+    ends-descend         plugin broke the contract: output `hostile`, column `note`: its last value ends at 4294967295, its data at 0
+    ends-pass-the-data   plugin broke the contract: output `hostile`, column `note`: its last value ends at 1000, its data at 0
+    error-result         plugin failed: lookup table is empty second line
+    extra-column         plugin broke the contract: output `hostile`, 5 columns for 4 computed fields
+    giant-output         plugin broke the contract: output `hostile`, 15 columns for 4 computed fields
+    invalid-utf8         plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8
+    large-output         plugin broke the contract: output `hostile`, 9 columns for 4 computed fields
+    lengths-differ       plugin broke the contract: output `hostile`, column `length`: 2 values for 1 rows
+    memory-hog           plugin wants more than the 64 MiB of memory it may have in process (at hostile::crime::hog_memory)
+    message-out-of-range plugin broke the contract: output `hostile`, row 0: message 1, of a batch of 1
+    messages-descend     plugin broke the contract: output `hostile`, row 1: message 0 after message 1
+    missing-output       plugin broke the contract: returned rows for 0 outputs, described 1
+    not-json             plugin broke the contract: output `hostile`, column `detail`: row 0: not JSON
+    null-in-required     plugin broke the contract: output `hostile`, column `length`: row 0: no value, though the field is not nullable
+    null-of-two          plugin broke the contract: output `hostile`, column `note`: nulls: row 0: 2 is neither 0 nor 1
+    out-of-bounds        plugin trapped in process: out of bounds memory access (at hostile::crime::read_out_of_bounds)
+    panic                plugin trapped in process: panicked at FILE:LINE:COLUMN: cannot divide 1 by nothing
+    reject-and-keep      plugin broke the contract: output `hostile`, row 0: message 0 was rejected
+    reject-out-of-range  plugin broke the contract: rejection 0: message 1, of a batch of 1
+    reject-twice         plugin broke the contract: rejection 1: message 0 rejected twice
+    rows-without-end     plugin returned 5000000 rows, allowed are 4000000 rows
+    split-character      plugin broke the contract: output `hostile`, column `note`: its last value ends at 1, its data at 2
+    trap                 plugin trapped in process: wasm `unreachable` instruction executed (at hostile::crime::trap)
+    wrong-kind           plugin broke the contract: output `hostile`, column `length`: holds boolean, described as int64
+    ");
     scene.check(&Crimes)
 }
 
@@ -84,7 +113,12 @@ fn a_plugin_that_fails_on_all_holds_its_own_pipeline() -> Result<()> {
     Check::new("honest", &Readings::all()).passes(&scene.topic, &scene.database)?;
     assert_eq!(scene.database.number("SELECT count(*) FROM sluice.dead_letters")?, 0);
     let read: Vec<String> = texts.into_values().map(|text| steady(&text)).collect();
-    insta::assert_snapshot!(read.join("\n"), @"");
+    insta::assert_snapshot!(read.join("\n"), @"
+    SL-G018 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin took longer than 250ms in process (at hostile::crime::endless_loop)
+    SL-G018 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin failed: lookup table is empty second line
+    SL-G018 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin trapped in process: panicked at FILE:LINE:COLUMN: cannot divide 1 by nothing
+    SL-G018 pipeline held: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin broke the contract: output `hostile`, column `length`: holds boolean, described as int64
+    ");
     Ok(())
 }
 

@@ -199,10 +199,10 @@ fn bytes(bytes: Option<&Vec<u8>>) -> Value {
 fn discard_malformed(scene: &Scene, file: &Path) -> Result<()> {
     let database = &scene.database;
     assert_eq!(call("discard --all", file)?.status.code(), Some(2));
-    let malformed = count(database, "sluice.dead_letters WHERE code = 'malformed'")?;
-    let discarded = dlq("discard --code malformed --reason test-data", file)?;
+    let malformed = count(database, "sluice.dead_letters WHERE code = 'malformed-json'")?;
+    let discarded = dlq("discard --code malformed-json --reason test-data", file)?;
     assert_eq!(number(&discarded["discarded"]), malformed);
-    assert_eq!(count(database, "sluice.dead_letters WHERE code = 'malformed'")?, 0);
+    assert_eq!(count(database, "sluice.dead_letters WHERE code = 'malformed-json'")?, 0);
     let kept = "sluice.discarded_letters WHERE discard_reason = 'test-data'";
     assert_eq!((count(database, kept)?, malformed > 0), (malformed, true));
     Ok(())

@@ -236,7 +236,7 @@ fn a_letter_too_large_for_its_topic_is_marked_and_the_others_go_on() -> Result<(
         WHERE relayed_at IS NULL AND NOT relay AND octet_length(payload) = 30000";
     assert_eq!(
         scene.database.text(marked)?.as_deref(),
-        Some("SL-D303: Message size too large (Broker: Message size too large)")
+        Some("SL-D303: MessageSizeTooLarge (Broker: Message size too large)")
     );
     assert_eq!(arrived(&letters)?.0.values().map(Vec::len).sum::<usize>(), 150);
 

@@ -97,9 +97,9 @@ fn parked_messages_pass_when_their_cause_is_gone_and_hold_up_nobody() -> Result<
     check_parked(&scene)
 }
 
-/// Rows of a device that did not arrive in the order of its messages.
+/// Rows of a device that did not arrive in the order of its messages; of the load, each 97th has no key.
 const OUT_OF_ORDER: &str = "SELECT count(*) FROM (SELECT seq, lag(seq) OVER (PARTITION BY device_id ORDER BY arrival) \
-     AS before FROM readings) AS pairs WHERE seq < before";
+     AS before FROM readings WHERE seq % 97 <> 0) AS pairs WHERE seq < before";
 
 /// Hosts are killed while thousands of messages are parked and more arrive.
 fn kill_hosts(name: &str, retry_lines: &str) -> Result<Scene> {

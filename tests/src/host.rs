@@ -42,6 +42,8 @@ impl Host {
     ) -> Result<Self> {
         let mut command = child::command("prlimit");
         command.arg(format!("--data={data_bytes}")).arg(crate::plugins::sluice()?);
+        // Each arena counts in full as soon as a thread takes a first byte of it.
+        command.env("MALLOC_ARENA_MAX", "2");
         Self::spawn(name, folder, files, command)
     }
 

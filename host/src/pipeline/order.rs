@@ -61,6 +61,8 @@ impl KeyOrder {
 
     /// Takes up a partition that was claimed, with the keys that are parked.
     pub fn hold(&mut self, partition: i32, keys: &[Vec<u8>]) {
+        // An answer that is on its way may be older than what others parked meanwhile.
+        self.asked = None;
         self.waiting.forget(partition);
         for key in keys {
             self.waiting.insert(partition, key, self.committed);
@@ -154,6 +156,22 @@ mod tests {
         question.answer.send(question.keys).unwrap();
         look(&mut order);
         assert!(order.waiting().is_empty());
+    }
+
+    #[test]
+    fn an_answer_from_before_a_claim_frees_nothing() {
+        let (sender, questions) = channel();
+        let mut order = KeyOrder::new(sender);
+        let now = Instant::now();
+        order.hold(3, &[b"a".to_vec()]);
+        order.look(TOPIC, now);
+        let question = questions.try_recv().expect("a question");
+        question.answer.send(question.keys).unwrap();
+        order.forget(3);
+        // Another host has parked a message of the same key meanwhile.
+        order.hold(3, &[b"a".to_vec()]);
+        order.look(TOPIC, now);
+        assert!(order.waiting().contains(3, b"a"));
     }
 
     #[test]
