@@ -58,7 +58,7 @@ impl TablePlan {
                 retry: false,
             });
         };
-        if self.deletes_are_refused {
+        if self.refuses_deletes() {
             for (row, _) in rows.deletes.iter().enumerate().filter(|(_, deleted)| **deleted != 0) {
                 let reason =
                     format!("output {:?} deletes a row, which takes mode upsert", self.output);

@@ -29,7 +29,7 @@ pub(super) struct TablePlan {
     pub table: String,
     pub fields: Vec<FieldPlan>,
     pub route: Route,
-    pub deletes_are_refused: bool,
+    pub mode: Mode,
 }
 
 /// One field of an output and the column it fills.
@@ -59,6 +59,10 @@ pub(super) enum Route {
 impl TablePlan {
     pub fn is_staged(&self) -> bool {
         matches!(self.route, Route::Staged { .. })
+    }
+
+    pub fn refuses_deletes(&self) -> bool {
+        self.mode != Mode::Upsert
     }
 
     pub fn copy_statement(&self) -> &str {
@@ -205,7 +209,7 @@ impl Differences {
             table: table.name.clone(),
             fields,
             route,
-            deletes_are_refused: settings.mode != Mode::Upsert,
+            mode: settings.mode,
         })
     }
 

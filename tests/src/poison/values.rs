@@ -237,7 +237,9 @@ pub(super) fn kinds() -> Vec<Kind> {
         GOOD.iter().map(|&(member, row)| Kind::with(named("good", member), member, End::Row(row))),
     );
     let deep = format!("\"doc_text\":\"{}{}\"", "[".repeat(200), "]".repeat(200));
-    let end = letter("sink", "bad-json", "column \"doc_text\": is not JSON");
+    kinds.push(Kind::with("good: json in a text, deep", &deep, End::Row("doc_text=long")));
+    let deep = format!("\"doc_text\":\"{}{}\"", "[".repeat(100_000), "]".repeat(100_000));
+    let end = letter("sink", "too-deep", "nested deeper than 5000 levels");
     kinds.push(Kind::with("sink: json in a text, too deep", &deep, end));
     let long = format!("\"exact\":\"{}\"", "9".repeat(131_073));
     let end = letter("sink", "out-of-range", "column \"exact\"");

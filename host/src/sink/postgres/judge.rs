@@ -12,7 +12,7 @@ use super::connection::{Session, fault};
 use super::transaction::{Work, feed};
 use crate::fault::Fault;
 use crate::rows::{Rejection, Stage};
-use crate::settings::RetrySettings;
+use crate::settings::{Mode, RetrySettings};
 use crate::sink::Prepared;
 use crate::sink::copied::CopiedRows;
 use crate::sink::copy;
@@ -103,12 +103,12 @@ impl Suspect {
         &self.create
     }
 
-    /// The columns concerned of all rows, with their numbers.
-    fn copy_of(&self, rows: &CopiedRows<'_>) -> Vec<u8> {
+    /// The columns concerned of the rows from `first` on, with their numbers.
+    fn copy_of(&self, rows: &CopiedRows<'_>, first: usize) -> Vec<u8> {
         let mut out = Vec::new();
         copy::begin(&mut out);
         let mut cells = Vec::new();
-        for row in 0..rows.len() {
+        for row in first..rows.len() {
             cells.clear();
             cells.extend(rows.cells(row));
             out.extend_from_slice(&(self.fields.len() as u16 + 1).to_be_bytes());
@@ -125,6 +125,11 @@ impl Suspect {
 /// Staged as text, and of another type in its table.
 fn is_cast(table: &TablePlan, field: usize) -> bool {
     matches!(table.fields[field].encoding, Encoding::Cast)
+}
+
+/// Rows that delete satisfy nothing themselves, and may make room for others.
+pub(super) fn can_be_judged(rows: &TableCopy) -> bool {
+    !rows.bytes.is_empty() && !rows.deletes
 }
 
 /// SQLSTATE, kind, and the query for the rows that are refused.
@@ -151,18 +156,15 @@ fn question(
             let query = format!("SELECT {ORDINAL} FROM {stage} WHERE NOT ({expression})");
             Some(("23514", "check", query))
         }
-        "u" | "p" => {
-            let others = equal(columns);
-            let keys = own.join(", ");
-            let query = format!(
-                "SELECT {ORDINAL} FROM (SELECT s.*, row_number() OVER (PARTITION BY {keys} ORDER BY {ORDINAL}) AS \
-                 sluice_number FROM {stage} AS s WHERE {given}) AS s \
-                 WHERE sluice_number > 1 OR EXISTS (SELECT FROM {} AS o WHERE {others})",
-                table.table
-            );
+        // Only rows that collide with what is written: of two in one batch, the first may turn out to be refused
+        // for another reason, and then the second is fine. In other modes a row may replace the one it equals.
+        "u" | "p" if table.mode == Mode::Append => {
+            let (table, others) = (&table.table, equal(columns));
+            let query = format!("{select} WHERE EXISTS (SELECT FROM {table} AS o WHERE {others})");
             Some(("23505", "unique", query))
         }
-        "f" if row.get::<_, &str>("match") == "s" => {
+        // A row that is passed over needs nothing.
+        "f" if row.get::<_, &str>("match") == "s" && table.mode != Mode::Ignore => {
             let referenced: String = row.get("referenced");
             // A row of this batch may be the one that others need.
             if plan.tables.iter().any(|table| table.table == referenced) {
@@ -190,13 +192,13 @@ impl Work {
         let mut rejections: Vec<Rejection> = Vec::new();
         for suspect in suspects {
             let rows = &prepared.tables[suspect.table];
-            if plan.tables.len() <= suspect.table || rows.bytes.is_empty() {
+            if plan.tables.len() <= suspect.table || !can_be_judged(rows) {
                 continue;
             }
             // Outside of the transaction, so that it stays for the next batch.
             self.run(&suspect.create, "make a table to judge rows in").await?;
             self.run("BEGIN", "begin").await?;
-            rejections.extend(self.judge(suspect, rows, &prepared.parking.rule).await?);
+            rejections.extend(self.judge(suspect, rows, 0, &prepared.parking.rule).await?);
             self.run("ROLLBACK", "roll back").await?;
         }
         rejections.sort_by_key(|rejection| rejection.message);
@@ -204,12 +206,13 @@ impl Work {
         Ok(rejections)
     }
 
-    /// The messages of `rows` that `suspect` refuses. Inside of a transaction that is rolled back, in which or ahead
-    /// of which the suspect's table was made.
+    /// The messages of `rows`, from row `first` on, that `suspect` refuses. Inside of a transaction that is rolled
+    /// back, in which or ahead of which the suspect's table was made.
     pub(super) async fn judge(
         &self,
         suspect: &Suspect,
         rows: &TableCopy,
+        first: usize,
         rule: &RetrySettings,
     ) -> Result<Vec<Rejection>, Fault> {
         let copied = CopiedRows::of(&rows.bytes);
@@ -217,7 +220,7 @@ impl Work {
             let session = self.session();
             let statement = format!("COPY {} FROM STDIN (FORMAT binary)", suspect.stage);
             let mut sink = Box::pin(session.copy_in(&statement).await?);
-            feed(sink.as_mut(), &Bytes::from(suspect.copy_of(&copied))).await;
+            feed(sink.as_mut(), &Bytes::from(suspect.copy_of(&copied, first))).await;
             sink.as_mut().finish().await?;
             let none: [&(dyn ToSql + Sync); 0] = [];
             let accused = session.query(&suspect.query, &none).await?;

@@ -9,7 +9,7 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Statement};
 
 use super::connection::{describe, fault};
-use super::judge::Suspect;
+use super::judge::{Suspect, can_be_judged};
 use super::transaction::{Work, feed};
 use crate::fault::{Fault, Remedy};
 use crate::rows::{Rejection, Stage};
@@ -33,8 +33,24 @@ impl Work {
         suspects: &mut Vec<Suspect>,
     ) -> Result<Vec<Rejection>, Fault> {
         self.take_up(plan).await?;
-        self.run("BEGIN", "begin").await?;
         let mut found = Found::default();
+        loop {
+            self.run("BEGIN", "begin").await?;
+            self.look_for_refused(plan, prepared, suspects, &mut found).await?;
+            self.run("ROLLBACK", "roll back").await?;
+            if !found.begin_anew() {
+                return Ok(found.rejections);
+            }
+        }
+    }
+
+    async fn look_for_refused(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        suspects: &mut Vec<Suspect>,
+        found: &mut Found,
+    ) -> Result<(), Fault> {
         let rule = &prepared.parking.rule;
         for (index, (table, rows)) in plan.tables.iter().zip(&prepared.tables).enumerate() {
             if rows.bytes.is_empty() {
@@ -46,12 +62,12 @@ impl Work {
                 Route::Staged { stage, .. } => relation_of(stage),
             };
             let copied = CopiedRows::of(&rows.bytes);
+            let ahead = &prepared.tables[..index];
             let probe =
-                Probe { work: self, plan, index, table, relation, copy, rows, copied, rule };
-            probe.run(&mut found, suspects).await?;
+                Probe { work: self, plan, index, ahead, table, relation, copy, rows, copied, rule };
+            probe.run(found, suspects).await?;
         }
-        self.run("ROLLBACK", "roll back").await?;
-        Ok(found.rejections)
+        Ok(())
     }
 }
 
@@ -59,6 +75,32 @@ impl Work {
 struct Found {
     messages: BTreeSet<u32>,
     rejections: Vec<Rejection>,
+    /// Messages of which rows had been written when another one was refused.
+    late: BTreeSet<u32>,
+}
+
+impl Found {
+    fn accuse(&mut self, rejection: Rejection, has_rows: bool) {
+        if self.messages.insert(rejection.message) {
+            if has_rows {
+                self.late.insert(rejection.message);
+            }
+            self.rejections.push(rejection);
+        }
+    }
+
+    /// True when rows may have been refused only because they collided with some that are refused themselves. Then
+    /// what collided is acquitted for now; all others stay, so that this comes to an end.
+    fn begin_anew(&mut self) -> bool {
+        let late = std::mem::take(&mut self.late);
+        let stays = |it: &Rejection| late.contains(&it.message) || !is_collision(&it.code);
+        if late.is_empty() || self.rejections.iter().all(stays) {
+            return false;
+        }
+        self.rejections.retain(stays);
+        self.messages = self.rejections.iter().map(|it| it.message).collect();
+        true
+    }
 }
 
 /// As many times the rows between two refused ones are sent at a time.
@@ -69,6 +111,8 @@ struct Probe<'a> {
     work: &'a Work,
     plan: &'a Plan,
     index: usize,
+    /// The tables that were searched before this one.
+    ahead: &'a [TableCopy],
     table: &'a TablePlan,
     /// What COPY writes into, as Postgres names it in its messages.
     relation: String,
@@ -97,22 +141,22 @@ impl Probe<'_> {
                 rows_max = rows_max.saturating_mul(2);
                 continue;
             };
-            if range.len() > 1 && self.judge(&error, found, suspects).await? {
+            if range.len() > 1 && self.judge(&error, range.start, found, suspects).await? {
                 left.push(range);
                 continue;
             }
             match self.line_of(&error) {
                 Some(line) => {
                     let row = self.row_at(range.clone(), line, found);
-                    self.reject(row, &error, found);
+                    self.reject(row, range.start, &error, found);
                     left.push(row + 1..range.end);
                     rows_max = ROWS_PER_GAP * (row - range.start + 1);
                     // What was fine ahead of it is written again where later rows may collide with it.
-                    if is_collision(&error) {
+                    if error.code().is_some_and(|state| is_collision(state.code())) {
                         left.push(range.start..row);
                     }
                 }
-                None if range.len() == 1 => self.reject(range.start, &error, found),
+                None if range.len() == 1 => self.reject(range.start, range.start, &error, found),
                 None => {
                     let middle = range.start + range.len() / 2;
                     left.push(middle..range.end);
@@ -123,20 +167,24 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// Finds all rows that the constraint in `error` refuses, if it can be asked for them. False when that brings
-    /// nothing new.
+    /// Finds all rows that the constraint in `error` refuses, if it can be asked for them; those before `first` are
+    /// dealt with. False when that brings nothing new.
     async fn judge(
         &self,
         error: &Error,
+        first: usize,
         found: &mut Found,
         suspects: &mut Vec<Suspect>,
     ) -> Result<bool, Fault> {
         let Some(error) = error.as_db_error() else { return Ok(false) };
+        if !can_be_judged(self.rows) {
+            return Ok(false);
+        }
         let learned = Suspect::learn(self.work.session(), self.plan, self.index, error).await?;
         let Some(suspect) = learned else { return Ok(false) };
         self.work.run(suspect.create_statement(), "make a table to judge rows in").await?;
         self.work.run("SAVEPOINT judge", "set a savepoint").await?;
-        let rejections = match self.work.judge(&suspect, self.rows, self.rule).await {
+        let rejections = match self.work.judge(&suspect, self.rows, first, self.rule).await {
             Ok(rejections) => rejections,
             Err(fault) if fault.remedy == Remedy::Retry => return Err(fault),
             // A cell that the column's type refuses, say: then one row after the other.
@@ -147,9 +195,8 @@ impl Probe<'_> {
         };
         let before = found.messages.len();
         for rejection in rejections {
-            if found.messages.insert(rejection.message) {
-                found.rejections.push(rejection);
-            }
+            let has_rows = self.has_rows(rejection.message, first);
+            found.accuse(rejection, has_rows);
         }
         if !suspects.contains(&suspect) {
             suspects.push(suspect);
@@ -207,28 +254,32 @@ impl Probe<'_> {
             .unwrap_or(last)
     }
 
-    fn reject(&self, row: usize, error: &Error, found: &mut Found) {
+    /// True when rows of a message were written that stand before row `first`.
+    fn has_rows(&self, message: u32, first: usize) -> bool {
+        let own = self.rows.messages[..first].binary_search(&message).is_ok();
+        own || self.ahead.iter().any(|table| table.messages.binary_search(&message).is_ok())
+    }
+
+    fn reject(&self, row: usize, first: usize, error: &Error, found: &mut Found) {
         let message = self.rows.messages[row];
-        if !found.messages.insert(message) {
-            return;
-        }
         let constraint = error.as_db_error().and_then(DbError::constraint);
         let state = error.code().map_or("", |state| state.code());
         let mut reason = format!("{}: {}", self.table.table, describe(error));
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        found.rejections.push(Rejection {
+        let rejection = Rejection {
             message,
             stage: Stage::Sink,
             code: state.to_owned(),
             reason,
             retry: self.rule.covers(state, constraint),
-        });
+        };
+        found.accuse(rejection, self.has_rows(message, first));
     }
 }
 
 /// True for constraints between rows.
-fn is_collision(error: &Error) -> bool {
-    error.code().is_some_and(|state| matches!(state.code(), "23505" | "23P01"))
+fn is_collision(sqlstate: &str) -> bool {
+    matches!(sqlstate, "23505" | "23P01")
 }
 
 /// The number in `COPY readings, line 302, column power_w`. The words depend on the server's language.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
 use super::connection::{Options, fault_of_ours};
-use super::judge::Suspect;
+use super::judge::{Suspect, can_be_judged};
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
 use crate::rows::Rejection;
@@ -123,9 +123,9 @@ impl Settler {
         let work = self.taken.take().expect("messages were taken");
         for suspect in &self.suspects.1 {
             let rows = &prepared.tables[suspect.table];
-            if !rows.bytes.is_empty() {
+            if can_be_judged(rows) {
                 work.run(suspect.create_statement(), "make a table to judge rows in").await?;
-                rejections.extend(work.judge(suspect, rows, &prepared.parking.rule).await?);
+                rejections.extend(work.judge(suspect, rows, 0, &prepared.parking.rule).await?);
             }
         }
         rejections.sort_by_key(|rejection| rejection.message);

@@ -183,6 +183,93 @@ fn the_second_of_two_equal_keys_is_the_one_refused() {
     assert_eq!(database.ask(letters), "2,4,5");
 }
 
+const KEPT: &str = "SELECT string_agg(v::text, ',' ORDER BY v) FROM t";
+const LETTERS: &str = "SELECT string_agg(\"offset\" || ' ' || code, ', ' ORDER BY \"offset\") FROM sluice.dead_letters";
+
+/// A table with columns `v` and `w`, and a lane that writes to it.
+fn two_columns(table: &str) -> (Database, impl FnMut(&[(i64, i64)])) {
+    let database = Database::new();
+    database.run(table);
+    let fields = [("v", Kind::Int64), ("w", Kind::Int64)];
+    let tables = [("", to_table("t", Mode::Append))];
+    let plan = make_plan(&database, &[output("t", &fields)], &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    let mut next = 0;
+    let write = move |rows: &[(i64, i64)]| {
+        let (v, w): (Vec<i64>, Vec<i64>) = rows.iter().copied().unzip();
+        let columns = [v, w].map(|values| Column::new(Kind::Int64).ints(&values)).into();
+        let offsets = next..next + rows.len() as i64;
+        next = offsets.end;
+        lane.write(&plan, Given::messages(offsets.map(|it| (0, it))).table(columns), &version("a"));
+    };
+    (database, write)
+}
+
+/// Also when both constraints are known to refuse rows, and are asked ahead.
+#[test]
+fn a_row_is_fine_when_the_one_before_it_with_its_value_is_refused() {
+    let (database, mut write) =
+        two_columns("CREATE TABLE t (v bigint UNIQUE, w bigint CHECK (w >= 0))");
+    write(&[(1, 1), (1, 1), (2, -1)]);
+    write(&[(3, -1), (3, 1), (3, 2), (1, 1)]);
+    write(&[(4, -1), (4, 1), (4, 2), (5, 1), (5, -1)]);
+    assert_eq!(database.ask(KEPT), "1,3,4,5");
+    let letters = "1 23505, 2 23514, 3 23514, 5 23505, 6 23505, 7 23514, 9 23505, 11 23514";
+    assert_eq!(database.ask(LETTERS), letters);
+}
+
+#[test]
+fn rows_that_were_found_to_be_fine_are_not_accused_of_being_there() {
+    let (database, mut write) = two_columns(
+        "CREATE TABLE t (v bigint UNIQUE, w bigint, x double precision GENERATED ALWAYS AS (sqrt(w)) STORED)",
+    );
+    let mut rows: Vec<(i64, i64)> = (0..100).map(|row| (row, 1)).collect();
+    // Of no constraint's making, so that rows are written piece by piece.
+    rows[3].1 = -1;
+    rows[5].1 = -1;
+    rows[60].0 = 8;
+    write(&rows);
+    assert_eq!(database.ask(LETTERS), "3 2201F, 5 2201F, 60 23505");
+    assert_eq!(database.ask("SELECT count(*) FROM t"), "97");
+}
+
+#[test]
+fn a_row_is_fine_when_the_one_with_its_value_is_refused_for_what_it_has_in_another_table() {
+    let database = Database::new();
+    database.run("CREATE TABLE t (v bigint UNIQUE); CREATE TABLE b (v bigint CHECK (v >= 0))");
+    let outputs = [output("t", &[("v", Kind::Int64)]), output("b", &[("v", Kind::Int64)])];
+    let tables = [("t", to_table("t", Mode::Append)), ("b", to_table("b", Mode::Append))];
+    let plan = make_plan(&database, &outputs, &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    let column = |values: &[i64]| vec![Column::new(Kind::Int64).ints(values)];
+    let given = Given::messages((0..5).map(|offset| (0, offset)))
+        .table(column(&[10, 10, 10, 11, 11]))
+        .table(column(&[-1, 1, 1, 1, 1]));
+    lane.write(&plan, given, &version("a"));
+    assert_eq!(database.ask(KEPT), "10,11");
+    assert_eq!(database.ask(LETTERS), "0 23514, 2 23505, 4 23505");
+}
+
+#[test]
+fn a_row_may_replace_one_that_has_its_unique_value() {
+    let database = Database::new();
+    database.run("CREATE TABLE t (v bigint PRIMARY KEY, w bigint UNIQUE)");
+    let fields = [("v", Kind::Int64), ("w", Kind::Int64)];
+    let tables = [("", to_table("t", Mode::Upsert))];
+    let plan = make_plan(&database, &[output("t", &fields)], &tables);
+    let mut lane = Lane::start(&database, &[0]);
+    let mut write = |from: i64, v: &[i64], w: &[i64]| {
+        let columns = [v, w].map(|values| Column::new(Kind::Int64).ints(values)).into();
+        let offsets = from..from + v.len() as i64;
+        lane.write(&plan, Given::messages(offsets.map(|it| (0, it))).table(columns), &version("a"));
+    };
+    write(0, &[1, 2, 3], &[10, 20, 30]);
+    write(3, &[1, 2, 4], &[10, 20, 30]);
+    write(6, &[1, 2, 3], &[10, 20, 30]);
+    assert_eq!(database.ask(KEPT), "1,2,3");
+    assert_eq!(database.ask(LETTERS), "5 23505");
+}
+
 #[test]
 fn a_message_goes_with_all_of_its_rows() {
     let database = Database::new();
