@@ -19,7 +19,6 @@ fn begin(name: &str) -> Result<(Cluster, Work)> {
 }
 
 #[test]
-#[ignore = "three brokers need a machine of more than two cores"]
 fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
     let (mut cluster, work) = begin("brokers")?;
     for round in 0..=scaled(30) {
@@ -27,14 +26,12 @@ fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
         let coordinator = cluster.coordinator()?;
         // Every other time the one that the group depends on.
         let victim = if round % 4 < 2 { coordinator } else { (coordinator + 1) % cluster.size() };
-        let start = std::time::Instant::now();
         if round % 2 == 0 {
             cluster.kill(victim)?;
         } else {
             cluster.signal(victim, Signal::Stop)?;
         }
         work.goes_on()?;
-        eprintln!("round {round} victim {victim} coordinator {coordinator}: {:?}", start.elapsed());
         if round % 2 == 0 {
             cluster.start_missing()?;
         } else {
@@ -46,7 +43,6 @@ fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
 }
 
 #[test]
-#[ignore = "three brokers need a machine of more than two cores"]
 fn all_brokers_may_be_away_for_a_while() -> Result<()> {
     let (mut cluster, work) = begin("no_brokers")?;
     for _ in 0..scaled(20) {
@@ -56,9 +52,7 @@ fn all_brokers_may_be_away_for_a_while() -> Result<()> {
         }
         std::thread::sleep(Duration::from_secs(5));
         cluster.start_missing()?;
-        let start = std::time::Instant::now();
         work.goes_on()?;
-        eprintln!("{:?}", start.elapsed());
     }
     work.end()
 }

@@ -147,7 +147,10 @@ impl Broker {
 /// Settings of a client of the cluster at `brokers`.
 fn client_of(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers);
+    config
+        .set("bootstrap.servers", brokers)
+        // A frozen broker is left after this time, and not after a minute.
+        .set("socket.timeout.ms", "10000");
     config
 }
 

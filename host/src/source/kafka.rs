@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::batch::Batch;
 use crate::fault::{Fault, Remedy, broker};
 use crate::settings::SourceSettings;
-use crate::source::native::{FetchError, FetchedQueues};
+use crate::source::native::{FetchError, FetchedQueues, LogQueue};
 use crate::source::position::Positions;
 use crate::source::{PartitionFault, Room, Source, properties};
 
@@ -39,6 +39,7 @@ pub struct KafkaSource {
 struct Client {
     // Dropped before the consumer they belong to.
     fetched: FetchedQueues,
+    log: LogQueue,
     consumer: BaseConsumer<Logged>,
     /// Most partitions that one lane may have, as far as was known.
     partitions: usize,
@@ -49,8 +50,9 @@ impl Client {
         let consumer: BaseConsumer<Logged> = properties::fetcher(settings, partitions)
             .create_with_context(Logged)
             .map_err(|error| refused(&error))?;
+        let log = LogQueue::of(&consumer);
         let fetched = FetchedQueues::of(&consumer, TAKEN_MAX);
-        Ok(Self { fetched, consumer, partitions })
+        Ok(Self { fetched, log, consumer, partitions })
     }
 
     /// Asks how many partitions the topic has and who leads them. librdkafka would find out by itself that it
@@ -149,6 +151,7 @@ impl Source for KafkaSource {
         positions: &mut Positions,
         wait: Duration,
     ) -> Vec<PartitionFault> {
+        self.client.log.drain(|level, facility, text| log_line(level_of(level), facility, text));
         let mut waited = wait.is_zero();
         while !room.is_full(batch) {
             let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
@@ -188,14 +191,28 @@ impl ClientContext for Logged {
 
 impl ConsumerContext for Logged {}
 
-/// One line of librdkafka's log. Its connection errors repeat each second while a broker is away; the
-/// host tells outages itself, once, so they are debug lines here.
+/// Of syslog's levels.
+fn level_of(level: i32) -> RDKafkaLogLevel {
+    match level {
+        ..=2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 => RDKafkaLogLevel::Notice,
+        6 => RDKafkaLogLevel::Info,
+        _ => RDKafkaLogLevel::Debug,
+    }
+}
+
+/// One line of librdkafka's log. Its connection errors (`FAIL`, and `ERROR` where it says them again) repeat each
+/// second while a broker is away; the host tells outages itself, once, so they are debug lines here.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{text}");
         }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if facility != "FAIL" => {
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning
+            if !matches!(facility, "FAIL" | "ERROR") =>
+        {
             tracing::warn!(target: "librdkafka", facility, "{text}");
         }
         _ => tracing::debug!(target: "librdkafka", facility, "{text}"),

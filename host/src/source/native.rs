@@ -1,6 +1,6 @@
-//! The two things that librdkafka offers and its Rust wrapper does not: taking many messages in one
-//! call from each partition in turn, and the id of a topic. The only `unsafe` of the source; offsets are taken from the messages
-//! alone, because release 2.12.1 moves its own position even on errors.
+//! What librdkafka offers and its Rust wrapper does not: taking many messages in one call from each partition
+//! in turn, the log of a client that is read so, and the id of a topic. The only `unsafe` of the source; offsets
+//! are taken from the messages alone, because release 2.12.1 moves its own position even on errors.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -165,6 +165,59 @@ impl Drop for Queue {
             sys::rd_kafka_queue_cb_event_enable(self.pointer, None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.pointer);
         }
+    }
+}
+
+/// librdkafka's log lines for one client. On the queue of the consumer, taking messages would print them.
+pub struct LogQueue {
+    pointer: *mut sys::rd_kafka_queue_t,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; `&mut self` keeps it to one at a time.
+unsafe impl Send for LogQueue {}
+
+impl LogQueue {
+    /// The lines of `consumer` from now on; it must outlive this.
+    pub fn of<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Self {
+        // SAFETY: the client pointer is valid as long as the consumer lives.
+        let pointer = unsafe {
+            let client = consumer.client().native_ptr();
+            let queue = sys::rd_kafka_queue_new(client);
+            sys::rd_kafka_set_log_queue(client, queue);
+            queue
+        };
+        Self { pointer }
+    }
+
+    /// Hands each line that is there to `tell`, with its level as of syslog and its facility.
+    pub fn drain(&mut self, mut tell: impl FnMut(i32, &str, &str)) {
+        // SAFETY: the queue lives as long as self; an event is read before it is destroyed, once.
+        unsafe {
+            while sys::rd_kafka_queue_length(self.pointer) > 0 {
+                let event = sys::rd_kafka_queue_poll(self.pointer, 0);
+                if event.is_null() {
+                    return;
+                }
+                let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+                let answer = sys::rd_kafka_event_log(
+                    event,
+                    &raw mut facility,
+                    &raw mut line,
+                    &raw mut level,
+                );
+                if answer == 0 {
+                    tell(level, &text(facility), &text(line));
+                }
+                sys::rd_kafka_event_destroy(event);
+            }
+        }
+    }
+}
+
+impl Drop for LogQueue {
+    fn drop(&mut self) {
+        // SAFETY: made by rd_kafka_queue_new, given back once; the client keeps a reference of its own.
+        unsafe { sys::rd_kafka_queue_destroy(self.pointer) };
     }
 }
 

@@ -34,6 +34,8 @@ pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
     // Fetches of 1 MiB and bounded queues take a third of the CPU and a fraction of the memory of the
     // defaults; a short back-off keeps a full queue from costing a second.
     config
+        // A broker that hangs is left after this time, and not after a minute.
+        .set("socket.timeout.ms", "10000")
         .set("fetch.message.max.bytes", queue_bytes.min(FETCH_BYTES).to_string())
         .set("fetch.max.bytes", FETCH_BYTES.to_string())
         .set("queued.max.messages.kbytes", (queue_bytes / 1024).to_string())
@@ -53,8 +55,9 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
         // the host is gone: its partitions need not wait 45 s, as they would by default.
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")
-        // Partitions added to the topic are found within this time.
-        .set("topic.metadata.refresh.interval.ms", "10000")
+        // The coordinator answers one request of a client after the other, and the one to join waits for members
+        // that still write: whatever is asked behind it must not end the connection meanwhile.
+        .set("socket.timeout.ms", "30000")
         // Its partitions are paused; what little is fetched before that is thrown away.
         .set("queued.min.messages", "1")
         .set("queued.max.messages.kbytes", "1");
@@ -70,6 +73,7 @@ pub fn relay(source: &SourceSettings) -> ClientConfig {
         .set("bootstrap.servers", &source.brokers)
         .set("client.id", "sluice")
         .set("reconnect.backoff.max.ms", "2000")
+        .set("socket.timeout.ms", "10000")
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "0")
         // The topic itself says what is too large for it. It says so of whole requests: small ones keep a letter
@@ -119,7 +123,10 @@ fn base(source: &SourceSettings) -> ClientConfig {
         .set("bootstrap.servers", &source.brokers)
         .set("group.id", &source.group)
         .set("client.id", "sluice")
-        .set("reconnect.backoff.max.ms", "2000");
+        .set("reconnect.backoff.max.ms", "2000")
+        // Partitions that were added are found within this time, and those whose leader has changed while the
+        // old one says nothing at all.
+        .set("topic.metadata.refresh.interval.ms", "10000");
     config
 }
 

@@ -129,6 +129,29 @@ fn what_a_faultless_host_writes_has_no_difference() {
     check(|_, _| {}, &[]);
 }
 
+/// Offset 14 has the message of offset 13 once more, and so has the table.
+fn send_twice(log: &mut Log, tables: &mut Tables) {
+    let messages = &mut log.partitions.get_mut(&0).expect("it is in the log").messages;
+    messages[4].payload = messages[3].payload.clone();
+    tables.rows[2].text = tables.rows[1].text.clone();
+}
+
+#[test]
+fn what_the_producer_sent_twice_is_there_twice() {
+    check(send_twice, &[]);
+    let once = |log: &mut Log, tables: &mut Tables| {
+        send_twice(log, tables);
+        tables.rows.remove(2);
+    };
+    check(once, &["missing row"]);
+    let thrice = |log: &mut Log, tables: &mut Tables| {
+        send_twice(log, tables);
+        let third = StoredRow { arrival: 99, ..tables.rows[1].clone() };
+        tables.rows.push(third);
+    };
+    check(thrice, &["duplicate row"]);
+}
+
 #[test]
 fn planted_differences_in_rows_are_found() {
     check(|_, tables| drop(tables.rows.remove(3)), &["missing row"]);
