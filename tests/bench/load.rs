@@ -53,9 +53,12 @@ impl Load {
         format!("{}_{messages}_{partitions}_{bad_per_mille}", self.shape_name())
     }
 
-    /// Fills a new topic.
+    /// Fills a new topic. However many partitions share the load, as many messages stand in each of Kafka's record
+    /// batches, about as many as a producer gathers for one of twelve: topics differ in one thing only.
     pub fn fill(&self, brokers: &str) -> Result<Filled> {
-        let target = target(brokers, &unique(&self.name()));
+        let batches = [("linger.ms", "2000"), ("batch.num.messages", "800")];
+        let properties = batches.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let target = Target { properties, ..target(brokers, &unique(&self.name())) };
         create_topic(&target, self.partitions)?;
         let mut producer = connect(&target)?;
         let mut bad = 0;

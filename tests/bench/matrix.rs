@@ -21,11 +21,11 @@ use crate::way::Way;
 /// Unless asked for otherwise: so many that the start, which is the same for all, is little of it.
 const MESSAGES: u64 = 2_000_000;
 
-/// Two cases, and the CPU time a message that was measured.
+/// Two cases, and what was measured in each round: CPU time a message and messages a second.
 struct Pair {
     name: &'static str,
     cases: [Case; 2],
-    runs: Vec<[f64; 2]>,
+    runs: Vec<[(f64, f64); 2]>,
 }
 
 /// All pairs.
@@ -41,11 +41,12 @@ pub fn measure(scene: &mut Scene<'_>, arguments: &Arguments) -> Result<Matrix> {
     }
     for round in 0..arguments.runs {
         for pair in &mut matrix.pairs {
-            let mut figures = [0.0; 2];
+            let mut figures = [(0.0, 0.0); 2];
             // Who comes second may find a warmer machine: each is second in every other round.
             for index in [round % 2, (round + 1) % 2] {
                 let measured = scene.measure(&pair.cases[index])?;
-                figures[index] = measured.host_us.context("the host's CPU time is not known")?;
+                let cpu = measured.host_us.context("the host's CPU time is not known")?;
+                figures[index] = (cpu, measured.per_second);
                 let which = ["first", "second"][index];
                 eprintln!("{:<32} {which:<7} {measured}", pair.name);
             }
@@ -87,17 +88,23 @@ impl fmt::Display for Matrix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heading = "host's CPU, us a message";
         write!(formatter, "\n{heading:<28}{:>22}{:>22}", "first", "second")?;
-        writeln!(formatter, "{:>22}{:>16}", "ratio", "of the leasts")?;
+        writeln!(formatter, "{:>22}{:>16}{:>22}", "ratio", "of the leasts", "ratio of speeds")?;
         for Pair { name, runs, .. } in &self.pairs {
+            let cpu = |index: usize| runs.iter().map(move |run| run[index].0);
+            let us = |value: f64| format!("{value:.3}");
             write!(formatter, "{name:<28}")?;
-            for index in [0, 1] {
-                let values = runs.iter().map(|run| run[index]).collect();
-                write!(formatter, "{:>22}", cell(values, |value| format!("{value:.3}")))?;
-            }
-            let ratios = runs.iter().map(|[first, second]| second / first).collect();
-            write!(formatter, "{:>22}", cell(ratios, |ratio| format!("{ratio:.2}")))?;
-            let least = |index: usize| runs.iter().map(|run| run[index]).fold(f64::MAX, f64::min);
-            writeln!(formatter, "{:>16.2}", least(1) / least(0))?;
+            write!(
+                formatter,
+                "{:>22}{:>22}",
+                cell(cpu(0).collect(), us),
+                cell(cpu(1).collect(), us)
+            )?;
+            let ratio = |value: f64| format!("{value:.2}");
+            let ratios = runs.iter().map(|[first, second]| second.0 / first.0).collect();
+            let least = |index| cpu(index).fold(f64::MAX, f64::min);
+            write!(formatter, "{:>22}{:>16.2}", cell(ratios, ratio), least(1) / least(0))?;
+            let speeds = runs.iter().map(|[first, second]| second.1 / first.1).collect();
+            writeln!(formatter, "{:>22}", cell(speeds, ratio))?;
         }
         Ok(())
     }

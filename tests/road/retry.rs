@@ -145,7 +145,9 @@ fn hosts_killed_with_thousands_parked_lose_and_repeat_nothing() -> Result<()> {
 
 #[test]
 fn the_order_of_a_key_survives_kills_and_rebalances() -> Result<()> {
-    let lines = "attempts = 1000\ndelay = \"1s\"\nmultiplier = 1\norder = \"key\"\n";
+    // Long enough that messages are still parked when a host that has just claimed their partition could write
+    // later ones.
+    let lines = "attempts = 1000\ndelay = \"6s\"\nmultiplier = 1\norder = \"key\"\n";
     let scene = kill_hosts("retry_order", lines)?;
     assert_eq!(number(&scene, OUT_OF_ORDER)?, 0, "rows out of order");
     Ok(())
