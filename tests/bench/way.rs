@@ -34,7 +34,7 @@ impl Way {
     pub fn table(self) -> String {
         let constraint = match self {
             Self::Upsert => ", PRIMARY KEY (device_id, measured_at, seq)",
-            Self::Refused => ", CONSTRAINT no_sevens CHECK (seq % 100 <> 7)",
+            Self::Refused => ", CONSTRAINT no_sevens CHECK (energy_wh % 100 <> 7)",
             _ => "",
         };
         format!(
