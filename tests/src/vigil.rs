@@ -10,9 +10,9 @@ use crate::host::{Event, Host};
 use crate::kafka::{Group, Topic, broker, rebalances};
 use crate::wait::{SOON, until_true};
 
-/// Beyond what the host had before. What it may take for batches is tested where Postgres is silent; this is
-/// for what an outage itself might leave behind.
-const GROWTH_BYTES_MAX: u64 = 64 << 20;
+/// Beyond what the host had before: three full batches for each of its lanes, and their rows. What more it may take is
+/// tested where Postgres is silent; this is for what an outage itself might leave behind.
+const GROWTH_BYTES_MAX: u64 = 160 << 20;
 
 /// A watch over one host that is alone in its group, from [`Vigil::begin`] on.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use sluice_tests::child::{Signal, signal};
 use sluice_tests::counts::scaled;
 use sluice_tests::postgres::own_server;
-use sluice_tests::wait::until;
+use sluice_tests::wait::{until, until_true};
 
 #[test]
 fn sessions_ended_at_random_cost_nothing_but_time() -> Result<()> {
@@ -18,8 +18,9 @@ fn sessions_ended_at_random_cost_nothing_but_time() -> Result<()> {
         std::thread::sleep(Duration::from_millis(fastrand::u64(0..200)));
         let pid = fastrand::choice(sessions(&mut work)?).context("no session")?;
         if kill % 4 == 3 {
-            // The server takes this for a crash: it ends all sessions and recovers.
+            // The server takes this for a crash: it ends all sessions, ours too, and recovers.
             signal(u32::try_from(pid)?, Signal::Kill)?;
+            until_true("all sessions end", SOON, || Ok(work.direct.execute("SELECT 1").is_err()))?;
         } else {
             work.direct.execute(&format!("SELECT pg_terminate_backend({pid})"))?;
         }

@@ -8,6 +8,10 @@ use sluice_tests::postgres::own_server_with;
 const ENDED: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
     WHERE application_name LIKE 'sluice/%'";
 
+/// All but those of the test itself; one that is just beginning has no name yet.
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity \
+    WHERE backend_type = 'client backend' AND usename IS DISTINCT FROM 'postgres'";
+
 #[test]
 fn a_server_without_a_free_connection_is_waited_for() -> Result<()> {
     let server = own_server_with(&[("max_connections", "20")])?;
@@ -23,15 +27,25 @@ fn a_server_without_a_free_connection_is_waited_for() -> Result<()> {
     for _ in 0..scaled(20) {
         let vigil = work.vigil()?;
         let mut taken: Vec<Database> = Vec::new();
-        // The host tries to come back all the while, so one round does not do.
+        // The host tries to come back all the while, and sessions take their time to begin and to end: before and
+        // after others were refused there must be none but theirs.
         until_true("others have all connections", SOON, || {
             work.direct.execute(ENDED)?;
             while let Ok(other) = Database::open(others.clone()) {
                 taken.push(other);
             }
-            let ours =
-                "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'sluice/%'";
-            work.direct.holds(ours)
+            let theirs = i64::try_from(taken.len())?;
+            if work.direct.number(SESSIONS)? != theirs {
+                return Ok(false);
+            }
+            // Two that ask for the last one at the same time are both refused.
+            for _ in 0..10 {
+                if let Ok(other) = Database::open(others.clone()) {
+                    taken.push(other);
+                    return Ok(false);
+                }
+            }
+            Ok(work.direct.number(SESSIONS)? == theirs)
         })?;
         let written = work.written()?;
         work.pile_up(4000)?;
