@@ -204,14 +204,15 @@ fn level_of(level: i32) -> RDKafkaLogLevel {
 }
 
 /// One line of librdkafka's log. Its connection errors (`FAIL`, and `ERROR` where it says them again) repeat each
-/// second while a broker is away; the host tells outages itself, once, so they are debug lines here.
+/// second while a broker is away; the host tells outages itself, once, so they are debug lines here. So are refused
+/// commits (`COMMITFAIL`): what the group is told is advice for lag tools, and told again.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{text}");
         }
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning
-            if !matches!(facility, "FAIL" | "ERROR") =>
+            if !matches!(facility, "FAIL" | "ERROR" | "COMMITFAIL") =>
         {
             tracing::warn!(target: "librdkafka", facility, "{text}");
         }
