@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sluice_tests::child::Signal;
 use sluice_tests::counts::scaled;
 use sluice_tests::kafka::Cluster;
@@ -19,6 +19,7 @@ fn begin(name: &str) -> Result<(Cluster, Work)> {
 }
 
 #[test]
+#[ignore = "three brokers want a machine to themselves: run it alone"]
 fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
     let (mut cluster, work) = begin("brokers")?;
     for round in 0..=scaled(30) {
@@ -31,9 +32,10 @@ fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
         } else {
             cluster.signal(victim, Signal::Stop)?;
         }
-        work.goes_on()?;
+        let place = || format!("round {round}, broker {victim}");
+        work.goes_on().with_context(place)?;
         if round % 2 == 0 {
-            cluster.start_missing()?;
+            cluster.start_missing().with_context(place)?;
         } else {
             cluster.signal(victim, Signal::Continue)?;
         }
@@ -43,6 +45,7 @@ fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
 }
 
 #[test]
+#[ignore = "three brokers want a machine to themselves: run it alone"]
 fn all_brokers_may_be_away_for_a_while() -> Result<()> {
     let (mut cluster, work) = begin("no_brokers")?;
     for _ in 0..scaled(20) {
