@@ -141,6 +141,12 @@ fn page() -> String {
             if state == sqlstate::STALE_CLAIM { "drop the batch" } else { word_of(code, remedy) };
         let _ = writeln!(page, "| {states} | {meaning} | {remedy} | {code} |");
     }
+    let (code, remedy) = sqlstate::remedy_at_end("XX000", "");
+    let _ = writeln!(
+        page,
+        "| XXxxx, ending the session | an internal error of the server, such as a full disk | {} | {code} |",
+        word_of(code, remedy)
+    );
     page += "\nA refusal that `[retry] sqlstates` or `constraints` names parks its message instead of burying it.\n";
     page += "\nA connection that breaks counts as 08006. Whether a COMMIT without an answer took place is read from \
              `sluice.positions`, never guessed.\n";

@@ -70,6 +70,16 @@ pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
     }
 }
 
+/// The same where the server ends the session with it (severity FATAL or PANIC). Then no statement of ours can be to
+/// blame for an internal error, and most were none yet: with a full disk a server may fail to write a file of its own
+/// while it lets us in, and says only XX000.
+pub fn remedy_at_end(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
+    if sqlstate.starts_with("XX") {
+        return (UNEXPECTED, Remedy::Retry);
+    }
+    remedy(sqlstate, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +119,12 @@ mod tests {
         check(&["42501"], RIGHTS, Remedy::Stop);
         check(&["28P01", "28000", "3D000"], LOGIN, Remedy::Stop);
         check(&["XX000", "0A000", "21000", "F0001", ""], UNEXPECTED, Remedy::Stop);
+    }
+
+    #[test]
+    fn an_internal_error_that_ends_the_session_is_an_outage() {
+        assert_eq!(remedy_at_end("XX000", "some text"), (UNEXPECTED, Remedy::Retry));
+        assert_eq!(remedy_at_end("28P01", "some text"), (LOGIN, Remedy::Stop));
     }
 
     #[test]

@@ -45,6 +45,13 @@ impl Scene {
         RelayThread::start(&self.settings, options, "host", figures).expect("there is a topic")
     }
 
+    /// The broker goes away, and letters are written that nobody takes.
+    fn lose_broker(&self, letters: u32) {
+        self.cluster.broker_down(1).unwrap();
+        self.write(letters);
+        self.wait_for_fault("SL-K002");
+    }
+
     /// Writes `count` letters more, spread over the partitions.
     fn write(&self, count: u32) {
         self.database.run(&format!(
@@ -112,9 +119,7 @@ fn brokers_that_go_away_are_waited_for_and_nothing_comes_twice() {
     scene.write(700);
     let relay = scene.start();
     scene.wait_until_relayed();
-    scene.cluster.broker_down(1).unwrap();
-    scene.write(700);
-    scene.wait_for_fault("SL-K002");
+    scene.lose_broker(700);
     assert_eq!(scene.database.ask("SELECT count(*) FROM sluice.dead_letters WHERE relay"), "700");
     scene.cluster.broker_up(1).unwrap();
     scene.wait_until_relayed();
@@ -159,9 +164,7 @@ fn a_relay_that_waits_ends_when_it_is_told_and_another_goes_on() {
     scene.write(10);
     let relay = scene.start();
     scene.wait_until_relayed();
-    scene.cluster.broker_down(1).unwrap();
-    scene.write(10);
-    scene.wait_for_fault("SL-K002");
+    scene.lose_broker(10);
     let begin = Instant::now();
     relay.end();
     assert!(begin.elapsed() < END_WAIT * 3, "it took {:?}", begin.elapsed());

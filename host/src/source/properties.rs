@@ -21,6 +21,8 @@ pub const OWNED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
 ];
 
+/// A broker that hangs is left after this time, and not after a minute.
+const SILENCE_MAX_MS: &str = "10000";
 /// Most bytes of a fetch.
 const FETCH_BYTES: usize = 1 << 20;
 /// What a partition may have at least in its queue, in one of very many.
@@ -34,14 +36,13 @@ pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
     // Fetches of 1 MiB and bounded queues take a third of the CPU and a fraction of the memory of the
     // defaults; a short back-off keeps a full queue from costing a second.
     config
-        // A broker that hangs is left after this time, and not after a minute.
-        .set("socket.timeout.ms", "10000")
         .set("fetch.message.max.bytes", queue_bytes.min(FETCH_BYTES).to_string())
         .set("fetch.max.bytes", FETCH_BYTES.to_string())
         .set("queued.max.messages.kbytes", (queue_bytes / 1024).to_string())
         .set("queued.min.messages", "1000000")
         .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.wait.max.ms", "100");
+        .set("fetch.wait.max.ms", "100")
+        .set("socket.timeout.ms", SILENCE_MAX_MS);
     apply(&mut config, source, |key| !MEMBER_ONLY.contains(&key));
     config
 }
@@ -73,7 +74,7 @@ pub fn relay(source: &SourceSettings) -> ClientConfig {
         .set("bootstrap.servers", &source.brokers)
         .set("client.id", "sluice")
         .set("reconnect.backoff.max.ms", "2000")
-        .set("socket.timeout.ms", "10000")
+        .set("socket.timeout.ms", SILENCE_MAX_MS)
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "0")
         // The topic itself says what is too large for it. It says so of whole requests: small ones keep a letter

@@ -90,7 +90,7 @@ impl Attempts {
         let mut fruitless = 0;
         let mut prepared = prepared;
         if self.suspects.of(plan) && !std::mem::replace(&mut prepared.asked, true) {
-            match self.ask_ahead(plan, &prepared).await {
+            match self.ask_ahead(&prepared).await {
                 Ok(rejections) if rejections.is_empty() => {}
                 Ok(rejections) => return Written::Refused { rejections, prepared },
                 // It was only to save time: the write itself meets the same trouble, if it lasts.
@@ -213,17 +213,13 @@ impl Attempts {
     }
 
     /// Finds the messages whose rows are refused by constraints that refused others lately.
-    async fn ask_ahead(
-        &mut self,
-        plan: &Plan,
-        prepared: &Prepared,
-    ) -> Result<Vec<Rejection>, Fault> {
+    async fn ask_ahead(&mut self, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
         let limit = self.options.write_max;
-        let mut work = match self.work.take().filter(Work::is_usable) {
+        let work = match self.work.take().filter(Work::is_usable) {
             Some(work) => work,
             None => Work::open(&self.options).await?,
         };
-        let asked = work.ask(plan, prepared, &self.suspects.known);
+        let asked = work.ask(prepared, &self.suspects.known);
         let rejections = tokio::time::timeout(limit, asked)
             .await
             .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "look for refused rows: too slow"))??;

@@ -233,7 +233,9 @@ fn tls_connector(address: &Address) -> Result<MakeTlsConnector, Fault> {
 pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
     let message = format!("{doing}: {}", describe(error));
     let (code, remedy) = match error.as_db_error() {
-        Some(refusal) if is_trouble_of_the_server(refusal) => (sqlstate::UNEXPECTED, Remedy::Retry),
+        Some(refusal) if ends_the_session(refusal) => {
+            sqlstate::remedy_at_end(refusal.code().code(), refusal.message())
+        }
         Some(refusal) => sqlstate::remedy(refusal.code().code(), refusal.message()),
         None => without_sqlstate(error),
     };
@@ -250,11 +252,8 @@ pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault
     Fault::stop(sqlstate::SCHEMA, format!("{doing}: {what}: {}", describe(error)))
 }
 
-/// A session that the server ends for an internal reason. No statement of ours can be to blame, and most are none
-/// yet: with a full disk a server may fail to write a file of its own while it lets us in, and says only XX000.
-fn is_trouble_of_the_server(refusal: &DbError) -> bool {
-    let ended = matches!(refusal.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
-    ended && refusal.code().code().starts_with("XX")
+fn ends_the_session(refusal: &DbError) -> bool {
+    matches!(refusal.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
 }
 
 /// The library tells its kinds apart only by their text.

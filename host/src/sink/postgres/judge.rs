@@ -132,6 +132,15 @@ pub(super) fn can_be_judged(rows: &TableCopy) -> bool {
     !rows.bytes.is_empty() && !rows.deletes
 }
 
+/// Suspects of the plan that `prepared` was made for, with the rows that they are asked about.
+fn judged<'a>(
+    prepared: &'a Prepared,
+    suspects: &'a [Suspect],
+) -> impl Iterator<Item = (&'a Suspect, &'a TableCopy)> {
+    let with_rows = suspects.iter().map(|suspect| (suspect, &prepared.tables[suspect.table]));
+    with_rows.filter(|(_, rows)| can_be_judged(rows))
+}
+
 /// SQLSTATE, kind, and the query for the rows that are refused.
 fn question(
     plan: &Plan,
@@ -184,22 +193,47 @@ fn question(
 impl Work {
     /// The messages with rows that any of `suspects` refuses, at most one rejection each. Changes nothing.
     pub async fn ask(
-        &mut self,
-        plan: &Plan,
+        &self,
         prepared: &Prepared,
         suspects: &[Suspect],
     ) -> Result<Vec<Rejection>, Fault> {
-        let mut rejections: Vec<Rejection> = Vec::new();
-        for suspect in suspects {
-            let rows = &prepared.tables[suspect.table];
-            if plan.tables.len() <= suspect.table || !can_be_judged(rows) {
-                continue;
-            }
-            // Outside of the transaction, so that it stays for the next batch.
+        // Outside of the transaction, so that they stay for the next batch.
+        self.make_room_to_judge(prepared, suspects).await?;
+        self.run("BEGIN", "begin").await?;
+        let rejections = self.judge_all(prepared, suspects).await?;
+        self.run("ROLLBACK", "roll back").await?;
+        Ok(rejections)
+    }
+
+    /// The same inside of a transaction that is open, and stays so.
+    pub async fn ask_within(
+        &self,
+        prepared: &Prepared,
+        suspects: &[Suspect],
+    ) -> Result<Vec<Rejection>, Fault> {
+        self.make_room_to_judge(prepared, suspects).await?;
+        self.judge_all(prepared, suspects).await
+    }
+
+    async fn make_room_to_judge(
+        &self,
+        prepared: &Prepared,
+        suspects: &[Suspect],
+    ) -> Result<(), Fault> {
+        for (suspect, _) in judged(prepared, suspects) {
             self.run(&suspect.create, "make a table to judge rows in").await?;
-            self.run("BEGIN", "begin").await?;
+        }
+        Ok(())
+    }
+
+    async fn judge_all(
+        &self,
+        prepared: &Prepared,
+        suspects: &[Suspect],
+    ) -> Result<Vec<Rejection>, Fault> {
+        let mut rejections = Vec::new();
+        for (suspect, rows) in judged(prepared, suspects) {
             rejections.extend(self.judge(suspect, rows, 0, &prepared.parking.rule).await?);
-            self.run("ROLLBACK", "roll back").await?;
         }
         rejections.sort_by_key(|rejection| rejection.message);
         rejections.dedup_by_key(|rejection| rejection.message);

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
 use super::connection::{Options, fault_of_ours};
-use super::judge::{Suspect, can_be_judged};
+use super::judge::Suspect;
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
 use crate::rows::Rejection;
@@ -116,20 +116,11 @@ impl Settler {
     /// # Panics
     /// When nothing was taken.
     pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
-        let mut rejections = Vec::new();
         if self.suspects.0 != plan.id {
-            return Ok(rejections);
+            return Ok(Vec::new());
         }
         let work = self.taken.take().expect("messages were taken");
-        for suspect in &self.suspects.1 {
-            let rows = &prepared.tables[suspect.table];
-            if can_be_judged(rows) {
-                work.run(suspect.create_statement(), "make a table to judge rows in").await?;
-                rejections.extend(work.judge(suspect, rows, 0, &prepared.parking.rule).await?);
-            }
-        }
-        rejections.sort_by_key(|rejection| rejection.message);
-        rejections.dedup_by_key(|rejection| rejection.message);
+        let rejections = work.ask_within(prepared, &self.suspects.1).await?;
         self.taken = Some(work);
         Ok(rejections)
     }

@@ -187,11 +187,11 @@ const KEPT: &str = "SELECT string_agg(v::text, ',' ORDER BY v) FROM t";
 const LETTERS: &str = "SELECT string_agg(\"offset\" || ' ' || code, ', ' ORDER BY \"offset\") FROM sluice.dead_letters";
 
 /// A table with columns `v` and `w`, and a lane that writes to it.
-fn two_columns(table: &str) -> (Database, impl FnMut(&[(i64, i64)])) {
+fn two_columns(table: &str, mode: Mode) -> (Database, impl FnMut(&[(i64, i64)])) {
     let database = Database::new();
     database.run(table);
     let fields = [("v", Kind::Int64), ("w", Kind::Int64)];
-    let tables = [("", to_table("t", Mode::Append))];
+    let tables = [("", to_table("t", mode))];
     let plan = make_plan(&database, &[output("t", &fields)], &tables);
     let mut lane = Lane::start(&database, &[0]);
     let mut next = 0;
@@ -208,8 +208,8 @@ fn two_columns(table: &str) -> (Database, impl FnMut(&[(i64, i64)])) {
 /// Also when both constraints are known to refuse rows, and are asked ahead.
 #[test]
 fn a_row_is_fine_when_the_one_before_it_with_its_value_is_refused() {
-    let (database, mut write) =
-        two_columns("CREATE TABLE t (v bigint UNIQUE, w bigint CHECK (w >= 0))");
+    let table = "CREATE TABLE t (v bigint UNIQUE, w bigint CHECK (w >= 0))";
+    let (database, mut write) = two_columns(table, Mode::Append);
     write(&[(1, 1), (1, 1), (2, -1)]);
     write(&[(3, -1), (3, 1), (3, 2), (1, 1)]);
     write(&[(4, -1), (4, 1), (4, 2), (5, 1), (5, -1)]);
@@ -220,9 +220,8 @@ fn a_row_is_fine_when_the_one_before_it_with_its_value_is_refused() {
 
 #[test]
 fn rows_that_were_found_to_be_fine_are_not_accused_of_being_there() {
-    let (database, mut write) = two_columns(
-        "CREATE TABLE t (v bigint UNIQUE, w bigint, x double precision GENERATED ALWAYS AS (sqrt(w)) STORED)",
-    );
+    let table = "CREATE TABLE t (v bigint UNIQUE, w bigint, x double precision GENERATED ALWAYS AS (sqrt(w)) STORED)";
+    let (database, mut write) = two_columns(table, Mode::Append);
     let mut rows: Vec<(i64, i64)> = (0..100).map(|row| (row, 1)).collect();
     // Of no constraint's making, so that rows are written piece by piece.
     rows[3].1 = -1;
@@ -252,20 +251,11 @@ fn a_row_is_fine_when_the_one_with_its_value_is_refused_for_what_it_has_in_anoth
 
 #[test]
 fn a_row_may_replace_one_that_has_its_unique_value() {
-    let database = Database::new();
-    database.run("CREATE TABLE t (v bigint PRIMARY KEY, w bigint UNIQUE)");
-    let fields = [("v", Kind::Int64), ("w", Kind::Int64)];
-    let tables = [("", to_table("t", Mode::Upsert))];
-    let plan = make_plan(&database, &[output("t", &fields)], &tables);
-    let mut lane = Lane::start(&database, &[0]);
-    let mut write = |from: i64, v: &[i64], w: &[i64]| {
-        let columns = [v, w].map(|values| Column::new(Kind::Int64).ints(values)).into();
-        let offsets = from..from + v.len() as i64;
-        lane.write(&plan, Given::messages(offsets.map(|it| (0, it))).table(columns), &version("a"));
-    };
-    write(0, &[1, 2, 3], &[10, 20, 30]);
-    write(3, &[1, 2, 4], &[10, 20, 30]);
-    write(6, &[1, 2, 3], &[10, 20, 30]);
+    let table = "CREATE TABLE t (v bigint PRIMARY KEY, w bigint UNIQUE)";
+    let (database, mut write) = two_columns(table, Mode::Upsert);
+    write(&[(1, 10), (2, 20), (3, 30)]);
+    write(&[(1, 10), (2, 20), (4, 30)]);
+    write(&[(1, 10), (2, 20), (3, 30)]);
     assert_eq!(database.ask(KEPT), "1,2,3");
     assert_eq!(database.ask(LETTERS), "5 23505");
 }
