@@ -19,7 +19,6 @@ fn begin(name: &str) -> Result<(Cluster, Work)> {
 }
 
 #[test]
-#[ignore = "three brokers want a machine to themselves: run it alone"]
 fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
     let (mut cluster, work) = begin("brokers")?;
     for round in 0..=scaled(30) {
@@ -45,7 +44,6 @@ fn brokers_killed_and_frozen_one_by_one_cost_nothing_but_time() -> Result<()> {
 }
 
 #[test]
-#[ignore = "three brokers want a machine to themselves: run it alone"]
 fn all_brokers_may_be_away_for_a_while() -> Result<()> {
     let (mut cluster, work) = begin("no_brokers")?;
     for _ in 0..scaled(20) {
