@@ -8,6 +8,7 @@ use serde_json::Value;
 use sluice_tests::load::{Load, Mix};
 use sluice_tests::plugins::sluice;
 use sluice_tests::scene::Scene;
+use sluice_tests::work::Work;
 
 fn call(arguments: &[&str], file: &Path) -> Result<Output> {
     let mut command = Command::new(sluice()?);
@@ -27,6 +28,10 @@ fn sum(list: &Value, field: &str) -> i64 {
     list.as_array().into_iter().flatten().filter_map(|object| object[field].as_i64()).sum()
 }
 
+fn len(list: &Value) -> Option<usize> {
+    list.as_array().map(Vec::len)
+}
+
 #[test]
 fn what_is_said_before_and_after_a_run_is_what_happened() -> Result<()> {
     let scene = Scene::readings("commands")?;
@@ -42,7 +47,7 @@ fn what_is_said_before_and_after_a_run_is_what_happened() -> Result<()> {
 
     let valid = &json(&["validate"], &file)?[0];
     assert_eq!(valid["outputs"][0]["table"], "public.readings");
-    assert_eq!(valid["outputs"][0]["fields"].as_array().map(Vec::len), Some(9));
+    assert_eq!(len(&valid["outputs"][0]["fields"]), Some(9));
     let before = json(&["lag"], &file)?;
     assert_eq!((before["total"].as_i64(), sum(&before["partitions"], "lag")), (Some(2400), 2400));
 
@@ -52,7 +57,7 @@ fn what_is_said_before_and_after_a_run_is_what_happened() -> Result<()> {
 
     let after = json(&["lag"], &file)?;
     assert_eq!(after["total"], 0);
-    assert_eq!(after["partitions"].as_array().map(Vec::len), Some(12));
+    assert_eq!(len(&after["partitions"]), Some(12));
     let ranges = json(&["lineage"], &file)?;
     assert_eq!((sum(&ranges, "messages"), sum(&ranges, "from")), (2400, 0));
     assert_eq!(sum(&ranges, "rows"), scene.database.number("SELECT count(*) FROM readings")?);
@@ -73,6 +78,27 @@ fn what_is_said_before_and_after_a_run_is_what_happened() -> Result<()> {
             .collect::<Value>()
     );
     Ok(())
+}
+
+#[test]
+fn a_partition_at_work_is_not_taken_for_one_that_is_held() -> Result<()> {
+    let work = Work::begin(Scene::readings("commands_at_work")?)?;
+    let file = work.scene.pipeline()?.write(&work.scene.folder)?;
+    for _ in 0..10 {
+        let lag = json(&["lag"], &file)?;
+        for partition in lag["partitions"].as_array().into_iter().flatten() {
+            let (next, end) = (partition["next_offset"].as_i64(), partition["end_offset"].as_i64());
+            assert!(next.is_some() && next <= end, "{partition}");
+        }
+        let decision = ["resolve", "--earliest", "--dry-run", "--reason", "seen in a test"];
+        let decided = json(&decision, &file)?;
+        assert_eq!(
+            (len(&decided["resolved"]), len(&decided["left_alone"])),
+            (Some(0), Some(0)),
+            "{decided}"
+        );
+    }
+    work.end()
 }
 
 #[test]

@@ -82,8 +82,8 @@ struct LetterLag {
 /// Prints the lag of each partition and of all together.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
-    let topic = topic::read(&settings.source)?;
     let stored = block_on(stored(&settings))?;
+    let topic = topic::read(&settings.source)?;
     let lag = lag(&settings, &topic.ends, stored);
     output::print(format, &lag, || show(&lag))
 }

@@ -81,10 +81,10 @@ fn reason(text: &str) -> Result<String, &'static str> {
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
     let (pipeline, name) = (&settings.pipeline.name, &settings.source.topic);
-    let topic = topic::read(&settings.source)?;
     let options = Options::parse(&settings.sink.url)?;
     let claims = Claims::new(&options, pipeline, name, "resolve");
     let (positions, holds) = block_on(read(&settings, &claims))?;
+    let topic = topic::read(&settings.source)?;
     let stands: Vec<Stand> = positions
         .into_iter()
         .map(|position| {

@@ -23,7 +23,8 @@ pub struct Topic {
     pub ends: BTreeMap<i32, Ends>,
 }
 
-/// Asks the brokers.
+/// Asks the brokers. To be called after positions were read: those of a pipeline at work move on, and one that is read
+/// later may lie beyond the end of its partition as it was before.
 pub fn read(source: &SourceSettings) -> Result<Topic, Fault> {
     let topic = &source.topic;
     let away = |error| {
