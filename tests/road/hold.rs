@@ -1,7 +1,5 @@
 //! Pipelines that a person has to mend: held, seen from elsewhere, and going on by themselves.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,7 +7,8 @@ use serde_json::Value;
 use sluice_tests::checker::{Check, Readings};
 use sluice_tests::host::{Event, Host, Pipeline};
 use sluice_tests::load::{Load, Mix};
-use sluice_tests::plugins::{plugin, sluice};
+use sluice_tests::operator::lag;
+use sluice_tests::plugins::plugin;
 use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until_true};
 
@@ -23,13 +22,6 @@ fn held(host: &Host, pipeline: &str) -> Vec<Event> {
 
 fn codes(events: &[Event]) -> Vec<String> {
     events.iter().filter_map(|event| event.text("code")).collect()
-}
-
-/// What an operator on another machine sees.
-fn lag(file: &Path) -> Result<Value> {
-    let mut command = Command::new(sluice()?);
-    let output = command.args(["--format", "json", "lag"]).arg(file).output()?;
-    serde_json::from_slice(&output.stdout).context("sluice lag prints no JSON")
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,7 +12,7 @@ use sluice_tests::counts::scaled;
 use sluice_tests::host::{Host, Pipeline};
 use sluice_tests::kafka::Topic;
 use sluice_tests::load::{Load, Mix};
-use sluice_tests::plugins::sluice;
+use sluice_tests::operator;
 use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until, until_true};
 
@@ -107,13 +106,7 @@ fn check_arrived(scene: &Scene, topic: &Topic) -> Result<usize> {
 
 /// What `sluice lag` says of the relay.
 fn lag(file: &Path) -> Result<Value> {
-    let mut command = Command::new(sluice()?);
-    command.args(["--format", "json", "lag"]).arg(file).env_remove("RUST_LOG");
-    let output = command.output().context("call sluice")?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    let all: Value = serde_json::from_slice(&output.stdout)?;
-    Ok(all["dead_letters"].clone())
+    Ok(operator::lag(file)?["dead_letters"].clone())
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod host;
 pub mod kafka;
 pub mod load;
+pub mod operator;
 pub mod plugins;
 pub mod poison;
 pub mod postgres;

@@ -68,8 +68,19 @@ struct Lag {
     total: i64,
     partitions: Vec<PartitionLag>,
     held: Vec<Held>,
+    parked: Parked,
     /// `null` without `[dead_letters] topic`.
     dead_letters: Option<LetterLag>,
+}
+
+/// Messages that wait for another attempt. Their positions have passed them, so no lag counts them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Parked {
+    messages: i64,
+    /// Those among them that were not tried yet: they wait behind another one of their key.
+    behind: i64,
+    /// Until the next attempt; negative when it is overdue, `null` without one.
+    next_seconds: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,6 +104,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 struct Stored {
     positions: BTreeMap<i32, Position>,
     holds: Vec<Hold>,
+    parked: Parked,
     /// `None` without `[dead_letters] topic`.
     relay: Option<Standing>,
 }
@@ -107,6 +119,7 @@ async fn stored(settings: &Settings) -> anyhow::Result<Stored> {
     Ok(Stored {
         positions: positions(&session, settings).await?,
         holds: holds::read(&session, &pipeline.name, &source.topic).await?,
+        parked: parked(&session, &pipeline.name).await?,
         relay,
     })
 }
@@ -127,8 +140,21 @@ async fn positions(
         .collect()
 }
 
+async fn parked(session: &Session, pipeline: &String) -> anyhow::Result<Parked> {
+    let query = "SELECT count(*), count(*) FILTER (WHERE attempts = 0), \
+        extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - now())::bigint \
+        FROM sluice.parked WHERE pipeline = $1";
+    let rows = database::query(session, "read what is parked", query, &[pipeline]).await?;
+    let found = rows.first().map(|row| Parked {
+        messages: row.get(0),
+        behind: row.get(1),
+        next_seconds: row.get(2),
+    });
+    Ok(found.unwrap_or_default())
+}
+
 fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
-    let Stored { positions, holds, relay } = stored;
+    let Stored { positions, holds, parked, relay } = stored;
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -145,6 +171,7 @@ fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
         total: partitions.iter().map(|partition| partition.lag).sum(),
         partitions,
         held: holds.into_iter().map(Held::from).collect(),
+        parked,
         dead_letters: settings
             .dead_letters
             .topic
@@ -213,7 +240,7 @@ fn show(lag: &Lag) -> String {
             or_dash(partition.updated_at.map(database::time)),
         ]);
     }
-    let Lag { pipeline, topic, total, partitions, held, dead_letters } = lag;
+    let Lag { pipeline, topic, total, partitions, held, parked, dead_letters } = lag;
     let mut text = table.render();
     text.push_str(&format!(
         "\npipeline {pipeline}, topic {topic}: {} messages behind",
@@ -237,8 +264,34 @@ fn show(lag: &Lag) -> String {
         }
     }
     text.extend(held.iter().map(|held| format!("\n{}", held.text())));
+    text.push_str(&parked.text());
     text.extend(dead_letters.iter().map(LetterLag::text));
     text
+}
+
+impl Parked {
+    fn text(&self) -> String {
+        let Self { messages, behind, next_seconds } = *self;
+        if messages == 0 {
+            return String::new();
+        }
+        let mut text = format!("\nparked: {} messages", count(messages));
+        if behind > 0 {
+            text.push_str(&format!(", {} of them behind another of their key", count(behind)));
+        }
+        match next_seconds {
+            Some(seconds @ 1..) => {
+                let pause = Duration::from_secs(seconds as u64);
+                text.push_str(&format!(
+                    "; the next is tried in {}",
+                    humantime::format_duration(pause)
+                ));
+            }
+            Some(_) => text.push_str("; the next is due"),
+            None => {}
+        }
+        text
+    }
 }
 
 impl LetterLag {
@@ -308,7 +361,7 @@ mod tests {
         ]);
         let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
         let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
-        let stored = Stored { positions, holds, relay: None };
+        let stored = Stored { positions, holds, ..Stored::default() };
         assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @"
         partition  next offset   end    lag  owner   updated
         0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
@@ -331,6 +384,20 @@ mod tests {
         let ends = BTreeMap::from([(3, (100, 160))]);
         let total = |start| lag(&settings(start), &ends, Stored::default()).total;
         assert_eq!((total("latest"), total("earliest")), (0, 60));
+    }
+
+    #[test]
+    fn parked_messages_are_told_of_when_there_are_any() {
+        let text =
+            |messages, behind, next_seconds| Parked { messages, behind, next_seconds }.text();
+        let texts =
+            [text(0, 0, None), text(1375, 0, Some(64)), text(12, 10, Some(-2)), text(1, 1, None)];
+        assert_snapshot!(texts.concat(), @"
+
+        parked: 1,375 messages; the next is tried in 1m 4s
+        parked: 12 messages, 10 of them behind another of their key; the next is due
+        parked: 1 messages, 1 of them behind another of their key
+        ");
     }
 
     #[test]
