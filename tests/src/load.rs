@@ -198,14 +198,13 @@ fn producer(
     codec: &str,
 ) -> Result<ThreadedProducer<Acknowledged>> {
     let mut config = topic.client();
-    // While a partition changes its leader, threads of an idempotent producer spin until all that is in flight is
-    // answered (librdkafka's issues 2565 and 3692), and brokers that share the machine with it find no time to answer.
-    // One request at a time keeps the order, too; the checker knows that it may send a message twice.
-    let (order, value) =
-        if topic.copies > 1 { ("max.in.flight", "1") } else { ("enable.idempotence", "true") };
+    // A thread of an idempotent producer spins for as long as more is to be sent to a partition that five messages are
+    // in flight to (`rd_kafka_toppar_producer_serve`; librdkafka's issues 2565 and 3692), and a broker that shares the
+    // machine with it answers all the later. One request at a time keeps the order, too; the checker knows that it may
+    // send a message twice.
     config
         .set("acks", "all")
-        .set(order, value)
+        .set("max.in.flight", "1")
         .set("linger.ms", "5")
         .set("message.max.bytes", MESSAGE_BYTES_MAX)
         .set("compression.type", codec);

@@ -67,8 +67,9 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
 }
 
 /// The client that relays dead letters: nothing is sent twice by its retries or changes its order, and it waits for
-/// brokers as long as it takes. While a partition changes its leader, a thread of it may spin until what is in flight is
-/// answered or the silence is too long (librdkafka's issues 2565 and 3692, open since version 1.2).
+/// brokers as long as it takes. A thread of it spins while more than one request's worth of letters waits for a partition
+/// and the first is not answered, or the partition changes its leader, until the silence is too long (librdkafka's
+/// issues 2565 and 3692, open since version 1.2): the price of idempotence.
 pub fn relay(source: &SourceSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config

@@ -20,8 +20,6 @@ pub struct Topic {
     pub name: String,
     /// Number of partitions.
     pub partitions: i32,
-    /// Number of brokers that have a copy.
-    pub copies: i32,
     brokers: String,
 }
 
@@ -33,7 +31,7 @@ impl Topic {
 
     /// The same on the cluster at `brokers`, with `copies` of each partition.
     pub fn create_on(brokers: &str, name: &str, partitions: i32, copies: i32) -> Result<Self> {
-        let topic = Self { name: name.to_owned(), partitions, copies, brokers: brokers.to_owned() };
+        let topic = Self { name: name.to_owned(), partitions, brokers: brokers.to_owned() };
         let new = NewTopic::new(name, partitions, TopicReplication::Fixed(copies));
         let answers = block_on(topic.admin()?.create_topics([&new], &options()))?;
         each_done(answers)?;
