@@ -73,6 +73,13 @@ pub struct Rejection {
     pub retry: bool,
 }
 
+/// In the order of their messages; of several for one message the first stays.
+pub fn one_for_each_message(mut rejections: Vec<Rejection>) -> Vec<Rejection> {
+    rejections.sort_by_key(|rejection| rejection.message);
+    rejections.dedup_by_key(|rejection| rejection.message);
+    rejections
+}
+
 /// Where an output column's values come from.
 #[derive(Debug)]
 pub enum RowColumn {

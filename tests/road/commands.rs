@@ -1,19 +1,13 @@
 //! The commands that look at a pipeline, as an operator calls them.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use sluice_tests::load::{Load, Mix};
-use sluice_tests::plugins::sluice;
+use sluice_tests::operator::call;
 use sluice_tests::scene::Scene;
 use sluice_tests::work::Work;
-
-fn call(arguments: &[&str], file: &Path) -> Result<Output> {
-    let mut command = Command::new(sluice()?);
-    command.args(arguments).arg(file).env_remove("RUST_LOG").output().context("call sluice")
-}
 
 fn json(arguments: &[&str], file: &Path) -> Result<Value> {
     let output = call(&[&["--format", "json"], arguments].concat(), file)?;

@@ -1,5 +1,5 @@
-//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, and the
-//! relay of dead letters, if there is one.
+//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, what is held and
+//! parked, and the relay of dead letters, if there is one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use super::{Format, block_on};
 use crate::settings::{Settings, Start};
 use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
 use crate::sink::letters::outbox::Standing;
+use crate::sink::parked::due::Standing as Parked;
 use crate::sink::postgres::Session;
 
 /// Which pipeline.
@@ -73,16 +74,6 @@ struct Lag {
     dead_letters: Option<LetterLag>,
 }
 
-/// Messages that wait for another attempt. Their positions have passed them, so no lag counts them.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Parked {
-    messages: i64,
-    /// Those among them that were not tried yet: they wait behind another one of their key.
-    behind: i64,
-    /// Until the next attempt; negative when it is overdue, `null` without one.
-    next_seconds: Option<i64>,
-}
-
 #[derive(Debug, Serialize)]
 struct LetterLag {
     topic: String,
@@ -119,7 +110,7 @@ async fn stored(settings: &Settings) -> anyhow::Result<Stored> {
     Ok(Stored {
         positions: positions(&session, settings).await?,
         holds: holds::read(&session, &pipeline.name, &source.topic).await?,
-        parked: parked(&session, &pipeline.name).await?,
+        parked: Parked::read(&session, &pipeline.name).await?,
         relay,
     })
 }
@@ -138,19 +129,6 @@ async fn positions(
             Ok((row.get(0), Position { next_offset: row.get(1), owner: row.get(2), updated_at }))
         })
         .collect()
-}
-
-async fn parked(session: &Session, pipeline: &String) -> anyhow::Result<Parked> {
-    let query = "SELECT count(*), count(*) FILTER (WHERE attempts = 0), \
-        extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - now())::bigint \
-        FROM sluice.parked WHERE pipeline = $1";
-    let rows = database::query(session, "read what is parked", query, &[pipeline]).await?;
-    let found = rows.first().map(|row| Parked {
-        messages: row.get(0),
-        behind: row.get(1),
-        next_seconds: row.get(2),
-    });
-    Ok(found.unwrap_or_default())
 }
 
 fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
@@ -264,41 +242,38 @@ fn show(lag: &Lag) -> String {
         }
     }
     text.extend(held.iter().map(|held| format!("\n{}", held.text())));
-    text.push_str(&parked.text());
+    text.push_str(&parked_text(parked));
     text.extend(dead_letters.iter().map(LetterLag::text));
     text
 }
 
-impl Parked {
-    fn text(&self) -> String {
-        let Self { messages, behind, next_seconds } = *self;
-        if messages == 0 {
-            return String::new();
-        }
-        let mut text = format!("\nparked: {} messages", count(messages));
-        if behind > 0 {
-            text.push_str(&format!(", {} of them behind another of their key", count(behind)));
-        }
-        match next_seconds {
-            Some(seconds @ 1..) => {
-                let pause = Duration::from_secs(seconds as u64);
-                text.push_str(&format!(
-                    "; the next is tried in {}",
-                    humantime::format_duration(pause)
-                ));
-            }
-            Some(_) => text.push_str("; the next is due"),
-            None => {}
-        }
-        text
+fn parked_text(parked: &Parked) -> String {
+    let Parked { messages, behind, next_seconds } = *parked;
+    if messages == 0 {
+        return String::new();
     }
+    let mut text = format!("\nparked: {} messages", count(messages));
+    if behind > 0 {
+        text.push_str(&format!(", {} of them behind another of their key", count(behind)));
+    }
+    match next_seconds {
+        Some(pause @ 1..) => {
+            text.push_str(&format!("; the next is tried in {}", seconds(pause as u64)));
+        }
+        Some(_) => text.push_str("; the next is due"),
+        None => {}
+    }
+    text
+}
+
+fn seconds(seconds: u64) -> impl std::fmt::Display {
+    humantime::format_duration(Duration::from_secs(seconds))
 }
 
 impl LetterLag {
     fn text(&self) -> String {
         let Self { topic, standing } = self;
         let Standing { waiting, oldest_seconds, refused, fault, fault_seconds } = standing;
-        let seconds = |seconds: u64| humantime::format_duration(Duration::from_secs(seconds));
         let mut text = match waiting {
             0 => format!("\ndead letters: none waits for topic {topic}"),
             _ => format!(
@@ -388,8 +363,9 @@ mod tests {
 
     #[test]
     fn parked_messages_are_told_of_when_there_are_any() {
-        let text =
-            |messages, behind, next_seconds| Parked { messages, behind, next_seconds }.text();
+        let text = |messages, behind, next_seconds| {
+            parked_text(&Parked { messages, behind, next_seconds })
+        };
         let texts =
             [text(0, 0, None), text(1375, 0, Some(64)), text(12, 10, Some(-2)), text(1, 1, None)];
         assert_snapshot!(texts.concat(), @"

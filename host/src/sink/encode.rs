@@ -6,7 +6,7 @@ use super::copy::{self, Behind, Field};
 use super::plan::{Plan, TablePlan};
 use super::prepared::{End, Fate, Prepared};
 use crate::columns::Column;
-use crate::rows::{Decoded, Rejection, RowColumn, Stage, TableRows};
+use crate::rows::{Decoded, Rejection, RowColumn, Stage, TableRows, one_for_each_message};
 
 impl Plan {
     /// Encodes a batch, in memory of an earlier one. CPU work only.
@@ -40,10 +40,8 @@ impl Plan {
         for (plan, rows) in self.tables.iter().zip(&delivery.outcome.tables) {
             plan.check(rows, delivery.decoded, &mut rejections);
         }
-        // Sorting is stable: of several misfits the first in the order of tables and columns stays.
-        rejections.sort_by_key(|rejection| rejection.message);
-        rejections.dedup_by_key(|rejection| rejection.message);
-        rejections
+        // The first in the order of tables and columns.
+        one_for_each_message(rejections)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -23,6 +24,10 @@ const MESSAGES_MAX: i64 = 10_000;
 /// Those that wait behind others are due when those are done, which only [`TAKE`] finds out.
 const NEXT: &str = "SELECT extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - clock_timestamp())::float8, \
      coalesce(bool_or(attempts = 0), false) FROM sluice.parked WHERE pipeline = $1";
+
+const STANDING: &str = "SELECT count(*), count(*) FILTER (WHERE attempts = 0), \
+     extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - now())::bigint \
+     FROM sluice.parked WHERE pipeline = $1";
 
 /// The oldest of what is due and not in other hands; with `$2` at most the first of each key, and then whatever waits
 /// behind it. All of one topic. In the order of the messages, so that a batch that is cut short has the first of
@@ -104,6 +109,28 @@ pub struct Next {
     pub wait: Option<Duration>,
     /// True when messages wait behind others, which may be gone by now.
     pub behind: bool,
+}
+
+/// Messages of a pipeline that wait for another attempt. Their positions have passed them, so no lag counts them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// How many there are.
+    pub messages: i64,
+    /// Those among them that were not tried yet: they wait behind another one of their key.
+    pub behind: i64,
+    /// Until the next attempt; negative when it is overdue, none without one.
+    pub next_seconds: Option<i64>,
+}
+
+impl Standing {
+    /// What of `pipeline` is parked now.
+    pub async fn read(session: &Session, pipeline: &str) -> Result<Self, Fault> {
+        let row = session
+            .query_one(STANDING, &[&pipeline])
+            .await
+            .map_err(|error| fault_of_ours("read what is parked", &error))?;
+        Ok(Self { messages: row.get(0), behind: row.get(1), next_seconds: row.get(2) })
+    }
 }
 
 /// What became of taken messages.

@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use super::connection::{Session, fault};
 use super::transaction::{Work, feed};
 use crate::fault::Fault;
-use crate::rows::{Rejection, Stage};
+use crate::rows::{Rejection, Stage, one_for_each_message};
 use crate::settings::{Mode, RetrySettings};
 use crate::sink::Prepared;
 use crate::sink::copied::CopiedRows;
@@ -96,11 +96,6 @@ impl Suspect {
         );
         let name = name.to_owned();
         Ok(Some(Self { table, name, sqlstate, offence, fields, stage, create, query }))
-    }
-
-    /// Makes its table, unless it is there.
-    pub fn create_statement(&self) -> &str {
-        &self.create
     }
 
     /// The columns concerned of the rows from `first` on, with their numbers.
@@ -221,9 +216,14 @@ impl Work {
         suspects: &[Suspect],
     ) -> Result<(), Fault> {
         for (suspect, _) in judged(prepared, suspects) {
-            self.run(&suspect.create, "make a table to judge rows in").await?;
+            self.make_room_for(suspect).await?;
         }
         Ok(())
+    }
+
+    /// Makes the table in which a suspect is asked, unless it is there.
+    pub(super) async fn make_room_for(&self, suspect: &Suspect) -> Result<(), Fault> {
+        self.run(&suspect.create, "make a table to judge rows in").await
     }
 
     async fn judge_all(
@@ -235,9 +235,7 @@ impl Work {
         for (suspect, rows) in judged(prepared, suspects) {
             rejections.extend(self.judge(suspect, rows, 0, &prepared.parking.rule).await?);
         }
-        rejections.sort_by_key(|rejection| rejection.message);
-        rejections.dedup_by_key(|rejection| rejection.message);
-        Ok(rejections)
+        Ok(one_for_each_message(rejections))
     }
 
     /// The messages of `rows`, from row `first` on, that `suspect` refuses. Inside of a transaction that is rolled
@@ -271,9 +269,6 @@ impl Work {
             reason: suspect.offence.clone(),
             retry: rule.covers(suspect.sqlstate, Some(&suspect.name)),
         };
-        let mut rejections: Vec<Rejection> = accused.iter().map(rejection).collect();
-        rejections.sort_by_key(|rejection| rejection.message);
-        rejections.dedup_by_key(|rejection| rejection.message);
-        Ok(rejections)
+        Ok(one_for_each_message(accused.iter().map(rejection).collect()))
     }
 }

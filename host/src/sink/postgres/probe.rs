@@ -182,7 +182,7 @@ impl Probe<'_> {
         }
         let learned = Suspect::learn(self.work.session(), self.plan, self.index, error).await?;
         let Some(suspect) = learned else { return Ok(false) };
-        self.work.run(suspect.create_statement(), "make a table to judge rows in").await?;
+        self.work.make_room_for(&suspect).await?;
         self.work.run("SAVEPOINT judge", "set a savepoint").await?;
         let rejections = match self.work.judge(&suspect, self.rows, first, self.rule).await {
             Ok(rejections) => rejections,
