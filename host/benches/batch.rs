@@ -170,13 +170,17 @@ impl Lab {
                 target: Type::new(name, -1, Vec::new()),
                 not_null: !field.nullable,
                 has_default: false,
+                default: None,
+                collation: None,
                 generated: false,
             }
         });
         let table = Table {
             name: "readings".to_owned(),
-            writable: true,
-            rights: Rights { insert: true, select: true, update: true },
+            unsafe_for_rows: Vec::new(),
+            unsafe_for_updates: Vec::new(),
+            row_security: false,
+            rights: Rights { insert: true, select: true, update: true, temporary: true },
             columns: columns.collect(),
             unique: Vec::new(),
             has_primary_key: false,

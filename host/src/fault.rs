@@ -30,6 +30,8 @@ pub struct Fault {
     pub remedy: Remedy,
     /// Lower-case fragment that says what failed.
     pub message: String,
+    /// What Postgres called it; empty where it was not Postgres that said so.
+    pub sqlstate: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -42,7 +44,7 @@ pub const PANIC: &str = "SL-X001";
 impl Fault {
     /// A failure.
     pub fn new(code: &'static str, remedy: Remedy, message: impl Into<String>) -> Self {
-        Self { code, remedy, message: message.into(), source: None }
+        Self { code, remedy, message: message.into(), sqlstate: String::new(), source: None }
     }
 
     /// A failure that only a person can mend.

@@ -23,6 +23,7 @@ use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, Ownership, Report};
 
+pub mod brake;
 mod budget;
 pub mod counters;
 pub mod lane;
@@ -34,6 +35,7 @@ pub mod summary;
 pub mod supervisor;
 mod work;
 
+use brake::Brake;
 use budget::LetterBudget;
 use counters::{Counters, Snapshot};
 use lane::{Lane, Parts};
@@ -49,6 +51,24 @@ pub struct Deployed {
     pub plan: Arc<Plan>,
     /// What lineage says of it.
     pub version: Arc<Version>,
+}
+
+impl Deployed {
+    /// Goes on with `next` in the place of `plan`, unless the slot holds another plan by now: another lane may have been
+    /// faster, or another version of the plugin has come.
+    pub(crate) fn replace_plan(slot: &Slot<Self>, plan: &Plan, next: Arc<Plan>) {
+        let current = slot.current();
+        if !current.plan.is(plan) {
+            return;
+        }
+        tracing::info!(
+            plugin = current.version.plugin,
+            tables = next.table_names().collect::<Vec<_>>().join(", "),
+            "tables are defined otherwise than before: planned again"
+        );
+        let (generation, version) = (current.generation.clone(), current.version.clone());
+        slot.replace(&current, Arc::new(Self { generation, plan: next, version }));
+    }
 }
 
 /// A pipeline at work.
@@ -187,6 +207,8 @@ pub(crate) struct Books {
     standing: Arc<Standing>,
     /// How many dead letters it may make.
     budget: Arc<LetterBudget>,
+    /// Stops it when no row is taken any more.
+    brake: Arc<Brake>,
 }
 
 impl Books {
@@ -194,7 +216,8 @@ impl Books {
     pub fn new(settings: &Settings) -> Self {
         let (name, max) = (&*settings.pipeline.name, settings.dead_letters.max_per_minute);
         let budget = Arc::new(LetterBudget::new(name.into(), max));
-        Self { counters: Arc::default(), standing: Arc::default(), budget }
+        let brake = Arc::new(Brake::new(settings.dead_letters.max_in_a_row));
+        Self { counters: Arc::default(), standing: Arc::default(), budget, brake }
     }
 }
 
@@ -342,6 +365,7 @@ impl LaneStart<'_> {
                 reports: reports.clone(),
                 counters: books.counters.clone(),
                 budget: books.budget.clone(),
+                brake: books.brake.clone(),
                 pipeline: self.name.clone(),
                 topic: self.settings.source.topic.clone(),
                 room: Room {

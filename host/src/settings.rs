@@ -281,10 +281,19 @@ pub enum Mode {
 }
 
 /// `[dead_letters]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSettings {
     /// `topic`: where letters are relayed to as well; on the same brokers.
     pub topic: Option<String>,
     /// `max_per_minute`: most letters that one host makes within a minute.
     pub max_per_minute: Option<u64>,
+    /// `max_in_a_row`: the pipeline is blocked when so many messages in a row would become dead letters because their
+    /// tables take none of their rows, all for one cause. 0: never.
+    pub max_in_a_row: u64,
+}
+
+impl Default for DeadLetterSettings {
+    fn default() -> Self {
+        Self { topic: None, max_per_minute: None, max_in_a_row: 100 }
+    }
 }

@@ -22,6 +22,7 @@ pub mod letters;
 
 mod commit;
 mod copied;
+mod definition;
 mod encode;
 pub mod parked;
 pub mod parking;

@@ -156,7 +156,7 @@ impl Valid {
             "{pipeline}: ok\n  source    {topic} at {brokers}, group {group}\n  plugin    {plugin} {version}, \
             sha256:{digest}\n  database  {database}\n  lanes     {lanes}\n"
         );
-        let DeadLetterSettings { topic, max_per_minute } = dead_letters;
+        let DeadLetterSettings { topic, max_per_minute, max_in_a_row: _ } = dead_letters;
         let topic = topic.as_ref().map(|topic| format!("relayed to {topic}"));
         let limit = max_per_minute.map(|max| format!("at most {max} a minute on each host"));
         let letters: Vec<String> = topic.into_iter().chain(limit).collect();
@@ -235,6 +235,7 @@ mod tests {
             dead_letters: DeadLetterSettings {
                 topic: Some("hems.readings.dlt".into()),
                 max_per_minute: Some(600),
+                max_in_a_row: 100,
             },
             brokers: "localhost:9092".into(),
             topic: "hems.readings".into(),
@@ -266,6 +267,6 @@ mod tests {
             device_id  text -> text, from /device_id
             seq        int64 -> bigint
         ");
-        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"dead_letters":{"topic":"hems.readings.dlt","max_per_minute":600},"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
+        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"dead_letters":{"topic":"hems.readings.dlt","max_per_minute":600,"max_in_a_row":100},"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
     }
 }

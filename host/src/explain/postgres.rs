@@ -59,18 +59,18 @@ pub(super) const CODES: &[Explanation] = &[
         title: "rights are missing in Postgres",
         text: "The role in `sink.url` may not do what the pipeline needs. It is held, and goes on by itself when the right is \
                granted.",
-        way_out: "GRANT USAGE ON SCHEMA, and SELECT, INSERT (upsert also UPDATE and DELETE) on the tables; TEMPORARY on \
-                  the database for upsert and ignore; all on schema sluice.",
+        way_out: "GRANT USAGE ON SCHEMA, and INSERT on the tables; for ignore also SELECT, for upsert also SELECT, UPDATE and \
+                  DELETE; TEMPORARY on the database for ignore, upsert, and columns whose text Postgres casts; all on schema sluice.",
     },
     Explanation {
         code: "SL-P009",
         title: "Postgres refused a row",
-        text: "A constraint, a trigger or a type refused a value that Sluice could not judge beforehand. The rows that \
-               are refused are looked for, their messages become dead letters of stage `sink` (or are tried again, if \
-               `[retry]` names the constraint), and the others are written. You read this code where no row could be \
-               found that is refused when it is tried alone: nothing of the batch was written then.",
-        way_out: "The error names the constraint. Let the plugin reject such messages, or relax the constraint. A \
-                  refusal that depends on the whole batch, such as a trigger for each statement, cannot be isolated.",
+        text: "A constraint, a trigger, a policy or a type rejects a value that Sluice could not check beforehand. Whatever the \
+               SQLSTATE: if the same statements pass without rows, the rows that Postgres rejects are found by trying \
+               them, their messages become dead letters of stage `sink` (or are tried again, if `[retry]` names \
+               SQLSTATE or constraint), and the others are written. You read this code where every row passes when it is \
+               tried, and the whole batch is rejected nevertheless: nothing of it was written then.",
+        way_out: "The error names the constraint. Let the plugin reject such messages, or relax the constraint.",
     },
     Explanation {
         code: "SL-P010",
@@ -108,8 +108,9 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P014",
         title: "a write took too long",
         text: "The transaction was not finished within its time limit; Postgres' statement_timeout does not cover COPY, so \
-               Sluice has a limit of its own. The connection was thrown away and the batch is tried again.",
-        way_out: "Look at the server's load and at locks on the tables; make `batch.max_messages` smaller.",
+               Sluice has a limit of its own. The connection was thrown away and the messages are tried again in smaller \
+               batches. A single message whose row alone takes too long, three times, is dead-lettered with 57014.",
+        way_out: "Look at the server's load, at triggers, and at locks on the tables; make `batch.max_messages` smaller.",
     },
     Explanation {
         code: "SL-P015",
@@ -137,5 +138,33 @@ pub(super) const CODES: &[Explanation] = &[
         title: "an unexpected answer of Postgres",
         text: "The server answered with an error that Sluice has no remedy for. Nothing of the batch was written.",
         way_out: "The message names the SQLSTATE; Postgres' manual explains it in appendix A.",
+    },
+    Explanation {
+        code: "SL-P019",
+        title: "a table was changed while a batch was written",
+        text: "Before each COMMIT the definitions of the tables (columns, types, NOT NULL, labels of enums, partitions) are \
+               compared with those that the rows were encoded for, behind the COPY whose lock keeps ALTER TABLE out. When \
+               they differ the transaction is rolled back, the tables are read again, and the same messages are \
+               encoded for what the tables are now.",
+        way_out: "Nothing is to be done. Where the plugin's outputs no longer fit, the pipeline is blocked with SL-P010.",
+    },
+    Explanation {
+        code: "SL-P020",
+        title: "Postgres rejects all rows for one cause",
+        text: "So many messages in a row were rejected for one cause, with no row accepted in between, that the cause is taken \
+               to be in the table and not in the messages: a new constraint, a trigger with a bug, a missing parent row. \
+               The last of these batches was not written, and the pipeline is blocked with its positions where they are. It is \
+               tried again with pauses of up to a minute, and resumes by itself as soon as rows are accepted.",
+        way_out: "Mend the table or the trigger, or deploy a plugin that rejects such messages. If the messages really are \
+                  at fault, `[dead_letters] max_in_a_row` sets how many may be dead-lettered in a row (0: any number).",
+    },
+    Explanation {
+        code: "SL-P021",
+        title: "no partition for a row",
+        text: "The table is partitioned and has no partition for the value of at least one row. Partitions are made by \
+               jobs that fail, so no message is dead-lettered for it: the pipeline is blocked with its positions where they are, \
+               and resumes by itself as soon as the partition is there.",
+        way_out: "Create the partition (the message names the value), or a DEFAULT partition for values that nobody \
+                  expects. `[retry] sqlstates = [\"23514\"]` parks such messages instead of blocking the pipeline.",
     },
 ];

@@ -28,11 +28,30 @@ stands in the log, in `sluice lag` and in the table `sluice.holds`. A partition 
 `sluice resolve`.
 ";
 
+const WRITES: &str = "
+### Who is at fault for a write
+
+The table above is what an SQLSTATE means for statements without rows. For a write it says little: a trigger gives whatever
+state it likes for a value, a type calls a value a syntax error, a policy calls a row a missing privilege. So for all but
+outages (a broken connection, shutdown, full disk, deadlock, a lock that is not granted, read-only) an experiment decides:
+
+1. The tables are read again. Were they changed, the same messages are encoded for what they are now; do the plugin's outputs
+   no longer fit, the pipeline is blocked with the differences (SL-P010).
+2. The same statements are run with no rows. If that fails, table, privilege or server is at fault: the pipeline is blocked,
+   or the write retried.
+3. It passes: rows are at fault. They are found by trying them in a transaction that is rolled back, and only their messages
+   become dead letters.
+
+An error that a trigger or function raises itself is always taken for the row's, whatever SQLSTATE it chose. Three things are
+never taken for the messages' fault: a missing partition (SL-P021), a NOT NULL column that no field fills (SL-P010), and
+`max_in_a_row` messages in a row whose rows are all rejected for one cause (SL-P020).
+";
+
 /// States that stand for their class or have a remedy of their own.
 const STATES: &[(&str, &str, &str)] = &[
     ("08xxx", "08006", "connection refused, broken or not understood"),
     ("0A000", "0A000", "a prepared statement outlived a change of its table"),
-    ("21xxx", "21000", "a row twice in one upsert: a defect"),
+    ("21xxx", "21000", "a row twice in one upsert, or a subquery with several rows"),
     ("22xxx", "22003", "a value that its type does not take"),
     ("23xxx", "23514", "a constraint refuses the row"),
     ("25006", "25006", "a standby, or made read-only"),
@@ -55,6 +74,11 @@ const STATES: &[(&str, &str, &str)] = &[
         "SL001",
         "SL001",
         "another host has claimed the partition: the batch is dropped, its new owner reads the messages",
+    ),
+    (
+        "SL002",
+        "SL002",
+        "a table was changed: it is read again, and the same messages are written for what it is now",
     ),
     ("any other", "XX000", ""),
 ];
@@ -137,8 +161,11 @@ fn page() -> String {
     for &(states, state, meaning) in STATES {
         let (code, remedy) =
             sqlstate::remedy(state, if state == "0A000" { "cached plan" } else { "" });
-        let remedy =
-            if state == sqlstate::STALE_CLAIM { "drop the batch" } else { word_of(code, remedy) };
+        let remedy = match state {
+            sqlstate::STALE_CLAIM => "drop the batch",
+            sqlstate::CHANGED_TABLE => "encode the batch again",
+            _ => word_of(code, remedy),
+        };
         let _ = writeln!(page, "| {states} | {meaning} | {remedy} | {code} |");
     }
     let (code, remedy) = sqlstate::remedy_at_end("XX000", "");
@@ -150,6 +177,7 @@ fn page() -> String {
     page += "\nA refusal that `[retry] sqlstates` or `constraints` names parks its message instead of burying it.\n";
     page += "\nA connection that breaks counts as 08006. Whether a COMMIT without an answer took place is read from \
              `sluice.positions`, never guessed.\n";
+    page += WRITES;
     page += "\n## What brokers and librdkafka say\n\n| code | meaning | remedy | errors |\n|---|---|---|---|\n";
     for &(code, remedy, errors) in broker::TABLE {
         let names: Vec<String> = errors.iter().map(|error| format!("{error:?}")).collect();

@@ -39,8 +39,20 @@ pub const TLS: &str = "SL-P017";
 /// Anything else the server may say.
 pub const UNEXPECTED: &str = "SL-P018";
 
+/// A table is no longer defined as it was when a batch was encoded.
+pub const CHANGED: &str = "SL-P019";
+/// Postgres rejects all rows for one cause.
+pub const ALL_REJECTED: &str = "SL-P020";
+/// A partitioned table has no partition for a row.
+pub const NO_PARTITION: &str = "SL-P021";
+
 /// SQLSTATE with which `sluice.advance` refuses a write under a stale claim.
 pub const STALE_CLAIM: &str = "SL001";
+/// SQLSTATE with which `sluice.expect_unchanged` ends a write to tables that are no longer defined as they were.
+pub const CHANGED_TABLE: &str = "SL002";
+
+/// SQLSTATE of a statement that was cancelled, by a limit of time or by somebody.
+pub const CANCELLED: &str = "57014";
 
 /// Code and remedy for an SQLSTATE. `message` decides only where Postgres uses one state for two things.
 ///
@@ -50,6 +62,8 @@ pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
     match sqlstate {
         // A stale claim is told apart by the caller before it gets here; it is never retried as it is.
         STALE_CLAIM => (FENCED, Stop),
+        // Likewise: the tables are read again and the batch is encoded for what they are now.
+        CHANGED_TABLE => (CHANGED, Stop),
         "25006" => (READ_ONLY, Retry),
         "42501" => (RIGHTS, Stop),
         "55P03" | "57014" | "25P02" | "25P03" | "25P04" | "26000" => (CONTENTION, Retry),
@@ -68,6 +82,27 @@ pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
             _ => (UNEXPECTED, Stop),
         },
     }
+}
+
+/// The same for a statement that carries rows. Everything that need not be an outage may be the fault of a row, and
+/// only an experiment tells: [`Remedy::Bury`] says that it is to be made. Types, triggers, policies and functions of
+/// users give whatever state they like for a value: 42601 of a tsvector, XX000 of an extension, 42501 of a policy.
+///
+/// `raised` says that user code raised the error, as PL/pgSQL's RAISE does: then not even the state of an outage is one.
+pub fn remedy_with_rows(sqlstate: &str, message: &str, raised: bool) -> (&'static str, Remedy) {
+    let known = remedy(sqlstate, message);
+    let of_the_server = matches!(sqlstate.get(..2), Some("28" | "3D" | "57" | "58" | "40"))
+        || matches!(sqlstate, "53100" | "53200" | "53300" | "25006" | "55P03" | "XX001" | "XX002")
+        || matches!(sqlstate, "25P02" | "25P03" | "25P04" | "26000")
+        || known == (CONTENTION, Remedy::Retry) && sqlstate == "0A000"
+        // 08P01 is what a value of another length than its type's is called.
+        || sqlstate.starts_with("08") && sqlstate != "08P01";
+    if of_the_server && !raised { known } else { (ROW, Remedy::Bury) }
+}
+
+/// True for what a smaller batch may get past: limits of time, memory and disk for one statement or transaction.
+pub fn depends_on_size(sqlstate: &str) -> bool {
+    matches!(sqlstate, "57014" | "25P04" | "53200" | "53400") || sqlstate.starts_with("54")
 }
 
 /// The same where the server ends the session with it (severity FATAL or PANIC). Then no statement of ours can be to
@@ -125,6 +160,20 @@ mod tests {
     fn an_internal_error_that_ends_the_session_is_an_outage() {
         assert_eq!(remedy_at_end("XX000", "some text"), (UNEXPECTED, Remedy::Retry));
         assert_eq!(remedy_at_end("28P01", "some text"), (LOGIN, Remedy::Stop));
+    }
+
+    #[test]
+    fn a_statement_with_rows_leaves_it_to_an_experiment() {
+        let rows = (ROW, Remedy::Bury);
+        for state in
+            ["42601", "XX000", "P0004", "MY001", "42501", "53400", "55000", "08P01", "21000"]
+        {
+            assert_eq!(remedy_with_rows(state, "", false), rows, "{state}");
+        }
+        for state in ["53100", "40001", "55P03", "57P01", "08006", "25006", "58030", "57014"] {
+            assert_eq!(remedy_with_rows(state, "", false), remedy(state, ""), "{state}");
+            assert_eq!(remedy_with_rows(state, "", true), rows, "{state} raised by a trigger");
+        }
     }
 
     #[test]

@@ -11,18 +11,22 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
-use crate::pipeline::budget::{LetterBudget, Reservation};
+use crate::pipeline::brake::Brake;
+use crate::pipeline::budget::LetterBudget;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::postgres::{Writer, Written};
-use crate::sink::table::Plan;
 use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report};
 use crate::source::{PartitionFault, Room, Source};
+
+mod batches;
+
+use batches::{HeldBack, Ready, Writing};
 
 /// How long a lane with nothing to do waits for a message before it looks around.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
@@ -30,6 +34,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// How long a lane that was told to finish may take to write what it has.
 const FINISH_WAIT: Duration = Duration::from_secs(20);
+/// How long batches stay small after one that was too large for a limit of the server.
+const SMALLER_FOR: Duration = Duration::from_hours(1);
 
 /// What a lane is made of.
 pub struct Parts {
@@ -49,6 +55,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// How many dead letters it may make.
     pub budget: Arc<LetterBudget>,
+    /// Stops it when no row is taken any more.
+    pub brake: Arc<Brake>,
     /// Name of the pipeline.
     pub pipeline: Arc<str>,
     /// Name of the topic.
@@ -59,45 +67,6 @@ pub struct Parts {
     pub parking: Parking,
     /// Asks which keys are free again.
     pub questions: Sender<Question>,
-}
-
-/// A batch that is encoded and waits for the write before it.
-struct Ready {
-    plan: Arc<Plan>,
-    prepared: Prepared,
-    batch: Batch,
-    number: u64,
-    reservation: Reservation,
-}
-
-/// A batch that is being written: a row may be refused, and then its message is needed.
-struct Writing {
-    plan: Arc<Plan>,
-    batch: Batch,
-    number: u64,
-    /// Room for its dead letters.
-    reservation: Option<Reservation>,
-}
-
-/// A batch that would make too many dead letters is not written; its messages are read again.
-struct HeldBack {
-    /// True when the first of them would be a letter too many: not before there is room for it.
-    until_room: bool,
-    counters: Arc<Counters>,
-}
-
-impl HeldBack {
-    fn new(until_room: bool, counters: &Arc<Counters>) -> Self {
-        Counters::add(&counters.paused_lanes, 1);
-        Self { until_room, counters: counters.clone() }
-    }
-}
-
-/// Also when the lane ends meanwhile: the counters outlive it.
-impl Drop for HeldBack {
-    fn drop(&mut self) {
-        Counters::subtract(&self.counters.paused_lanes, 1);
-    }
 }
 
 /// A lane at work.
@@ -112,6 +81,8 @@ pub struct Lane {
     held_back: Option<HeldBack>,
     /// Most messages of a batch for now: less than is allowed after one was held back.
     messages_max: usize,
+    /// No batch is larger until then: one was too large.
+    smaller: Option<(usize, Instant)>,
     spare: Vec<Prepared>,
     spare_batches: Vec<Batch>,
     order: KeyOrder,
@@ -135,6 +106,7 @@ impl Lane {
             writing: None,
             held_back: None,
             messages_max,
+            smaller: None,
             spare: Vec::new(),
             spare_batches: Vec::new(),
             order,
@@ -253,12 +225,19 @@ impl Lane {
                 return Ok(());
             }
         };
-        self.messages_max = self.messages_max.saturating_mul(2).min(self.parts.room.messages_max);
+        self.parts.brake.check(&prepared)?;
+        self.messages_max = self.messages_max.saturating_mul(2).min(self.largest_batch());
         let number = self.order.made(&prepared);
         let next = self.spare_batches.pop().unwrap_or_else(|| Batch::new(&self.parts.topic));
         let batch = std::mem::replace(&mut self.batch, next);
         self.ready = Some(Ready { plan, prepared, batch, number, reservation });
         Ok(())
+    }
+
+    fn largest_batch(&mut self) -> usize {
+        self.smaller = self.smaller.filter(|(_, until)| Instant::now() < *until);
+        let max = self.parts.room.messages_max;
+        self.smaller.map_or(max, |(messages, _)| messages.min(max))
     }
 
     /// There is room for `free` letters, and the batch would make more: the next one ends ahead of the first
@@ -307,6 +286,7 @@ impl Lane {
         match written {
             Written::Done { receipt, reuse } => {
                 self.count(&receipt);
+                self.parts.brake.written(&reuse);
                 if let Some(Writing { number, reservation, .. }) = &mut self.writing {
                     self.order.committed(*number);
                     let letters = receipt.ranges().iter().map(|range| range.rejected).sum();
@@ -322,10 +302,16 @@ impl Lane {
                 self.written(reuse);
                 self.fenced(partitions)
             }
-            Written::Refused { rejections, prepared } => {
-                self.write_without(&rejections, prepared);
-                Ok(())
+            Written::Refused { rejections, prepared } => self.write_without(&rejections, prepared),
+            Written::Changed { plan, reuse } => {
+                if let Some(Writing { plan: old, .. }) = &self.writing {
+                    Deployed::replace_plan(&self.parts.slot, old, plan);
+                }
+                self.written(reuse);
+                // The same messages once more, encoded for the tables as they are.
+                self.rewind()
             }
+            Written::TooLarge { fault, reuse } => self.make_smaller(&fault, reuse),
             Written::Stopped { fault, .. } => Err(fault),
         }
     }
@@ -359,10 +345,18 @@ impl Lane {
     }
 
     /// Writes the batch again, with dead letters in the place of rows that were refused.
-    fn write_without(&mut self, rejections: &[Rejection], mut prepared: Prepared) {
-        let (Some((_, writer)), Some(writing)) = (&mut self.writer, &self.writing) else { return };
+    fn write_without(
+        &mut self,
+        rejections: &[Rejection],
+        mut prepared: Prepared,
+    ) -> Result<(), Fault> {
+        let (Some((_, writer)), Some(writing)) = (&mut self.writer, &self.writing) else {
+            return Ok(());
+        };
         let Writing { plan, batch, number, .. } = writing;
-        let Some(Rejection { message, code, reason, .. }) = rejections.first() else { return };
+        let Some(Rejection { message, code, reason, .. }) = rejections.first() else {
+            return Ok(());
+        };
         let message = *message as usize;
         tracing::warn!(
             pipeline = &*self.parts.pipeline,
@@ -374,6 +368,7 @@ impl Lane {
         );
         let known = prepared.parked_keys().len();
         prepared.bury(batch, rejections);
+        self.parts.brake.check(&prepared)?;
         let mut fresh = WaitingKeys::default();
         for (partition, key) in &prepared.parked_keys()[known..] {
             fresh.insert(*partition, key, *number);
@@ -385,6 +380,24 @@ impl Lane {
             ready.prepared.wait_behind(&ready.batch, &fresh);
             self.order.parked(ready.prepared.parked_keys(), ready.number);
         }
+        Ok(())
+    }
+
+    /// The same messages once more, in smaller batches.
+    fn make_smaller(&mut self, fault: &Fault, reuse: Prepared) -> Result<(), Fault> {
+        let messages = self.writing.as_ref().map_or(1, |writing| writing.batch.len());
+        let max = (messages / 2).max(1);
+        tracing::warn!(
+            pipeline = &*self.parts.pipeline,
+            code = fault.code,
+            messages,
+            max,
+            "batch too large for Postgres, made smaller: {}",
+            fault.message
+        );
+        (self.messages_max, self.smaller) = (max, Some((max, Instant::now() + SMALLER_FOR)));
+        self.written(reuse);
+        self.rewind()
     }
 
     /// Somebody else has claimed partitions of the batch: nothing of it was written. They are let go of,

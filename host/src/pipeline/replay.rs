@@ -17,7 +17,7 @@ use crate::settings::{BatchSettings, Settings};
 use crate::sink::letters::Selection;
 use crate::sink::letters::read::Letter;
 use crate::sink::letters::replay::{End, Replay as Letters, Verdicts};
-use crate::sink::postgres::Options;
+use crate::sink::postgres::{Diagnosis, Options, can_be_diagnosed};
 use crate::sink::{Parking, Prepared, Range, Version, WaitingKeys};
 
 /// Letters in a batch: a step of the progress, and what is done again after a fault.
@@ -148,7 +148,7 @@ impl Replay {
         let mut batch = batch_of(&taken);
         let mut prepared = self.process(&mut batch, ranges_of(&taken))?;
         let verdicts = match self.settle(&taken, &prepared) {
-            Err(fault) if fault.remedy == Remedy::Bury => {
+            Err(fault) if can_be_diagnosed(&fault) => {
                 self.turn_refused_away(&ids, &taken, &batch, &mut prepared)?;
                 self.settle(&taken, &prepared)?
             }
@@ -188,8 +188,20 @@ impl Replay {
         prepared: &mut Prepared,
     ) -> Result<(), Fault> {
         let plan = &self.deployed.plan;
-        let refused = self.runtime.block_on(self.letters.find_refused(plan, prepared))?;
-        prepared.bury(batch, &refused);
+        match self.runtime.block_on(self.letters.diagnose(plan, prepared))? {
+            Diagnosis::Rows(rejections) => prepared.bury(batch, &rejections),
+            Diagnosis::Nothing => {}
+            Diagnosis::Changed(next) => {
+                let Deployed { generation, version, .. } = &*self.deployed;
+                let (generation, version) = (generation.clone(), version.clone());
+                let slot =
+                    Slot::new(Arc::new(Deployed { generation, plan: Arc::from(next), version }));
+                self.deployed = slot.current();
+                self.worker.swap(&slot);
+                let message = "tables were changed meanwhile";
+                return Err(Fault::retry(sqlstate::CONTENTION, message));
+            }
+        }
         let again = self.runtime.block_on(self.letters.take(plan, ids))?;
         if !again.iter().map(|letter| letter.id).eq(taken.iter().map(|letter| letter.id)) {
             let message = "letters were taken by somebody else meanwhile";

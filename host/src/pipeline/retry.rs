@@ -21,6 +21,7 @@ use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::letters::read::Letter;
 use crate::sink::parked::due::{Due, Next, Verdicts};
+use crate::sink::postgres::{Diagnosis, can_be_diagnosed};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 
 /// What is parked by others is found after this time at the latest.
@@ -156,10 +157,16 @@ impl Retrier {
                     self.spare = prepared;
                     return Ok(true);
                 }
-                Err(fault) if fault.remedy == Remedy::Bury && fruitless < FRUITLESS_MAX => {
-                    let refused = runtime.block_on(due.find_refused(&plan, &prepared))?;
-                    fruitless += u32::from(refused.is_empty());
-                    prepared.bury(&batch, &refused);
+                Err(fault) if can_be_diagnosed(&fault) && fruitless < FRUITLESS_MAX => {
+                    match runtime.block_on(due.diagnose(&plan, &prepared))? {
+                        Diagnosis::Rows(rejections) => prepared.bury(&batch, &rejections),
+                        Diagnosis::Nothing => fruitless += 1,
+                        Diagnosis::Changed(next) => {
+                            Deployed::replace_plan(&self.parts.slot, &plan, Arc::from(next));
+                            due.let_go();
+                            return Ok(true);
+                        }
+                    }
                     if !runtime.block_on(due.take_again(&plan, &messages))? {
                         due.let_go();
                         return Ok(false);

@@ -44,11 +44,17 @@ impl Worker {
         })
     }
 
-    /// Goes on with the version in `slot`, if that is another one. Called between two batches. A version
-    /// that cannot be instantiated is passed over, and the one at work goes on.
+    /// Goes on with the version in `slot`, and says whether that is another one. Called between two batches. A version
+    /// that cannot be instantiated is passed over, and the one at work goes on. The same version with another plan for
+    /// its tables is none.
     pub fn swap(&mut self, slot: &Slot<Deployed>) -> bool {
         let Some(next) = slot.newer_than(&self.deployed) else { return false };
         if self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, &next)) {
+            return false;
+        }
+        if Arc::ptr_eq(&next.generation, &self.deployed.generation) {
+            // Only the tables have changed.
+            self.deployed = next;
             return false;
         }
         let (pipeline, digest) = (&*self.pipeline, next.generation.short_digest());

@@ -28,6 +28,11 @@ impl<T> Slot<T> {
         if Arc::ptr_eq(&current, held) { None } else { Some(Arc::clone(&current)) }
     }
 
+    /// Replaces the value if it is still `current`.
+    pub fn replace(&self, current: &Arc<T>, next: Arc<T>) {
+        self.current.compare_and_swap(current, next);
+    }
+
     /// Replaces the value. The old one lives as long as somebody holds it.
     pub fn publish(&self, next: Arc<T>) {
         self.current.store(next);

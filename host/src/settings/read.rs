@@ -325,7 +325,8 @@ fn dead_letter_settings(section: Section<'_>, source: &str) -> DeadLetterSetting
     let max_per_minute = section
         .value("max_per_minute")
         .map(|_| section.integer("max_per_minute", 1..=1_000_000_000, 1));
-    let settings = DeadLetterSettings { topic, max_per_minute };
+    let max_in_a_row = section.integer("max_in_a_row", 0..=1_000_000_000, 100);
+    let settings = DeadLetterSettings { topic, max_per_minute, max_in_a_row };
     section.finish();
     settings
 }

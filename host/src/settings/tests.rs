@@ -115,10 +115,14 @@ fn every_key_is_read() {
         [dead_letters]
         topic = "shop.orders.dlt"
         max_per_minute = 600
+        max_in_a_row = 0
     "#;
     let settings = parse(text).unwrap();
-    let letters =
-        DeadLetterSettings { topic: Some("shop.orders.dlt".into()), max_per_minute: Some(600) };
+    let letters = DeadLetterSettings {
+        topic: Some("shop.orders.dlt".into()),
+        max_per_minute: Some(600),
+        max_in_a_row: 0,
+    };
     assert_eq!(settings.dead_letters, letters);
     assert_eq!((settings.pipeline.lanes, settings.source.start), (3, Start::Latest));
     assert_eq!((settings.source.group.as_str(), settings.source.queue_bytes), ("billing", 8 << 20));

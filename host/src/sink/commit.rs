@@ -7,15 +7,23 @@
 //! is the last statement before COMMIT, and a transaction in which it succeeded has not failed. So a batch
 //! is committed when *both* answered without error, and only then.
 
+use std::sync::LazyLock;
+
 use futures_util::future::join;
 use tokio_postgres::Statement;
 
-use super::postgres::connection::{Session, fault};
+use super::definition::{Definitions, expectation};
+use super::postgres::connection::{Session, fault, fault_of_ours, fault_with_rows};
 use super::{Letterhead, Range, Version};
 use crate::fault::Fault;
 
-/// Prepared once per session.
-pub(super) const ADVANCE: &str = "SELECT sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+/// Prepared once per session. What is compared comes behind the COPY, and so under its lock.
+pub(super) static ADVANCE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        expectation(17)
+    )
+});
 
 /// FOR UPDATE: the server may still be at work on the COMMIT whose answer we miss; wait for it.
 const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions \
@@ -28,6 +36,7 @@ pub(super) async fn advance_and_commit(
     head: &Letterhead,
     version: &Version,
     ranges: &[Range],
+    definitions: &Definitions,
 ) -> Result<(), Fault> {
     let column = |value: fn(&Range) -> i64| ranges.iter().map(value).collect::<Vec<i64>>();
     let topic_id = head.topic_id.to_string();
@@ -40,7 +49,8 @@ pub(super) async fn advance_and_commit(
     let filtered = column(|range| range.filtered as i64);
     let rejected = column(|range| range.rejected as i64);
     let parked = column(|range| range.parked as i64);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
+    let [names, tables, types, parents, around] = definitions.parameters();
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 21] = [
         &head.pipeline,
         &head.topic,
         &topic_id,
@@ -57,12 +67,18 @@ pub(super) async fn advance_and_commit(
         &filtered,
         &rejected,
         &parked,
+        names,
+        tables,
+        types,
+        parents,
+        around,
     ];
     // Polled in this order, so sent in this order, without waiting in between.
     let (advanced, committed) =
         join(session.query(advance, &parameters), session.batch_execute("COMMIT")).await;
-    advanced.map_err(|error| fault("move the positions", &error))?;
-    committed.map_err(|error| fault("commit", &error))
+    advanced.map_err(|error| fault_of_ours("move the positions", &error))?;
+    // What was deferred is checked now.
+    committed.map_err(|error| fault_with_rows("commit", &error))
 }
 
 /// What became of a transaction whose COMMIT was sent.

@@ -20,6 +20,7 @@ impl Plan {
         prepared.fates.resize(delivery.batch.len(), Fate::default());
         prepared.version = Some(delivery.version.clone());
         prepared.parking = delivery.parking.clone();
+        prepared.ascii = self.definitions.has_narrow_encoding();
         let misfits = self.misfits(&delivery);
         let (undecoded, refused) = (delivery.undecoded, &delivery.outcome.rejections);
         let mut rejections: Vec<&Rejection> =

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_postgres::Client;
 
-use super::table::{Rights, Table, TableColumn, quote};
+use super::definition::Definitions;
+use super::table::{Rights, Table, TableColumn, quote, quote_path};
 use super::types::Encoding;
 use super::upsert::{Conflict, StagedColumn, Staging};
 use crate::description::{FieldSource, Output, OutputField};
@@ -20,6 +21,10 @@ pub struct Plan {
     pub(super) id: u64,
     /// One per output, in the order of the description.
     pub(super) tables: Vec<TablePlan>,
+    /// How the tables were defined when the plan was made. It is good for them alone.
+    pub(super) definitions: Definitions,
+    outputs: Vec<Output>,
+    settings: BTreeMap<String, TableSettings>,
 }
 
 /// How the rows of one output are written.
@@ -38,6 +43,8 @@ pub(super) struct FieldPlan {
     pub column: String,
     pub encoding: Encoding,
     pub not_null: bool,
+    /// Expression that stands in for a missing value.
+    pub default: Option<String>,
 }
 
 /// The statements of a table.
@@ -65,6 +72,22 @@ impl TablePlan {
         self.mode != Mode::Upsert
     }
 
+    /// Table and columns as INSERT and COPY name them.
+    pub fn target(&self) -> String {
+        let names: Vec<String> = self.fields.iter().map(|field| quote(&field.column)).collect();
+        format!("{} ({})", self.table, names.join(", "))
+    }
+
+    /// What moves staged rows on; empty where none are staged.
+    pub fn apply_statement(&self, deletes: bool) -> &str {
+        match &self.route {
+            Route::Straight { .. } => "",
+            Route::Staged { apply, apply_and_delete, .. } => {
+                apply_and_delete.as_ref().filter(|_| deletes).unwrap_or(apply)
+            }
+        }
+    }
+
     pub fn copy_statement(&self) -> &str {
         match &self.route {
             Route::Straight { copy } | Route::Staged { copy, .. } => copy,
@@ -78,18 +101,43 @@ pub async fn plan(
     outputs: &[Output],
     settings: &SinkSettings,
 ) -> Result<Plan, Fault> {
+    plan_for(client, outputs, &settings.tables).await
+}
+
+async fn plan_for(
+    client: &Client,
+    outputs: &[Output],
+    settings: &BTreeMap<String, TableSettings>,
+) -> Result<Plan, Fault> {
+    // First: what changes between the two is noticed by the first write. The other way round it never would be.
+    let names: Vec<String> = settings.values().map(|table| quote_path(&table.table)).collect();
+    let definitions = Definitions::read(client, &names).await?;
     let mut tables = BTreeMap::new();
-    for table in settings.tables.values() {
-        let read = Table::read(client, &table.table).await?;
-        tables.insert(table.table.clone(), read);
+    for table in settings.values() {
+        tables.insert(table.table.clone(), Table::read(client, &table.table).await?);
     }
-    Plan::new(outputs, &settings.tables, &tables)
+    let plan = Plan::new(outputs, settings, &tables)?;
+    Ok(Plan { definitions, outputs: outputs.to_vec(), settings: settings.clone(), ..plan })
 }
 
 impl Plan {
     /// Names of the tables, quoted for SQL, in the order of the outputs.
     pub fn table_names(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().map(|table| table.table.as_str())
+    }
+
+    /// Reads the tables again: the plan for them as they are now, or `None` when this one is still good.
+    ///
+    /// # Errors
+    /// When the outputs do not fit the tables any more, with the differences.
+    pub(super) async fn again(&self, client: &Client) -> Result<Option<Self>, Fault> {
+        let next = plan_for(client, &self.outputs, &self.settings).await?;
+        Ok((next.definitions != self.definitions).then_some(next))
+    }
+
+    /// True for the very same plan.
+    pub fn is(&self, other: &Self) -> bool {
+        self.id == other.id
     }
 
     /// Compares `outputs` with `tables` (keyed by the name in the settings; `None`: not there).
@@ -117,7 +165,13 @@ impl Plan {
             })
             .collect();
         differences.none_or_fault()?;
-        Ok(Self { id, tables: plans.into_iter().flatten().collect() })
+        Ok(Self {
+            id,
+            tables: plans.into_iter().flatten().collect(),
+            definitions: Definitions::default(),
+            outputs: Vec::new(),
+            settings: BTreeMap::new(),
+        })
     }
 }
 
@@ -194,16 +248,19 @@ impl Differences {
             self.add(output, &settings.table, "there is no such table");
             return None;
         };
-        if !table.writable {
-            self.add(output, &settings.table, "it is not a table");
+        for what in &table.unsafe_for_rows {
+            self.add(output, &settings.table, what);
         }
-        self.rights(settings.mode, table);
+        for what in table.unsafe_for_updates.iter().filter(|_| settings.mode == Mode::Upsert) {
+            self.add(output, &settings.table, what);
+        }
         let fields: Vec<Option<FieldPlan>> =
             output.fields.iter().map(|field| self.field(output, field, settings, table)).collect();
         self.uncovered(output, settings, table);
         let key = self.key(output, settings, table);
         let fields: Vec<FieldPlan> = fields.into_iter().collect::<Option<_>>()?;
         let route = route(&fields, settings, table, &key?, stage);
+        self.rights(settings.mode, matches!(route, Route::Staged { .. }), table);
         Some(TablePlan {
             output: output.name.clone(),
             table: table.name.clone(),
@@ -214,8 +271,8 @@ impl Differences {
     }
 
     /// ON CONFLICT reads the columns of the key.
-    fn rights(&mut self, mode: Mode, table: &Table) {
-        let Rights { insert, select, update } = table.rights;
+    fn rights(&mut self, mode: Mode, staged: bool, table: &Table) {
+        let Rights { insert, select, update, temporary } = table.rights;
         let wanted = [
             (insert, "INSERT", true),
             (select, "SELECT", mode != Mode::Append),
@@ -223,6 +280,10 @@ impl Differences {
         ];
         for (_, right, _) in wanted.into_iter().filter(|&(has, _, wanted)| wanted && !has) {
             self.rights.push(format!("{right} on {}", table.name));
+        }
+        let needed = "TEMPORARY on the database";
+        if staged && !temporary && !self.rights.iter().any(|right| right == needed) {
+            self.rights.push(needed.to_owned());
         }
     }
 
@@ -248,8 +309,10 @@ impl Differences {
         if column.generated {
             differ("is generated by Postgres and cannot be given".to_owned());
         }
-        if field.nullable && column.not_null {
-            differ("is NOT NULL, but the field may have no value".to_owned());
+        // Where a value is missing, the column's default stands in, as it does for a column that is left out.
+        let default = column.default.clone().filter(|_| field.nullable && column.not_null);
+        if field.nullable && column.not_null && default.is_none() {
+            differ("is NOT NULL without a default, but the field may have no value".to_owned());
         }
         let passed_through = matches!(field.source, FieldSource::Field(_));
         let encoding = Encoding::new(field.kind, &column.target, passed_through);
@@ -257,7 +320,8 @@ impl Differences {
             differ(format!("is {}, which takes no {}", column.type_name, field.kind.name()));
         }
         let encoding = encoding.filter(|_| fits)?;
-        Some(FieldPlan { column: field.name.clone(), encoding, not_null: column.not_null })
+        let not_null = column.not_null && default.is_none();
+        Some(FieldPlan { column: field.name.clone(), encoding, not_null, default })
     }
 
     /// Columns that need a value and get none.
@@ -360,8 +424,10 @@ fn route(
         Mode::Ignore => Conflict::Ignore { key },
         Mode::Upsert => Conflict::Replace { key, newer_than: settings.newer_than.as_deref() },
     };
-    let casts = fields.iter().any(|field| field.encoding == Encoding::Cast);
-    if settings.mode == Mode::Append && !casts {
+    let needs_insert =
+        |field: &FieldPlan| field.encoding == Encoding::Cast || field.default.is_some();
+    let straight = !table.row_security && !fields.iter().any(needs_insert);
+    if settings.mode == Mode::Append && straight {
         let names: Vec<String> = fields.iter().map(|field| quote(&field.column)).collect();
         return Route::Straight {
             copy: format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, names.join(", ")),
@@ -381,9 +447,13 @@ fn route(
 }
 
 fn staged_column(field: &FieldPlan, column: &TableColumn) -> StagedColumn {
+    let (name, default) = (column.name.clone(), field.default.clone());
     if field.encoding == Encoding::Cast {
         let cast = Some(column.cast_name.clone());
-        return StagedColumn { name: column.name.clone(), type_name: "text".to_owned(), cast };
+        return StagedColumn { name, type_name: "text".to_owned(), cast, default };
     }
-    StagedColumn { name: column.name.clone(), type_name: column.type_name.clone(), cast: None }
+    // Without the column's collation two spellings of one key would be two keys.
+    let collate = column.collation.as_ref().map(|collation| format!(" COLLATE {collation}"));
+    let type_name = format!("{}{}", column.type_name, collate.unwrap_or_default());
+    StagedColumn { name, type_name, cast: None, default }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub(crate) use connection::fault_of_ours;
 pub use connection::{Options, Session};
+pub(crate) use diagnosis::{Diagnosis, can_be_diagnosed};
 
 use super::plan::Plan;
 use super::prepared::Prepared;
@@ -25,8 +26,9 @@ mod address;
 mod attempts;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
+mod diagnosis;
 mod judge;
-mod probe;
+mod search;
 pub(in crate::sink) mod settle;
 mod transaction;
 
@@ -55,6 +57,20 @@ pub enum Written {
         rejections: Vec<Rejection>,
         /// The batch.
         prepared: Prepared,
+    },
+    /// Nothing of it is, because tables are defined otherwise by now. To be made again for what they are.
+    Changed {
+        /// The plan for them.
+        plan: Arc<Plan>,
+        /// Memory.
+        reuse: Prepared,
+    },
+    /// Nothing of it is, because a limit ended it again and again. To be made again in smaller parts.
+    TooLarge {
+        /// Which limit.
+        fault: Fault,
+        /// Memory.
+        reuse: Prepared,
     },
     /// Nothing of it is, and trying again would not help.
     Stopped {

@@ -1,5 +1,6 @@
 //! A batch in the bytes that go to Postgres, ready to be sent as often as it takes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub(super) fates: Vec<Fate>,
     /// True when Postgres was asked which of the rows it would refuse.
     pub(super) asked: bool,
+    /// True when the text that is said of messages has to be ASCII, as not every database stores all characters.
+    pub(super) ascii: bool,
 }
 
 /// The rows for one table.
@@ -110,6 +113,18 @@ impl Prepared {
     /// Number of rows, table by table in the order of the plan.
     pub fn rows_of_tables(&self) -> impl Iterator<Item = usize> {
         self.tables.iter().map(|table| table.messages.len())
+    }
+
+    /// True when at least one row is to be written.
+    pub fn has_rows(&self) -> bool {
+        self.messages_with_rows().next().is_some()
+    }
+
+    /// Messages of which rows are written, in their order.
+    pub(super) fn messages_with_rows(&self) -> impl Iterator<Item = u32> {
+        let fates = self.fates.iter().enumerate();
+        let written = fates.filter(|(_, fate)| fate.end == End::Rows && fate.rows > 0);
+        written.map(|(message, _)| message as u32)
     }
 
     /// Number of rows, over all tables, of each message that was not turned away; in the order of the batch.
@@ -239,6 +254,7 @@ impl Prepared {
     }
 
     fn turn_one_away(&mut self, batch: &Batch, rejection: &Rejection) {
+        let rejection = &in_ascii(rejection, self.ascii);
         let (attempts, version) = (self.parking.attempts(rejection.message), self.version());
         let parks = rejection.retry && self.parking.rule.goes_on(attempts);
         let fate = &mut self.fates[rejection.message as usize];
@@ -248,7 +264,7 @@ impl Prepared {
             self.count(rejection);
         }
         if self.parking.kept {
-            self.kept.push(rejection.clone());
+            self.kept.push(Rejection::clone(rejection));
         } else if parks {
             let pause = self.parking.rule.pause_after(attempts);
             self.parked.push(batch, rejection, &version.digest, attempts, pause);
@@ -337,4 +353,17 @@ impl Prepared {
     pub(super) fn parked_under(&self, head: &Letterhead) -> Bytes {
         self.parked.under(head)
     }
+}
+
+/// `rejection`, or with `?` for what is not ASCII.
+fn in_ascii(rejection: &Rejection, ascii: bool) -> Cow<'_, Rejection> {
+    let fits = rejection.reason.is_ascii() && rejection.code.is_ascii();
+    if !ascii || fits {
+        return Cow::Borrowed(rejection);
+    }
+    let plain = |text: &str| -> String {
+        text.chars().map(|it| if it.is_ascii() { it } else { '?' }).collect()
+    };
+    let (code, reason) = (plain(&rejection.code), plain(&rejection.reason));
+    Cow::Owned(Rejection { code, reason, ..rejection.clone() })
 }

@@ -12,8 +12,12 @@ use crate::fault::Fault;
 pub struct Table {
     /// Schema and name, quoted for SQL.
     pub name: String,
-    /// False for what rows cannot be copied into, such as a view.
-    pub writable: bool,
+    /// Why rows written to it would not be safe, each for its own reason: a view, a foreign table, an UNLOGGED partition.
+    pub unsafe_for_rows: Vec<String>,
+    /// Why rows of it cannot be replaced: tables that are published without a replica identity.
+    pub unsafe_for_updates: Vec<String>,
+    /// True when policies apply to this role, which COPY does not support.
+    pub row_security: bool,
     /// In the order of the table.
     pub columns: Vec<TableColumn>,
     /// Column names of each plain unique index; the primary key comes first.
@@ -26,11 +30,13 @@ pub struct Table {
 
 /// What a role may do with a table, or with some of its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::struct_excessive_bools)]
 pub struct Rights {
     pub insert: bool,
     pub select: bool,
     pub update: bool,
+    /// To create temporary tables in the database.
+    pub temporary: bool,
 }
 
 /// A column of a table.
@@ -49,6 +55,10 @@ pub struct TableColumn {
     pub not_null: bool,
     /// True when it fills itself if it is left out (DEFAULT, identity).
     pub has_default: bool,
+    /// The expression of its DEFAULT, for a row without a value.
+    pub default: Option<String>,
+    /// The collation as SQL, where it is not that of the type: it decides which keys are one.
+    pub collation: Option<String>,
     /// True when it cannot be given (GENERATED ALWAYS).
     pub generated: bool,
 }
@@ -58,16 +68,19 @@ impl Table {
     pub async fn read(client: &Client, name: &str) -> Result<Option<Self>, Fault> {
         let doing = format!("read the columns of table {name:?}");
         let translate = |error: tokio_postgres::Error| fault(&doing, &error);
-        let quoted = name.split('.').map(quote).collect::<Vec<_>>().join(".");
+        let quoted = quote_path(name);
         let Some(table) = client.query_opt(TABLE, &[&quoted]).await.map_err(translate)? else {
             return Ok(None);
         };
         let oid: u32 = table.get("oid");
+        let unsafe_for_updates = client.query(PUBLISHED, &[&oid]).await.map_err(translate)?;
         let columns = client.query(COLUMNS, &[&oid]).await.map_err(translate)?;
         let indexes = client.query(UNIQUE, &[&oid]).await.map_err(translate)?;
         Ok(Some(Self {
             name: table.get("name"),
-            writable: table.get("writable"),
+            unsafe_for_rows: table.get("unsafe_for_rows"),
+            unsafe_for_updates: unsafe_for_updates.iter().map(|row| row.get("what")).collect(),
+            row_security: table.get("row_security"),
             columns: columns.iter().map(TableColumn::from_row).collect(),
             unique: indexes.iter().map(|row| row.get("columns")).collect(),
             has_primary_key: indexes.first().is_some_and(|row| row.get("is_primary")),
@@ -75,6 +88,7 @@ impl Table {
                 insert: table.get("may_insert"),
                 select: table.get("may_select"),
                 update: table.get("may_update"),
+                temporary: table.get("may_make_temporary"),
             },
         }))
     }
@@ -99,9 +113,16 @@ impl TableColumn {
             target,
             not_null: row.get("not_null"),
             has_default: row.get("has_default"),
+            default: row.get("default_expression"),
+            collation: row.get("collation"),
             generated: row.get("generated"),
         }
     }
+}
+
+/// `name` or `schema.name` as it stands in the settings, quoted for SQL.
+pub fn quote_path(name: &str) -> String {
+    name.split('.').map(quote).collect::<Vec<_>>().join(".")
 }
 
 /// An identifier, quoted for SQL.
@@ -109,12 +130,45 @@ pub fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
+/// A crash of the server empties what is UNLOGGED while the positions stay, a foreign table is committed before ours,
+/// and a rule may drop rows: each loses or doubles them silently.
 const TABLE: &str = "\
-SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, c.relkind IN ('r', 'p', 'f') AS writable,
-    has_any_column_privilege(c.oid, 'INSERT') AS may_insert, has_any_column_privilege(c.oid, 'SELECT') AS may_select,
-    has_any_column_privilege(c.oid, 'UPDATE') AS may_update
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = to_regclass($1::text)";
+SELECT c.oid, pg_catalog.format('%I.%I', n.nspname::text, c.relname::text) AS name,
+    pg_catalog.row_security_active(c.oid) AS row_security,
+    ARRAY(
+        SELECT CASE WHEN p.oid <> c.oid THEN 'partition ' || p.oid::regclass::text || ' ' ELSE 'it ' END || CASE
+            WHEN p.relkind = 'f' THEN 'is a foreign table, whose rows are not committed together with the positions'
+            WHEN p.relkind NOT IN ('r', 'p') THEN 'is not a table'
+            WHEN p.relpersistence = 'u' THEN 'is UNLOGGED: a crash of the server empties it, and the rows are not read again'
+            ELSE 'has a rule ON INSERT, which may do anything else instead' END
+        FROM pg_catalog.pg_class AS p
+        WHERE (p.oid = c.oid OR p.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) AS t))
+            AND (p.relkind NOT IN ('r', 'p') OR p.relpersistence = 'u' OR p.relhasrules AND EXISTS (
+                SELECT FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = p.oid AND w.ev_type = '3'))
+        ORDER BY p.oid
+    ) AS unsafe_for_rows,
+    pg_catalog.has_any_column_privilege(c.oid, 'INSERT') AS may_insert,
+    pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AS may_select,
+    pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') AS may_update,
+    pg_catalog.has_database_privilege(pg_catalog.current_database()::text, 'TEMPORARY') AS may_make_temporary
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = pg_catalog.to_regclass($1::text)";
+
+/// Postgres refuses to update what a publication cannot identify, as soon as there is a row to update.
+const PUBLISHED: &str = "\
+SELECT DISTINCT pg_catalog.format('%s is in publication %I without a replica identity, so its rows cannot be replaced',
+    l.oid::regclass::text, p.pubname::text) AS what
+FROM pg_catalog.pg_class AS l
+JOIN pg_catalog.pg_namespace AS n ON n.oid = l.relnamespace
+JOIN pg_catalog.pg_publication_tables AS t ON t.schemaname = n.nspname
+    AND (t.tablename = l.relname OR t.tablename = (
+        SELECT r.relname FROM pg_catalog.pg_class AS r WHERE r.oid = pg_catalog.pg_partition_root(l.oid)))
+JOIN pg_catalog.pg_publication AS p ON p.pubname = t.pubname AND (p.pubupdate OR p.pubdelete)
+WHERE l.relkind = 'r' AND (l.oid = $1 OR l.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))
+    AND CASE l.relreplident WHEN 'f' THEN false WHEN 'n' THEN true
+        WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = l.oid AND i.indisprimary)
+        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = l.oid AND i.indisreplident) END
+ORDER BY 1";
 
 /// A domain is encoded as the type it is made of; `base_name` is NULL for types that are not built in.
 const COLUMNS: &str = "\
@@ -132,6 +186,12 @@ SELECT a.attname::text AS name,
     ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) AS labels,
     a.attnotnull OR given.typnotnull AS not_null,
     a.atthasdef OR a.attidentity <> '' OR given.typdefault IS NOT NULL AS has_default,
+    CASE WHEN a.attgenerated = '' THEN
+        coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = $1 AND d.adnum = a.attnum),
+            CASE WHEN a.attidentity = '' THEN pg_get_expr(given.typdefaultbin, 0) END) END AS default_expression,
+    (SELECT format('%I.%I', n.nspname::text, l.collname::text) FROM pg_collation AS l
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE l.oid = a.attcollation AND l.oid <> given.typcollation) AS collation,
     a.attgenerated <> '' OR a.attidentity = 'a' AS generated
 FROM base
 JOIN pg_type t ON t.oid = base.type AND t.typtype <> 'd'

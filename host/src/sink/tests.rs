@@ -4,6 +4,7 @@ mod advance;
 mod cells;
 mod claims;
 mod commit;
+mod definitions;
 mod differential;
 pub(crate) mod lab;
 mod letters;

@@ -24,6 +24,8 @@ pub struct StagedColumn {
     pub type_name: String,
     /// Type it is cast to on its way into the table, when that is another.
     pub cast: Option<String>,
+    /// Expression that stands in for a missing value.
+    pub default: Option<String>,
 }
 
 /// What happens to a row whose key is there already.
@@ -169,9 +171,16 @@ impl Staging<'_> {
 
     /// The staging table's columns: name and value, cast where it must be.
     fn values(&self) -> impl Iterator<Item = (String, String)> {
-        self.columns.iter().enumerate().map(|(index, column)| match &column.cast {
-            Some(cast) => (format!("c{index}"), format!("c{index}::{cast}")),
-            None => (format!("c{index}"), format!("c{index}")),
+        self.columns.iter().enumerate().map(|(index, column)| {
+            let position = format!("c{index}");
+            let value = match &column.cast {
+                Some(cast) => format!("{position}::{cast}"),
+                None => position.clone(),
+            };
+            match &column.default {
+                Some(default) => (position, format!("coalesce({value}, {default})")),
+                None => (position, value),
+            }
         })
     }
 
@@ -206,6 +215,7 @@ mod tests {
             name: name.to_owned(),
             type_name: type_name.to_owned(),
             cast: cast.map(str::to_owned),
+            default: None,
         };
         let columns = [
             column("device", "text", None),
@@ -221,6 +231,16 @@ mod tests {
 
     fn key(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_default_stands_in_for_a_missing_value() {
+        let (name, default) = ("at".to_owned(), Some("now()".to_owned()));
+        let columns =
+            [StagedColumn { name, type_name: "timestamptz".to_owned(), cast: None, default }];
+        let staging =
+            Staging { stage: "stage", table: "t", columns: &columns, conflict: Conflict::None };
+        assert!(staging.apply().contains("SELECT coalesce(c0, now()) FROM"), "{}", staging.apply());
     }
 
     #[test]

@@ -326,7 +326,7 @@ fn a_limit_of_no_letters_and_a_topic_without_name_are_refused() {
       --> pipeline.toml:18:1
        |
     18 | retry = 1
-       | ^^^^^ known here: `topic`, `max_per_minute`
+       | ^^^^^ known here: `topic`, `max_per_minute`, `max_in_a_row`
     "#);
 }
 

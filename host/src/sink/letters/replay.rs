@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::rows::Rejection;
 use crate::settings::BatchSettings;
 use crate::sink::plan::Plan;
+use crate::sink::postgres::Diagnosis;
 use crate::sink::postgres::connection::fault_of_ours;
 pub use crate::sink::postgres::settle::End;
 use crate::sink::postgres::settle::{Settler, Statement};
@@ -133,13 +134,13 @@ impl Replay {
         self.settler.hold(runtime, work)
     }
 
-    /// Finds the letters with rows that are refused.
-    pub async fn find_refused(
+    /// Finds out why [`Replay::settle`] was rejected. Nothing is taken then.
+    pub(crate) async fn diagnose(
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-    ) -> Result<Vec<Rejection>, Fault> {
-        self.settler.find_refused(plan, prepared).await
+    ) -> Result<Diagnosis, Fault> {
+        self.settler.diagnose(plan, prepared).await
     }
 
     /// Writes the rows of taken letters, removes those that passed, and says of the others why they did not.

@@ -13,6 +13,7 @@ use crate::settings::{RetryOrder, RetrySettings};
 use crate::sink::letters::read::Letter;
 use crate::sink::letters::storable;
 use crate::sink::plan::Plan;
+use crate::sink::postgres::Diagnosis;
 use crate::sink::postgres::connection::fault_of_ours;
 use crate::sink::postgres::settle::{End, Settler, Statement};
 use crate::sink::postgres::{Options, Session};
@@ -204,13 +205,13 @@ impl Due {
         self.settler.ask(plan, prepared).await
     }
 
-    /// Finds the messages with rows that are refused.
-    pub async fn find_refused(
+    /// Finds out why [`Due::settle`] was rejected. Nothing is taken then.
+    pub(crate) async fn diagnose(
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-    ) -> Result<Vec<Rejection>, Fault> {
-        self.settler.find_refused(plan, prepared).await
+    ) -> Result<Diagnosis, Fault> {
+        self.settler.diagnose(plan, prepared).await
     }
 
     /// Writes the rows of taken messages and moves the messages where they belong.

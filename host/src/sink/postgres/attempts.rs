@@ -1,22 +1,28 @@
 //! Attempts to write a batch until its fate is certain: written, fenced, or refused.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Written;
 use super::blockers::end_abandoned;
 use super::connection::Options;
+use super::diagnosis::Diagnosis;
 use super::judge::Suspect;
 use super::transaction::{Aside, Failure, Progress, Work};
 use crate::backoff::Backoff;
 use crate::fault::{Fault, Remedy, sqlstate};
-use crate::rows::Rejection;
+use crate::rows::{Rejection, Stage};
 use crate::sink::commit::{Outcome, outcome};
 use crate::sink::plan::Plan;
 use crate::sink::{Letterhead, Prepared, Receipt};
 
-/// How often a batch is tried again of which Postgres refuses rows, and none of them when asked.
+/// How often a batch is tried again of which Postgres rejects rows, and none of them when they are tried.
 const FRUITLESS_MAX: u32 = 5;
+/// How often a limit may end one write before the batch is made smaller, or its only message is at fault.
+const LIMITED_MAX: u32 = 3;
+/// How long rejected rows are looked for before what was found is used.
+pub(super) const SEARCH_MAX: Duration = Duration::from_secs(30);
 
 /// How often an outage that goes on is mentioned.
 const MENTION_EVERY: Duration = Duration::from_mins(1);
@@ -68,6 +74,7 @@ impl Suspects {
 enum Verdict {
     Committed,
     Fenced(Vec<i32>),
+    /// Rejected by the server, for a reason that is to be found out.
     Refused(Fault),
     /// Not written, and to be tried again.
     Later(Fault),
@@ -83,11 +90,11 @@ impl Attempts {
         Self { options, head, work: None, suspects: Suspects::default() }
     }
 
-    /// Writes a batch. Returns only when its fate is certain.
+    /// Writes a batch. Returns only when it is certain what became of it.
     pub async fn write(&mut self, plan: &Plan, prepared: Prepared, aside: Aside) -> Written {
         let mut outage = Outage::default();
         let mut unanswered: Option<Fault> = None;
-        let mut fruitless = 0;
+        let mut vain = Vain::default();
         let mut prepared = prepared;
         if self.suspects.of(plan) && !std::mem::replace(&mut prepared.asked, true) {
             match self.ask_ahead(&prepared).await {
@@ -102,7 +109,7 @@ impl Attempts {
                 Some(fault) => self.resolve(&prepared, fault).await,
                 None => self.attempt(plan, &prepared, &aside, outage.contended()).await,
             };
-            match verdict {
+            let fault = match verdict {
                 Verdict::Committed => {
                     outage.over(&self.head);
                     let receipt = Receipt { ranges: prepared.ranges.clone() };
@@ -118,30 +125,92 @@ impl Attempts {
                     );
                     return Written::Fenced { partitions, reuse: prepared };
                 }
-                Verdict::Refused(fault) if fault.remedy == Remedy::Bury => {
-                    match self.find_refused(plan, &prepared).await {
-                        Ok(rejections) if !rejections.is_empty() => {
+                Verdict::Unknown { fault, obstacle } => {
+                    unanswered = Some(fault);
+                    obstacle
+                }
+                Verdict::Later(fault) => fault,
+                Verdict::Refused(fault) => {
+                    match self.diagnose(plan, &mut prepared, fault, &mut vain).await {
+                        Conclusion::Again(fault) => fault,
+                        Conclusion::Refused(rejections) => {
                             outage.over(&self.head);
-                            prepared.asked = true;
                             return Written::Refused { rejections, prepared };
                         }
-                        // A row that collided with another one that is gone by now, say.
-                        Ok(_) if fruitless < FRUITLESS_MAX => fruitless += 1,
-                        Err(obstacle) if obstacle.remedy == Remedy::Retry => {
-                            outage.goes_on(&self.head, &obstacle);
+                        Conclusion::Changed(plan) => {
+                            return Written::Changed { plan, reuse: prepared };
                         }
-                        Ok(_) => return Written::Stopped { fault, reuse: prepared },
-                        Err(fault) => return Written::Stopped { fault, reuse: prepared },
+                        Conclusion::Stopped(fault) => {
+                            return Written::Stopped { fault, reuse: prepared };
+                        }
+                        Conclusion::TooLarge(fault) => {
+                            return Written::TooLarge { fault, reuse: prepared };
+                        }
                     }
                 }
-                Verdict::Refused(fault) => return Written::Stopped { fault, reuse: prepared },
-                Verdict::Later(fault) => outage.goes_on(&self.head, &fault),
-                Verdict::Unknown { fault, obstacle } => {
-                    outage.goes_on(&self.head, &obstacle);
-                    unanswered = Some(fault);
+            };
+            if vain.limited(&fault, &prepared) {
+                match self.limited(plan, &prepared, fault).await {
+                    Ok(written) => return written.into_written(prepared),
+                    Err(fault) => outage.goes_on(&self.head, &fault),
                 }
+            } else {
+                outage.goes_on(&self.head, &fault);
             }
             tokio::time::sleep(outage.backoff.pause()).await;
+        }
+    }
+
+    /// Concludes what to do about a write that the server has rejected with `fault`.
+    async fn diagnose(
+        &mut self,
+        plan: &Plan,
+        prepared: &mut Prepared,
+        fault: Fault,
+        vain: &mut Vain,
+    ) -> Conclusion {
+        let known = matches!(fault.code, sqlstate::FENCED | sqlstate::SCHEMA);
+        if fault.remedy == Remedy::Stop && known {
+            return Conclusion::Stopped(fault);
+        }
+        match self.find_out(plan, prepared).await {
+            Ok(Diagnosis::Rows(rejections)) => {
+                prepared.asked = true;
+                Conclusion::Refused(rejections)
+            }
+            Ok(Diagnosis::Changed(plan)) => Conclusion::Changed(Arc::from(plan)),
+            // What was changed has been changed back, or nothing stands in the way any more: the write itself tells.
+            Ok(Diagnosis::Nothing) => vain.fruitless(prepared, fault),
+            Err(fault) if fault.remedy == Remedy::Retry => Conclusion::Again(fault),
+            Err(fault) => Conclusion::Stopped(fault),
+        }
+    }
+
+    /// A limit of time or memory keeps ending the write: a smaller batch may pass. A single message is at fault when
+    /// nothing else is, for the same statements pass without its rows.
+    async fn limited(
+        &mut self,
+        plan: &Plan,
+        prepared: &Prepared,
+        fault: Fault,
+    ) -> Result<Conclusion, Fault> {
+        if prepared.messages_with_rows().nth(1).is_some() {
+            return Ok(Conclusion::TooLarge(fault));
+        }
+        let Some(message) = prepared.messages_with_rows().next() else { return Err(fault) };
+        let mut work = Work::open(&self.options).await?;
+        let limit = self.options.write_max;
+        let empty =
+            tokio::time::timeout(limit, work.try_without_rows(&self.options, plan, prepared)).await;
+        match empty {
+            Ok(Ok(None)) => {
+                let (code, reason, stage) = (fault.sqlstate, fault.message, Stage::Sink);
+                let rejection = Rejection { message, stage, code, reason, retry: false };
+                Ok(Conclusion::Refused(vec![rejection]))
+            }
+            Ok(Ok(Some(Diagnosis::Changed(plan)))) => Ok(Conclusion::Changed(Arc::from(plan))),
+            Ok(Err(obstacle)) => Err(obstacle),
+            _ => Err(fault),
         }
     }
 
@@ -158,6 +227,8 @@ impl Attempts {
                 // Whatever state it is in: the server rolls back what was open.
                 self.work = None;
                 match fault.remedy {
+                    // The server said so instead of moving positions: nothing was committed.
+                    _ if fault.code == sqlstate::CHANGED => Verdict::Refused(fault),
                     _ if commit_sent => self.resolve(prepared, fault).await,
                     Remedy::Retry => Verdict::Later(fault),
                     Remedy::Bury | Remedy::Stop => Verdict::Refused(fault),
@@ -203,10 +274,12 @@ impl Attempts {
                 if !progress.is_committing() {
                     work.cancel(&self.options).await;
                 }
-                let fault = Fault::retry(
-                    sqlstate::TOO_SLOW,
-                    format!("write batch: not finished after {limit:?}"),
-                );
+                let message = format!("write batch: not finished after {limit:?}");
+                let mut fault = Fault::retry(sqlstate::TOO_SLOW, message);
+                if !progress.is_committing() {
+                    // As the server calls it when it is its own limit.
+                    sqlstate::CANCELLED.clone_into(&mut fault.sqlstate);
+                }
                 Err(Failure { fault, commit_sent: progress.commit_sent() })
             }
         }
@@ -228,16 +301,12 @@ impl Attempts {
         Ok(rejections)
     }
 
-    /// Finds the messages whose rows are refused.
-    async fn find_refused(
-        &mut self,
-        plan: &Plan,
-        prepared: &Prepared,
-    ) -> Result<Vec<Rejection>, Fault> {
+    async fn find_out(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Diagnosis, Fault> {
         let limit = self.options.write_max;
         let mut work = Work::open(&self.options).await?;
         self.suspects.take_up(plan);
-        let found = work.find_refused(plan, prepared, &mut self.suspects.known);
+        let until = Instant::now() + SEARCH_MAX.min(limit);
+        let found = work.diagnose(&self.options, plan, prepared, &mut self.suspects.known, until);
         match tokio::time::timeout(limit, found).await {
             Ok(found) => {
                 self.work = found.is_ok().then_some(work);
@@ -245,7 +314,7 @@ impl Attempts {
             }
             Err(_) => {
                 work.cancel(&self.options).await;
-                let message = format!("find refused rows: not finished after {limit:?}");
+                let message = format!("find rejected rows: not finished after {limit:?}");
                 Err(Fault::retry(sqlstate::TOO_SLOW, message))
             }
         }
@@ -281,6 +350,66 @@ impl Attempts {
         session.cancel(&self.options).await;
         let message = format!("read the positions: no answer within {limit:?}");
         Err(Fault::retry(sqlstate::TOO_SLOW, message))
+    }
+}
+
+/// What follows from a diagnosis.
+enum Conclusion {
+    /// The same write again, after a pause.
+    Again(Fault),
+    Refused(Vec<Rejection>),
+    Changed(Arc<Plan>),
+    Stopped(Fault),
+    TooLarge(Fault),
+}
+
+impl Conclusion {
+    fn into_written(self, prepared: Prepared) -> Written {
+        match self {
+            Self::Refused(rejections) => Written::Refused { rejections, prepared },
+            Self::Changed(plan) => Written::Changed { plan, reuse: prepared },
+            Self::TooLarge(fault) => Written::TooLarge { fault, reuse: prepared },
+            Self::Again(fault) | Self::Stopped(fault) => {
+                Written::Stopped { fault, reuse: prepared }
+            }
+        }
+    }
+}
+
+/// Attempts at one batch that ended alike.
+#[derive(Debug, Default)]
+struct Vain {
+    fruitless: u32,
+    limited: u32,
+}
+
+impl Vain {
+    /// After a diagnosis that found nothing.
+    fn fruitless(&mut self, prepared: &Prepared, fault: Fault) -> Conclusion {
+        self.fruitless += 1;
+        let several = prepared.messages_with_rows().nth(1).is_some();
+        if several && sqlstate::depends_on_size(&fault.sqlstate) {
+            return Conclusion::TooLarge(fault);
+        }
+        match self.fruitless {
+            // Rows that collided with others which are gone by now, say.
+            ..=FRUITLESS_MAX => Conclusion::Again(fault),
+            _ if several => Conclusion::TooLarge(fault),
+            _ => Conclusion::Stopped(fault),
+        }
+    }
+
+    /// True when it is a limit that ends the write, and has done so often enough.
+    fn limited(&mut self, fault: &Fault, prepared: &Prepared) -> bool {
+        if !sqlstate::depends_on_size(&fault.sqlstate) {
+            self.limited = 0;
+            return false;
+        }
+        self.limited += 1;
+        // Our own limit is long: once is enough.
+        let ours = fault.code == sqlstate::TOO_SLOW;
+        let several = prepared.messages_with_rows().nth(1).is_some();
+        self.limited >= LIMITED_MAX || ours && several
     }
 }
 

@@ -23,7 +23,8 @@ const SESSION_MAX: Duration = Duration::from_secs(10);
 /// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock.
 const SESSION_SETTINGS: &str = "SET synchronous_commit = on; SET lock_timeout = '5s'; \
     SET idle_in_transaction_session_timeout = '5s'; SET statement_timeout = 0; SET client_encoding = 'UTF8'; \
-    SET timezone = 'UTC'; SET datestyle = 'ISO'";
+    SET timezone = 'UTC'; SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'; \
+    SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL";
 
 /// How to connect. Printing it shows no password.
 #[derive(Clone)]
@@ -180,7 +181,9 @@ impl Session {
         let answer =
             self.client.simple_query(&query).await.map_err(|error| fault(&doing, &error))?;
         let row = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some((row.get(0)? == "t", row.get(1)?.parse().ok()?)),
+            SimpleQueryMessage::Row(row) if row.len() == 2 => {
+                Some((row.get(0)? == "t", row.get(1)?.parse().ok()?))
+            }
             _ => None,
         });
         match row {
@@ -231,25 +234,56 @@ fn tls_connector(address: &Address) -> Result<MakeTlsConnector, Fault> {
 
 /// Translates an error that came up while `doing` something.
 pub(crate) fn fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
-    let message = format!("{doing}: {}", describe(error));
+    translated(doing, error, |refusal| sqlstate::remedy(refusal.code().code(), refusal.message()))
+}
+
+/// The same for a statement that carries rows, which may be at fault for whatever Postgres says.
+pub(in crate::sink) fn fault_with_rows(doing: &str, error: &tokio_postgres::Error) -> Fault {
+    translated(doing, error, |refusal| {
+        let (state, raised) = (refusal.code().code(), is_raised(refusal));
+        sqlstate::remedy_with_rows(state, refusal.message(), raised)
+    })
+}
+
+/// The same for statements on our own tables: what does not fit there is a missing migration, and no message is ever
+/// at fault for it.
+pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault {
+    let translated = fault(doing, error);
+    let what = match (translated.code, translated.remedy) {
+        (sqlstate::STATEMENT, _) => "the sluice schema is missing or of another version",
+        (_, Remedy::Bury) if translated.sqlstate == "23505" => {
+            "ids of the sluice schema are given out again: after a restore or a switch of servers its sequences stand \
+             behind their tables; set them with setval(pg_get_serial_sequence('sluice.dead_letters', 'id'), ...), and \
+             likewise for sluice.parked"
+        }
+        (_, Remedy::Bury) => "a table of the sluice schema does not take what it always took",
+        _ => return translated,
+    };
+    Fault::stop(sqlstate::SCHEMA, format!("{doing}: {what}: {}", describe(error)))
+}
+
+fn translated(
+    doing: &str,
+    error: &tokio_postgres::Error,
+    in_session: impl FnOnce(&DbError) -> (&'static str, Remedy),
+) -> Fault {
     let (code, remedy) = match error.as_db_error() {
         Some(refusal) if ends_the_session(refusal) => {
             sqlstate::remedy_at_end(refusal.code().code(), refusal.message())
         }
-        Some(refusal) => sqlstate::remedy(refusal.code().code(), refusal.message()),
+        Some(refusal) => in_session(refusal),
         None => without_sqlstate(error),
     };
-    Fault::new(code, remedy, message)
+    let mut fault = Fault::new(code, remedy, format!("{doing}: {}", describe(error)));
+    fault.sqlstate = error.code().map_or_else(String::new, |state| state.code().to_owned());
+    fault
 }
 
-/// The same for statements on our own tables: what does not fit there is a missing migration.
-pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault {
-    let translated = fault(doing, error);
-    if translated.code != sqlstate::STATEMENT {
-        return translated;
-    }
-    let what = "the sluice schema is missing or of another version";
-    Fault::stop(sqlstate::SCHEMA, format!("{doing}: {what}: {}", describe(error)))
+/// True when code of a user raised the error: a procedural language's statement for it, and not the server within a
+/// statement of that code. The name of the C file is not translated and has been the same in all versions.
+pub(super) fn is_raised(refusal: &DbError) -> bool {
+    let languages = ["pl_exec.c", "plpy_elog.c", "plpy_plpymodule.c", "plperl.c", "pltcl.c"];
+    refusal.file().is_some_and(|file| languages.contains(&file))
 }
 
 fn ends_the_session(refusal: &DbError) -> bool {

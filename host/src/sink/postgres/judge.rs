@@ -39,20 +39,31 @@ pub(super) struct Suspect {
 
 const ORDINAL: &str = "sluice_ordinal";
 
-/// One row, unless a trigger may change rows before they are checked.
-const CONSTRAINT: &str = "SELECT k.contype::text AS kind, k.oid::bigint AS oid,
+/// One row, unless a trigger may change rows before they are checked, or policies hide some of what is asked about.
+/// A foreign key is none of ours when rows of the same batch may be what others refer to: then it comes without
+/// `referenced`. Partitions have triggers of their own, and stand for the table that they belong to.
+const CONSTRAINT: &str = "WITH RECURSIVE plan (oid) AS (
+    SELECT coalesce(pg_partition_root(to_regclass(n.name)), to_regclass(n.name))::oid FROM unnest($3::text[]) AS n (name)
+), trees (oid) AS (
+    SELECT oid FROM plan UNION SELECT i.inhrelid FROM trees JOIN pg_inherits AS i ON i.inhparent = trees.oid
+)
+SELECT k.contype::text AS kind, k.oid::bigint AS oid,
     ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS c (attnum, n)
         JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum ORDER BY c.n) AS columns,
-    (SELECT format('%I.%I', n.nspname, r.relname) FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace
-        WHERE r.oid = k.confrelid) AS referenced,
+    (SELECT format('%I.%I', n.nspname::text, r.relname::text)
+        FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace
+        WHERE r.oid = k.confrelid AND r.oid NOT IN (SELECT oid FROM trees) AND NOT row_security_active(r.oid)
+            AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid IN (SELECT oid FROM trees) AND NOT g.tgisinternal)
+    ) AS referenced,
     ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS c (attnum, n)
         JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = c.attnum ORDER BY c.n) AS referenced_columns,
-    pg_get_expr(k.conbin, k.conrelid) AS expression, k.confmatchtype::text AS match
+    pg_get_expr(k.conbin, k.conrelid) AS expression, k.confmatchtype::text AS match,
+    ARRAY(SELECT oid FROM trees)::text AS trees
 FROM pg_constraint AS k
-WHERE k.conname = $1 AND k.conrelid = to_regclass($2) AND NOT EXISTS (
+WHERE k.conname = $1 AND k.conrelid = to_regclass($2) AND NOT row_security_active(k.conrelid) AND NOT EXISTS (
     SELECT FROM pg_trigger AS g
     -- Before (2), for each row (1).
-    WHERE g.tgrelid = k.conrelid AND NOT g.tgisinternal AND g.tgtype & 3 = 3
+    WHERE g.tgrelid IN (SELECT oid FROM trees) AND NOT g.tgisinternal AND g.tgtype & 3 = 3
 )";
 
 impl Suspect {
@@ -65,8 +76,9 @@ impl Suspect {
     ) -> Result<Option<Self>, Fault> {
         let of = &plan.tables[table];
         let Some(name) = error.constraint() else { return Ok(None) };
+        let tables: Vec<&str> = plan.table_names().collect();
         let rows = session
-            .query(CONSTRAINT, &[&name, &of.table])
+            .query(CONSTRAINT, &[&name, &of.table, &tables])
             .await
             .map_err(|error| fault("look up a constraint", &error))?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -79,9 +91,10 @@ impl Suspect {
             return Ok(None);
         }
         let stage = format!("sluice_judge_{}", row.get::<_, i64>("oid"));
-        let Some((sqlstate, kind, query)) = question(plan, of, &stage, &columns, row) else {
+        let Some((sqlstate, kind, query)) = question(of, &stage, &columns, row) else {
             return Ok(None);
         };
+        let query = format!("{query} AND {}", still_there(row, kind));
         let names: Vec<String> = columns.iter().map(|column| quote(column)).collect();
         let create = format!(
             "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS \
@@ -136,9 +149,20 @@ fn judged<'a>(
     with_rows.filter(|(_, rows)| can_be_judged(rows))
 }
 
+/// A condition that is false as soon as the constraint is dropped, or a trigger added for which it may not be asked: a
+/// query is kept for many batches.
+fn still_there(row: &tokio_postgres::Row, kind: &str) -> String {
+    let (oid, trees): (i64, &str) = (row.get("oid"), row.get("trees"));
+    let any_trigger = kind == "foreign key";
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = {oid}) AND NOT EXISTS ( \
+         SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = ANY ('{trees}'::oid[]) AND NOT g.tgisinternal \
+         AND ({any_trigger} OR g.tgtype & 3 = 3))"
+    )
+}
+
 /// SQLSTATE, kind, and the query for the rows that are refused.
 fn question(
-    plan: &Plan,
     table: &TablePlan,
     stage: &str,
     columns: &[String],
@@ -169,11 +193,7 @@ fn question(
         }
         // A row that is passed over needs nothing.
         "f" if row.get::<_, &str>("match") == "s" && table.mode != Mode::Ignore => {
-            let referenced: String = row.get("referenced");
-            // A row of this batch may be the one that others need.
-            if plan.tables.iter().any(|table| table.table == referenced) {
-                return None;
-            }
+            let referenced: String = row.get::<_, Option<String>>("referenced")?;
             let others: Vec<String> = row.get("referenced_columns");
             let query = format!(
                 "{select} WHERE {given} AND NOT EXISTS (SELECT FROM {referenced} AS o WHERE {})",
@@ -226,6 +246,24 @@ impl Work {
         self.run(&suspect.create, "make a table to judge rows in").await
     }
 
+    /// Learns of the constraint that `refusal` names, and asks for the messages of `rows`, from row `first` on, that
+    /// violate it. `None` where that cannot be asked.
+    pub(super) async fn learn_and_ask(
+        &self,
+        plan: &Plan,
+        table: usize,
+        refusal: &DbError,
+        (rows, first): (&TableCopy, usize),
+        rule: &RetrySettings,
+    ) -> Result<Option<(Suspect, Vec<Rejection>)>, Fault> {
+        let Some(suspect) = Suspect::learn(self.session(), plan, table, refusal).await? else {
+            return Ok(None);
+        };
+        self.make_room_for(&suspect).await?;
+        let found = self.judge(&suspect, rows, first, rule).await?;
+        Ok(Some((suspect, found)))
+    }
+
     async fn judge_all(
         &self,
         prepared: &Prepared,
@@ -251,6 +289,7 @@ impl Work {
         let accused = async {
             let session = self.session();
             let statement = format!("COPY {} FROM STDIN (FORMAT binary)", suspect.stage);
+            // A session on which a COPY does not start is of no more use, but the table is our own.
             let mut sink = Box::pin(session.copy_in(&statement).await?);
             feed(sink.as_mut(), &Bytes::from(suspect.copy_of(&copied, first))).await;
             sink.as_mut().finish().await?;

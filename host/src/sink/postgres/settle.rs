@@ -7,14 +7,16 @@
 //! outcome has to be resolved either: when the answer to a COMMIT is missing, the table itself tells, for what was
 //! settled is no longer found there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres_types::ToSql;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
+use super::attempts::SEARCH_MAX;
 use super::connection::{Options, fault_of_ours};
+use super::diagnosis::Diagnosis;
 use super::judge::Suspect;
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
@@ -125,24 +127,21 @@ impl Settler {
         Ok(rejections)
     }
 
-    /// Finds the messages whose rows are refused, after [`Settler::settle`] has failed with remedy `Bury`. Nothing is
-    /// taken then.
-    pub async fn find_refused(
-        &mut self,
-        plan: &Plan,
-        prepared: &Prepared,
-    ) -> Result<Vec<Rejection>, Fault> {
+    /// Finds out why [`Settler::settle`] has failed with remedy `Bury`, or because tables have changed. Nothing is taken
+    /// then.
+    pub async fn diagnose(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Diagnosis, Fault> {
         let limit = self.options.write_max;
         let mut work = Work::open(&self.options).await?;
         if self.suspects.0 != plan.id {
             self.suspects = (plan.id, Vec::new());
         }
-        let found = work.find_refused(plan, prepared, &mut self.suspects.1);
-        let rejections = tokio::time::timeout(limit, found)
+        let until = Instant::now() + SEARCH_MAX.min(limit);
+        let found = work.diagnose(&self.options, plan, prepared, &mut self.suspects.1, until);
+        let diagnosis = tokio::time::timeout(limit, found)
             .await
-            .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "find refused rows: too slow"))??;
+            .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "find rejected rows: too slow"))??;
         self.idle = Some(work);
-        Ok(rejections)
+        Ok(diagnosis)
     }
 
     /// Writes the rows of `prepared` (not its dead letters: those are changes, too), makes the changes, and ends

@@ -9,7 +9,7 @@ use futures_util::SinkExt;
 use futures_util::future::join;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::connection::{Options, Session, fault, fault_of_ours};
+use super::connection::{Options, Session, fault, fault_of_ours, fault_with_rows};
 use crate::fault::Fault;
 use crate::sink::commit::{ADVANCE, advance_and_commit};
 use crate::sink::plan::{Plan, Route, TablePlan};
@@ -84,7 +84,7 @@ impl Work {
     /// Opens a session and prepares what every batch needs.
     pub async fn open(options: &Options) -> Result<Self, Fault> {
         let session = options.connect().await?;
-        let advance = prepare_ours(&session, ADVANCE).await?;
+        let advance = prepare_ours(&session, &ADVANCE).await?;
         let letters = prepare_ours(&session, letters::COPY).await?;
         let parked = prepare_ours(&session, parked::COPY).await?;
         Ok(Self { session, advance, letters, parked, plan: None })
@@ -132,10 +132,13 @@ impl Work {
         self.take_up(plan).await?;
         let mut copying = self.copy_rows(plan, prepared, Copying::NotBegun).await?;
         if !letters.is_empty() {
-            copying = self.copy(copying, &self.letters, "sluice.dead_letters", letters).await?;
+            copying = self
+                .copy(copying, &self.letters, Target::Ours("sluice.dead_letters"), letters)
+                .await?;
         }
         if !parked.is_empty() {
-            copying = self.copy(copying, &self.parked, "sluice.parked", parked).await?;
+            copying =
+                self.copy(copying, &self.parked, Target::Ours("sluice.parked"), parked).await?;
         }
         if matches!(copying, Copying::NotBegun) {
             // Nothing but filtered messages: their positions move all the same.
@@ -143,7 +146,8 @@ impl Work {
         }
         let (version, ranges) = covered(prepared);
         progress.commit_sent.store(true, Ordering::Relaxed);
-        let commit = advance_and_commit(&self.session, &self.advance, head, version, ranges);
+        let (session, definitions) = (&self.session, &plan.definitions);
+        let commit = advance_and_commit(session, &self.advance, head, version, ranges, definitions);
         let rows_taken = || progress.rows_taken.store(true, Ordering::Relaxed);
         copying.finish_and(rows_taken, commit).await.map_err(|(fault, refused)| {
             // The server has answered a COPY with an error: the COMMIT behind it commits nothing.
@@ -152,10 +156,12 @@ impl Work {
         })
     }
 
-    /// Writes the rows of all tables into a transaction that is open. Moves no position and commits nothing.
+    /// Writes the rows of all tables into a transaction that is open, and makes sure that they are still defined as
+    /// they were planned for. Moves no position and commits nothing.
     pub async fn write_rows(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Fault> {
         let copying = self.copy_rows(plan, prepared, Copying::Done).await?;
-        copying.finish(async { Ok(()) }).await.map_err(|(fault, _)| fault)
+        let expected = plan.definitions.expect(&self.session);
+        copying.finish(expected).await.map_err(|(fault, _)| fault)
     }
 
     /// Sends the rows of all tables of the plan taken up last; the answer to the last COPY may be outstanding.
@@ -170,11 +176,11 @@ impl Work {
             if rows.bytes.is_empty() {
                 continue;
             }
-            copying = self.copy(copying, copy, &table.table, &rows.bytes).await?;
-            if let Route::Staged { apply, apply_and_delete, .. } = &table.route {
-                let apply = apply_and_delete.as_ref().filter(|_| rows.deletes).unwrap_or(apply);
+            copying = self.copy(copying, copy, Target::Users(&table.table), &rows.bytes).await?;
+            if table.is_staged() {
+                let apply = table.apply_statement(rows.deletes);
                 let doing = format!("write rows into {}", table.table);
-                copying.finish(self.run(apply, &doing)).await.map_err(|(fault, _)| fault)?;
+                copying.finish(self.apply(apply, &doing)).await.map_err(|(fault, _)| fault)?;
                 copying = Copying::Done;
             }
         }
@@ -212,12 +218,11 @@ impl Work {
         &self,
         before: Copying<'a>,
         statement: &Statement,
-        table: &'a str,
+        target: Target<'a>,
         bytes: &Bytes,
     ) -> Result<Copying<'a>, Fault> {
-        let started = async {
-            self.session.copy_in(statement).await.map_err(|error| copy_fault(table, &error))
-        };
+        let started =
+            async { self.session.copy_in(statement).await.map_err(|error| target.fault(&error)) };
         let sink = if let Copying::NotBegun = before {
             // Both are on their way before the first answer is awaited. No row is sent before BEGIN has
             // succeeded: outside of a transaction it would stay.
@@ -229,7 +234,12 @@ impl Work {
         };
         let mut sink = Box::pin(sink);
         feed(sink.as_mut(), bytes).await;
-        Ok(Copying::Fed { sink, table })
+        Ok(Copying::Fed { sink, target })
+    }
+
+    /// Moves staged rows on.
+    async fn apply(&self, statement: &str, doing: &str) -> Result<(), Fault> {
+        self.session.batch_execute(statement).await.map_err(|error| fault_with_rows(doing, &error))
     }
 
     pub async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
@@ -247,7 +257,7 @@ enum Copying<'a> {
     /// BEGIN was not sent.
     NotBegun,
     /// All rows of one into `table` are on their way; its answer is outstanding.
-    Fed { sink: Pin<Box<CopyInSink<Bytes>>>, table: &'a str },
+    Fed { sink: Pin<Box<CopyInSink<Bytes>>>, target: Target<'a> },
     /// All were answered.
     Done,
 }
@@ -268,7 +278,7 @@ impl Copying<'_> {
         answered: impl FnOnce(),
         next: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, (Fault, bool)> {
-        let Self::Fed { mut sink, table } = self else {
+        let Self::Fed { mut sink, target } = self else {
             answered();
             return next.await.map_err(|fault| (fault, false));
         };
@@ -280,7 +290,7 @@ impl Copying<'_> {
         };
         let (copied, next) = join(copied, next).await;
         if let Err(error) = copied {
-            return Err((copy_fault(table, &error), error.as_db_error().is_some()));
+            return Err((target.fault(&error), error.as_db_error().is_some()));
         }
         next.map_err(|fault| (fault, false))
     }
@@ -297,8 +307,22 @@ pub(super) async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
     }
 }
 
-fn copy_fault(table: &str, error: &Error) -> Fault {
-    fault(&format!("copy rows into {table}"), error)
+/// What a COPY writes into.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// A table of the user: its rows may be at fault.
+    Users(&'a str),
+    /// One of schema `sluice`: no message is ever at fault for it.
+    Ours(&'a str),
+}
+
+impl Target<'_> {
+    fn fault(self, error: &Error) -> Fault {
+        match self {
+            Self::Users(table) => fault_with_rows(&format!("copy rows into {table}"), error),
+            Self::Ours(table) => fault_of_ours(&format!("copy into {table}"), error),
+        }
+    }
 }
 
 async fn prepare_ours(session: &Session, statement: &str) -> Result<Statement, Fault> {

@@ -165,5 +165,8 @@ fn a_table_that_went_missing_stops() {
     database.run("DROP TABLE t");
     lane.begin(&plan, given(&[(0, 0)]), &version("a"));
     let Written::Stopped { fault, .. } = lane.finish() else { panic!("written") };
-    insta::assert_snapshot!(fault, @r#"SL-P007: copy rows into public.t: relation "public.t" does not exist (42P01)"#);
+    insta::assert_snapshot!(fault, @r#"
+    SL-P010: the plugin's outputs do not fit the tables:
+      - output "t", table "t": there is no such table
+    "#);
 }

@@ -1,12 +1,17 @@
 //! Postgres goes away and comes back: the same batch is written, once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::lab::{Database, Fill, Given, Lane, make_plan, output, to_table, version, wait_for};
+use super::lab::{
+    Database, Fill, Given, Lane, make_plan, output, to_table, until, version, wait_for,
+};
 use crate::columns::{Column, Kind};
 use crate::demo::postgres::Throwaway;
 use crate::settings::{Mode, TableSettings};
 use crate::sink::migrate::migrate;
+use crate::sink::postgres::Written;
+use crate::sink::table::Plan;
 
 fn given(offsets: std::ops::Range<i64>) -> Given {
     let values = Column::new(Kind::Int64).ints(&offsets.clone().collect::<Vec<_>>());
@@ -97,24 +102,56 @@ fn rows_locked_by_a_paused_host_are_taken_over() {
     assert_eq!(database.ask("SELECT count(*) FROM t"), "2");
 }
 
-#[test]
-fn a_write_that_takes_too_long_is_given_up_and_tried_again() {
+/// A table whose trigger sleeps while `condition` is true, and a lane that has little patience.
+fn slow_table(condition: &str) -> (Database, Arc<Plan>, Lane) {
     let database = Database::new();
-    database.run("CREATE TABLE t (v bigint); CREATE TABLE slow (seconds float); INSERT INTO slow VALUES (3600);
-        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep((SELECT max(seconds) FROM slow)); RETURN NEW; END';
-        CREATE TRIGGER wait BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wait()");
+    database.run(&format!(
+        "CREATE TABLE t (v bigint); CREATE SEQUENCE tries; \
+         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN IF {condition} THEN PERFORM pg_sleep(3600); END IF; RETURN NEW; END'; \
+         CREATE TRIGGER wait BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wait()"
+    ));
     let (outputs, tables) = one_column(Mode::Append);
     let plan = make_plan(&database, &outputs, &tables);
     let mut options = database.options.clone();
-    options.write_max = Duration::from_millis(300);
-    let mut lane = Lane::start_by(&options, &database, &[0], "lane");
-    lane.begin(&plan, given(0..1), &version("a"));
-    assert!(lane.writer.wait(Duration::from_secs(1)).is_none());
-    database.run("UPDATE slow SET seconds = 0");
-    lane.expect_done();
-    assert_eq!(database.ask("SELECT count(*) FROM t"), "1");
-    // The server was told to give up, too.
-    assert_eq!(database.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"), "0");
+    options.write_max = Duration::from_millis(500);
+    let lane = Lane::start_by(&options, &database, &[0], "lane");
+    (database, plan, lane)
+}
+
+/// The server was told to give up, too.
+fn nobody_sleeps(database: &Database) {
+    until(|| {
+        database.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()") == "0"
+    });
+}
+
+#[test]
+fn a_write_that_takes_too_long_once_is_tried_again() {
+    let (database, plan, mut lane) = slow_table("nextval(''tries'') = 1");
+    lane.write(&plan, given(0..1), &version("a"));
+    assert_eq!(database.ask("SELECT v FROM t"), "0");
+    nobody_sleeps(&database);
+}
+
+#[test]
+fn a_batch_that_takes_too_long_is_to_be_made_smaller() {
+    let (database, plan, mut lane) = slow_table("NEW.v = 1");
+    lane.begin(&plan, given(0..3), &version("a"));
+    let written = lane.finish();
+    let Written::TooLarge { fault, .. } = written else { panic!("{written:?}") };
+    assert_eq!(fault.code, "SL-P014");
+    assert_eq!(database.ask("SELECT count(*) FROM t"), "0");
+    nobody_sleeps(&database);
+}
+
+#[test]
+fn a_row_that_takes_too_long_alone_is_dead_lettered() {
+    let (database, plan, mut lane) = slow_table("NEW.v = 0");
+    let range = lane.write(&plan, given(0..1), &version("a"));
+    assert_eq!((range[0].rows, range[0].rejected), (0, 1));
+    assert_eq!(database.ask("SELECT \"offset\", code FROM sluice.dead_letters"), "0|57014");
+    nobody_sleeps(&database);
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! Finds out by experiment who is at fault when Postgres rejects a write: the tables, or some of the rows. All of it in
+//! a transaction that is rolled back: nothing but the whole batch is ever committed.
+//!
+//! An SQLSTATE does not tell. A trigger gives whatever state it likes for a value, a type calls a value a syntax error,
+//! and a policy calls a row a missing privilege. What tells is whether the same statements pass without rows.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::connection::{Options, fault};
+use super::judge::Suspect;
+use super::search::{Search, write};
+use super::transaction::Work;
+use crate::fault::{Fault, Remedy, sqlstate};
+use crate::rows::Rejection;
+use crate::sink::plan::Plan;
+use crate::sink::{Prepared, copy};
+
+/// Who is at fault for a write that Postgres rejects.
+#[derive(Debug)]
+pub(crate) enum Diagnosis {
+    /// These rows, by message.
+    Rows(Vec<Rejection>),
+    /// Tables are defined otherwise by now. The plan for what they are.
+    Changed(Box<Plan>),
+    /// Nobody: all rows pass when they are tried.
+    Nothing,
+}
+
+/// True for a fault that an experiment may explain.
+pub(crate) fn can_be_diagnosed(fault: &Fault) -> bool {
+    fault.remedy == Remedy::Bury || fault.code == sqlstate::CHANGED
+}
+
+impl Work {
+    /// Finds out why `plan` cannot be written. What was found by the time `until` is enough to go on with.
+    ///
+    /// # Errors
+    /// When it is none of the rows: what is wrong with tables, privileges or server.
+    pub(in crate::sink) async fn diagnose(
+        &mut self,
+        options: &Options,
+        plan: &Plan,
+        prepared: &Prepared,
+        suspects: &mut Vec<Suspect>,
+        until: Instant,
+    ) -> Result<Diagnosis, Fault> {
+        if let Some(diagnosis) = self.try_without_rows(options, plan, prepared).await? {
+            return Ok(diagnosis);
+        }
+        self.run("SAVEPOINT start", "set a savepoint").await?;
+        let mut search = Search::new(self, plan, prepared, suspects, until).await?;
+        search.run().await?;
+        let rejections = search.rejections()?;
+        self.run("ROLLBACK", "roll back").await?;
+        let found =
+            if rejections.is_empty() { Diagnosis::Nothing } else { Diagnosis::Rows(rejections) };
+        Ok(found)
+    }
+
+    /// Begins a transaction, writes nothing to each table, which takes their locks, and compares their definitions.
+    /// Leaves the transaction open unless the tables have changed.
+    ///
+    /// # Errors
+    /// What keeps even an empty batch from being written.
+    pub(super) async fn try_without_rows(
+        &mut self,
+        options: &Options,
+        plan: &Plan,
+        prepared: &Prepared,
+    ) -> Result<Option<Diagnosis>, Fault> {
+        let written = async {
+            self.take_up(plan).await?;
+            self.run("BEGIN", "begin").await?;
+            self.write_nothing(plan, prepared).await
+        };
+        if let Err(fault) = written.await {
+            return plan_again(options, plan, fault).await.map(Some);
+        }
+        let changed = plan.again(self.session()).await?;
+        if changed.is_some() {
+            self.run("ROLLBACK", "roll back").await?;
+        }
+        Ok(changed.map(|plan| Diagnosis::Changed(Box::new(plan))))
+    }
+
+    async fn write_nothing(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Fault> {
+        let mut nothing = Vec::new();
+        copy::begin(&mut nothing);
+        copy::end(&mut nothing);
+        let nothing = Bytes::from(nothing);
+        for (index, (table, rows)) in plan.tables.iter().zip(&prepared.tables).enumerate() {
+            if rows.bytes.is_empty() {
+                continue;
+            }
+            let statement = self.copy_statement(index);
+            let written = write(self.session(), table, &statement, rows.deletes, &nothing).await;
+            let doing = format!("write into {}", table.table);
+            written.map_err(|(error, _)| fault(&doing, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The plan for the tables as they are, or `fault` if they are as they were. On another session: the library is out of
+/// step with the server after a COPY that did not start.
+async fn plan_again(options: &Options, plan: &Plan, fault: Fault) -> Result<Diagnosis, Fault> {
+    if fault.remedy == Remedy::Retry {
+        return Err(fault);
+    }
+    let session = options.connect().await?;
+    match plan.again(&session).await? {
+        Some(next) => Ok(Diagnosis::Changed(Box::new(next))),
+        None if fault.remedy == Remedy::Bury => Err(Fault::stop(
+            sqlstate::STATEMENT,
+            format!("{}; without a single row as well", fault.message),
+        )),
+        None => Err(fault),
+    }
+}
