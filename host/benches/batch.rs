@@ -21,6 +21,7 @@ use sluice::batch::{Batch, Message};
 use sluice::cli::plugin::build;
 use sluice::decode::Decoder;
 use sluice::description::{Description, FieldSource, OutputField};
+use sluice::exact::ExactInputs;
 use sluice::plugin::check::{Returned, ReturnedRows, check};
 use sluice::plugin::engine::prepare_thread;
 use sluice::plugin::{Context, Instance, Limits, Loader};
@@ -141,7 +142,8 @@ impl Lab {
         let component = component.with_file_name(format!("{plugin}.wasm"));
         let generation = loader().load_file(&component).expect("the plugin is fit");
         let description = generation.description.clone();
-        let mut reads = Decoder::new(description.payload.fields()).expect("pointers are right");
+        let mut reads = Decoder::new(description.payload.fields(), &ExactInputs::default())
+            .expect("pointers are right");
         let batch = batch(messages);
         let (mut decoded, mut rejected) = (Decoded::default(), Vec::new());
         reads.decode(&batch, &mut decoded, &mut rejected);

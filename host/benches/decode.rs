@@ -31,6 +31,7 @@ use sluice::batch::{Batch, Message};
 use sluice::columns::Kind;
 use sluice::decode::{Decoder, Method};
 use sluice::description::InputField;
+use sluice::exact::ExactInputs;
 use sluice::rows::Decoded;
 
 /// Messages of a batch; the default of `batch.max_messages` is larger, the cost of a message the same.
@@ -191,7 +192,8 @@ fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(MESSAGES as u64));
     let mut measure = |name: &str, fields: &[InputField], batch: &Batch, method| {
-        let mut decoder = Decoder::using(method, fields).expect("the pointers are well-formed");
+        let mut decoder = Decoder::using(method, fields, &ExactInputs::default())
+            .expect("the pointers are well-formed");
         let (mut into, mut rejected) = (Decoded::default(), Vec::new());
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

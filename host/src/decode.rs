@@ -8,6 +8,7 @@
 //! a search, value by value. Whatever is unexpected there goes back to the scanner.
 
 mod cpu;
+mod digits;
 mod escape;
 mod layout;
 mod learn;
@@ -22,11 +23,15 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use crate::batch::Batch;
 use crate::columns::{Column, Kind};
 use crate::description::InputField;
+use crate::exact::ExactInputs;
 use crate::rows::{Decoded, Rejection, Stage};
 use cpu::{Cpu, Portable, Task};
+use digits::Form;
 use layout::{Layouts, Targets};
 use pointer::Tree;
 use quick::Target;
@@ -34,12 +39,16 @@ use scan::{Scanner, Shape, Token};
 use simd::Cursor;
 use value::Problem;
 
-/// Turns the payloads of batches into columns, one per input field. Keeps its memory between batches,
-/// and what it learned of the messages.
+/// Turns the payloads of batches into columns, one per input field, and one more for each field of which both
+/// the value and the digits are needed. Keeps its memory between batches, and what it learned of the messages.
 #[derive(Debug)]
 pub struct Decoder {
     tree: Tree,
+    /// One per column.
     fields: Vec<Field>,
+    exact: ExactInputs,
+    /// For input fields whose digits are kept: the column that has them.
+    digits: BTreeMap<usize, usize>,
     means: Means,
     layouts: Layouts,
     /// The columns of each slot.
@@ -55,7 +64,9 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Field {
     pointer: String,
+    /// What is expected in the payload; the column's kind follows from it and the form.
     kind: Kind,
+    form: Form,
     required: bool,
     /// Index in [`Decoder::found`]; fields with the same pointer share it.
     slot: usize,
@@ -156,12 +167,13 @@ impl Work<'_> {
 }
 
 impl Decoder {
-    /// A decoder of these fields. Without fields every message passes as it is, unread.
+    /// A decoder of these fields that keeps the digits which the tables need. Without fields every message
+    /// passes as it is, unread.
     ///
     /// # Errors
     /// When a pointer is not one as in RFC 6901.
-    pub fn new(fields: &[InputField]) -> Result<Self, String> {
-        Self::using(Method::Best, fields)
+    pub fn new(fields: &[InputField], exact: &ExactInputs) -> Result<Self, String> {
+        Self::using(Method::Best, fields, exact)
     }
 
     /// A decoder that works by this method.
@@ -169,33 +181,37 @@ impl Decoder {
     /// # Errors
     /// When a pointer is not one as in RFC 6901.
     #[doc(hidden)]
-    pub fn using(method: Method, fields: &[InputField]) -> Result<Self, String> {
+    pub fn using(
+        method: Method,
+        fields: &[InputField],
+        exact: &ExactInputs,
+    ) -> Result<Self, String> {
         let tree = Tree::new(fields.iter().map(|field| field.pointer.as_str()))?;
         let mut slots = vec![Vec::new(); tree.slots()];
-        for (index, field) in fields.iter().enumerate() {
-            let target = Target { column: index as u32, required: field.required, depth: 0 };
-            slots[tree.slot(index)].push(target);
-        }
-        let fields = fields
-            .iter()
-            .enumerate()
-            .map(|(index, field)| Field {
-                pointer: field.pointer.clone(),
-                kind: field.kind,
-                required: field.required,
-                slot: tree.slot(index),
-            })
-            .collect();
+        let (columns, digits) = columns(fields, exact);
+        let columns = columns.into_iter().enumerate().map(|(column, (input, form))| {
+            let InputField { pointer, kind, required, .. } = &fields[input];
+            let (slot, required) = (tree.slot(input), *required);
+            slots[slot].push(Target { column: column as u32, required, depth: 0, form });
+            Field { pointer: pointer.clone(), kind: *kind, form, required, slot }
+        });
         Ok(Self {
+            fields: columns.collect(),
+            exact: exact.clone(),
+            digits,
             found: vec![Token::ABSENT; tree.slots()],
             tree,
-            fields,
             means: Means::of(method),
             layouts: Layouts::default(),
             slots,
             unescaped: Vec::new(),
             padded: Vec::new(),
         })
+    }
+
+    /// True when the decoder keeps the digits that these tables need.
+    pub fn is_for(&self, exact: &ExactInputs) -> bool {
+        self.exact == *exact
     }
 
     /// Replaces what is in `into` by the messages of `batch`, and appends those that do not fit to `rejected`.
@@ -219,7 +235,10 @@ impl Decoder {
     /// Empties the columns and keeps their memory, unless they are another decoder's.
     fn clear(&self, into: &mut Decoded) {
         into.messages.clear();
-        let kinds = self.fields.iter().map(|field| field.kind);
+        if into.digits != self.digits {
+            into.digits.clone_from(&self.digits);
+        }
+        let kinds = self.fields.iter().map(|field| field.form.column(field.kind));
         if into.columns.iter().map(Column::kind).eq(kinds.clone()) {
             into.columns.iter_mut().for_each(Column::clear);
         } else {
@@ -247,7 +266,7 @@ impl Decoder {
                 }
                 column.push_null();
             } else {
-                value::push(payload, token, column, &mut self.unescaped)
+                value::push(payload, token, field.form, column, &mut self.unescaped)
                     .map_err(|mismatch| mismatch.at(&field.pointer, field.kind, payload, token))?;
             }
         }
@@ -262,6 +281,34 @@ impl Decoder {
             self.layouts.add(layout);
         }
     }
+}
+
+/// The input field and the form of each column, and the columns that have digits, by input field. Those of the
+/// input fields come first, in their order. Where only the digits are needed, they take the place of the value:
+/// it may be out of the kind's range.
+fn columns(
+    fields: &[InputField],
+    exact: &ExactInputs,
+) -> (Vec<(usize, Form)>, BTreeMap<usize, usize>) {
+    let (mut columns, mut beside) = (Vec::new(), Vec::new());
+    let mut digits = BTreeMap::new();
+    for (input, field) in fields.iter().enumerate() {
+        let text = Form::text_of(field.kind);
+        let form = if exact.has_only(input) && !field.read {
+            digits.insert(input, input);
+            text
+        } else {
+            if exact.has(input) {
+                digits.insert(input, fields.len() + beside.len());
+                beside.push((input, text));
+            }
+            let is_double = field.read && field.kind == Kind::Float64;
+            if is_double && exact.doubles_become_numerics { Form::Guarded } else { Form::Kind }
+        };
+        columns.push((input, form));
+    }
+    columns.append(&mut beside);
+    (columns, digits)
 }
 
 /// Takes back what a message left in the columns that did not pass.

@@ -13,6 +13,8 @@ pub mod batch;
 
 pub mod description;
 
+pub mod exact;
+
 pub mod decode;
 
 pub mod plugin;

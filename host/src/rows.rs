@@ -1,6 +1,7 @@
 //! What became of a batch: decoded fields, checked rows for one or more tables, and rejections.
 //! Knows neither WebAssembly nor Postgres.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::columns::{Column, Kind};
@@ -12,11 +13,24 @@ pub struct Decoded {
     /// not be decoded have no row here.
     pub messages: Vec<u32>,
     /// One column per input field of the plugin's description, in its order, whether the plugin
-    /// reads it or only passes it through. Empty for a plugin that takes raw payloads.
+    /// reads it or only passes it through; behind them some of those in `digits`. Empty for a plugin
+    /// that takes raw payloads.
     pub columns: Vec<Column>,
+    /// By input field: the column that has its numbers as they stood in the message, as text. Where nothing
+    /// else of the field is needed, that is the field's own column.
+    pub digits: BTreeMap<usize, usize>,
 }
 
 impl Decoded {
+    /// The column that has the numbers of this input field as they stood in the message.
+    ///
+    /// # Panics
+    /// When the decoder was made for tables that do not need them: its columns may have lost digits.
+    pub fn digits_of(&self, input: usize) -> &Column {
+        let column = self.digits.get(&input).expect("the decoder was made for the plan");
+        &self.columns[*column]
+    }
+
     /// Puts rows `rows` into `part`, in memory that it may have from before.
     pub fn part(&self, rows: Range<usize>, part: &mut Self) {
         part.messages.clear();
@@ -30,6 +44,7 @@ impl Decoded {
             }
             to.extend(from, rows.clone());
         }
+        part.digits.clone_from(&self.digits);
     }
 }
 

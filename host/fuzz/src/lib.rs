@@ -9,15 +9,17 @@ mod host {
     pub mod columns;
     pub mod decode;
     pub mod description;
+    pub mod exact;
     pub mod rows;
 }
 
-pub use host::{batch, columns, decode, description, rows};
+pub use host::{batch, columns, decode, description, exact, rows};
 
 use batch::{Batch, Message};
 use columns::{Column, Kind, Values};
 use decode::{Decoder, Method};
-use description::InputField;
+use description::{FieldSource, InputField, OutputField};
+use exact::ExactInputs;
 use rows::{Decoded, Rejection};
 use serde_json::Value;
 
@@ -27,7 +29,8 @@ const SEPARATOR: u8 = 0xFF;
 const POINTERS: [&str; 10] = ["/a", "/b", "/c", "/d", "/e", "/f", "/a/b", "/b/0", "/c/0/a", ""];
 
 /// Decodes a sequence of messages by all methods, twice, and panics when they differ from each other
-/// or from `serde_json`. The first byte says how many fields there are, the next ones what they are.
+/// or from `serde_json`. The first byte says how many fields there are and which of them keep their digits,
+/// the next ones what they are.
 ///
 /// # Panics
 /// That is how a fuzzer is told.
@@ -35,15 +38,16 @@ pub fn check(input: &[u8]) {
     let Some((count, rest)) = input.split_first() else { return };
     let Some((header, rest)) = rest.split_at_checked(usize::from(count % 8) + 1) else { return };
     let fields: Vec<_> = header.iter().map(|byte| field(*byte)).collect();
+    let exact = exact(&fields, count / 8);
     let mut batch = Batch::new("topic");
     for (offset, message) in (0..).zip(rest.split(|byte| *byte == SEPARATOR)) {
         let payload = Some(message);
         batch.push(Message { partition: 0, offset, timestamp_us: -1, key: None, payload });
         batch.close_message();
     }
-    let expected = decode(&mut decoder(Method::Scanner, &fields), &batch);
+    let expected = decode(&mut decoder(Method::Scanner, &fields, &exact), &batch);
     for method in [Method::Best, Method::Portable] {
-        let mut decoder = decoder(method, &fields);
+        let mut decoder = decoder(method, &fields, &exact);
         for _ in 0..2 {
             let (ours, rejected) = decode(&mut decoder, &batch);
             assert_eq!(ours.messages, expected.0.messages, "{method:?}");
@@ -57,11 +61,23 @@ pub fn check(input: &[u8]) {
 fn field(byte: u8) -> InputField {
     let pointer = POINTERS[usize::from(byte) / 18 % POINTERS.len()].to_owned();
     let kind = Kind::ALL[usize::from(byte) / 2 % Kind::ALL.len()];
-    InputField { pointer, kind, required: byte % 2 == 1, read: true }
+    InputField { pointer, kind, required: byte % 2 == 1, read: byte % 3 > 0 }
 }
 
-fn decoder(method: Method, fields: &[InputField]) -> Decoder {
-    Decoder::using(method, fields).expect("the pointers are well-formed")
+/// The lowest four bits name the fields that keep their digits, the next one says whether doubles are guarded.
+fn exact(fields: &[InputField], bits: u8) -> ExactInputs {
+    let mut exact = ExactInputs::default();
+    for (input, InputField { kind, .. }) in fields.iter().enumerate() {
+        let (name, source) = (String::new(), FieldSource::Field(input));
+        let passed = OutputField { name, kind: *kind, nullable: true, source };
+        exact.add(&passed, bits >> (input % 4) & 1 == 1);
+    }
+    exact.doubles_become_numerics = bits >> 4 & 1 == 1;
+    exact
+}
+
+fn decoder(method: Method, fields: &[InputField], exact: &ExactInputs) -> Decoder {
+    Decoder::using(method, fields, exact).expect("the pointers are well-formed")
 }
 
 fn decode(decoder: &mut Decoder, batch: &Batch) -> (Decoded, Vec<Rejection>) {
@@ -104,6 +120,10 @@ fn compare(fields: &[InputField], batch: &Batch, (decoded, rejected): &(Decoded,
                 Values::Boolean(values) => theirs.as_bool() == Some(values[row] == 1),
                 Values::Int64(values) => {
                     theirs.as_i64() == Some(values[row]) || theirs.as_f64() == Some(0.0)
+                }
+                Values::Text(spans) if field.kind != Kind::Text => {
+                    theirs.is_number()
+                        && spans.get(row).iter().all(|byte| !byte.is_ascii_whitespace())
                 }
                 Values::Text(spans) | Values::Bytes(spans) => {
                     theirs.as_str().map(str::as_bytes) == Some(spans.get(row))

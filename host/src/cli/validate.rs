@@ -7,12 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Format, block_on, output, report};
-use crate::description::{FieldSource, Output};
+use crate::description::{FieldSource, Output, OutputField};
 use crate::fault::Fault;
 use crate::plugin::{Generation, Loader};
 use crate::settings::{DeadLetterSettings, Mode, Settings, TableSettings};
 use crate::sink::postgres::Options;
-use crate::sink::table::{self, Table};
+use crate::sink::table::{self, Table, TableColumn};
+use crate::sink::types::Encoding;
 
 /// Which pipelines.
 #[derive(Debug, Args)]
@@ -53,6 +54,8 @@ struct ValidField {
     name: String,
     kind: &'static str,
     column_type: String,
+    /// True when a number of the message keeps all its digits on its way into the column.
+    exact: bool,
     /// The input field that is passed through; `null` for what the plugin computes.
     from: Option<String>,
 }
@@ -177,13 +180,12 @@ impl ValidOutput {
         table: &Table,
         pointer: &dyn Fn(usize) -> Option<String>,
     ) -> Self {
+        let column = |field: &OutputField| table.column(&field.name);
         let fields = output.fields.iter().map(|field| ValidField {
             name: field.name.clone(),
             kind: field.kind.name(),
-            column_type: table
-                .column(&field.name)
-                .map(|column| column.type_name.clone())
-                .unwrap_or_default(),
+            column_type: column(field).map(|it| it.type_name.clone()).unwrap_or_default(),
+            exact: column(field).is_some_and(|column| keeps_digits(field, column)),
             from: match field.source {
                 FieldSource::Computed => None,
                 FieldSource::Field(index) => pointer(index),
@@ -210,11 +212,18 @@ impl ValidOutput {
             newer_than.iter().map(|column| format!(", newer {column} wins")).collect::<String>();
         let _ = writeln!(text, "  output    {output} -> {table}, {mode}{key}{newer}");
         let width = fields.iter().map(|field| field.name.chars().count()).max().unwrap_or(0);
-        for ValidField { name, kind, column_type, from } in fields {
+        for ValidField { name, kind, column_type, exact, from } in fields {
+            let exact = if *exact { ", every digit kept" } else { "" };
             let from = from.iter().map(|pointer| format!(", from {pointer}")).collect::<String>();
-            let _ = writeln!(text, "    {name:<width$}  {kind} -> {column_type}{from}");
+            let _ = writeln!(text, "    {name:<width$}  {kind} -> {column_type}{exact}{from}");
         }
     }
+}
+
+fn keeps_digits(field: &OutputField, column: &TableColumn) -> bool {
+    let passed_through = matches!(field.source, FieldSource::Field(_));
+    let encoding = Encoding::new(field.kind, &column.target, passed_through);
+    matches!(encoding, Some(Encoding::DigitsAsNumeric(_)))
 }
 
 #[cfg(test)]
@@ -227,6 +236,7 @@ mod tests {
             name: name.into(),
             kind,
             column_type: column_type.into(),
+            exact: column_type.starts_with("numeric"),
             from: from.map(str::to_owned),
         };
         let valid = Valid {
@@ -253,6 +263,7 @@ mod tests {
                 fields: vec![
                     field("device_id", "text", "text", Some("/device_id")),
                     field("seq", "int64", "bigint", None),
+                    field("power_w", "float64", "numeric(20,6)", Some("/power_w")),
                 ],
             }],
         };
@@ -266,7 +277,8 @@ mod tests {
           output    readings -> public.readings, upsert by device_id, newer seq wins
             device_id  text -> text, from /device_id
             seq        int64 -> bigint
+            power_w    float64 -> numeric(20,6), every digit kept, from /power_w
         ");
-        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"dead_letters":{"topic":"hems.readings.dlt","max_per_minute":600,"max_in_a_row":100},"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","from":null}]}]}"#);
+        insta::assert_snapshot!(serde_json::to_string(&valid).unwrap(), @r#"{"pipeline":"readings","lanes":4,"dead_letters":{"topic":"hems.readings.dlt","max_per_minute":600,"max_in_a_row":100},"brokers":"localhost:9092","topic":"hems.readings","group":"readings","plugin":"readings","version":"1.0.0","digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","database":"db:5432/energy","outputs":[{"output":"readings","table":"public.readings","mode":"upsert","key":["device_id"],"newer_than":"seq","fields":[{"name":"device_id","kind":"text","column_type":"text","exact":false,"from":"/device_id"},{"name":"seq","kind":"int64","column_type":"bigint","exact":false,"from":null},{"name":"power_w","kind":"float64","column_type":"numeric(20,6)","exact":true,"from":"/power_w"}]}]}"#);
     }
 }

@@ -7,7 +7,8 @@
 //! twice, however many layouts there are. At one place at most one step can succeed, because bytes that
 //! were read so far determine what may follow: the order of the steps changes the speed only.
 
-use super::cpu::{Cpu, GAP_MAX};
+use super::cpu::{Cpu, GAP_MAX, Task};
+use super::digits::{self, Form};
 use super::learn::Layout;
 use super::quick::{self, Target};
 use super::simd::Cursor;
@@ -31,8 +32,10 @@ const NONE: u32 = u32::MAX;
 /// What becomes of the value behind a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Appended to a column.
+    /// Appended to a column, as its kind says.
     Push(Target),
+    /// Appended to a column, in another form.
+    PushDigits(Target),
     /// Appended to all columns of the slot, which are several.
     PushAll { slot: u32, depth: u8 },
     /// Of no interest, but JSON.
@@ -149,12 +152,17 @@ impl Layouts {
                 let column = &mut targets.columns[target.column as usize];
                 quick::push(cpu, cursor, *target, column, targets.room)
             }
+            Action::PushDigits(target) => {
+                let column = &mut targets.columns[target.column as usize];
+                digits::push_quickly(cpu, cursor, *target, column, targets.room)
+            }
             Action::Skip { depth } => quick::skip(cpu, cursor, *depth),
             Action::SkipScalar if matches!(cursor.byte(), b'{' | b'[') => None,
             Action::SkipScalar => quick::skip(cpu, cursor, 0),
             Action::More => Some(()),
             Action::PushAll { slot, depth } => {
-                *cursor = push_all(*cursor, *slot, *depth, targets)?;
+                let all = PushAll { cursor: *cursor, slot: *slot, depth: *depth, targets };
+                *cursor = cpu.run(all)?;
                 Some(())
             }
             Action::End if !cursor.is_at_end() => None,
@@ -238,26 +246,38 @@ impl Layouts {
 }
 
 /// A value for several columns, or for none of them.
-#[cold]
-#[inline(never)]
-fn push_all<'a>(
+struct PushAll<'a, 'b, 'c> {
     cursor: Cursor<'a>,
     slot: u32,
     depth: u8,
-    targets: &mut Targets<'_>,
-) -> Option<Cursor<'a>> {
-    let slot = &targets.slots[slot as usize];
-    let mut behind = None;
-    for (index, target) in slot.iter().enumerate() {
-        let column = &mut targets.columns[target.column as usize];
-        behind = quick::push_any(cursor, Target { depth, ..*target }, column, targets.room);
-        if behind.is_none() {
-            for target in &slot[..index] {
-                let column = &mut targets.columns[target.column as usize];
-                column.truncate(column.len() - 1);
+    targets: &'b mut Targets<'c>,
+}
+
+impl<'a> Task for PushAll<'a, '_, '_> {
+    type Result = Option<Cursor<'a>>;
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `Cpu`")]
+    fn run<C: Cpu>(self, cpu: C) -> Self::Result {
+        let Targets { slots, columns, room } = self.targets;
+        let slot = &slots[self.slot as usize];
+        let mut behind = None;
+        for (index, target) in slot.iter().enumerate() {
+            let (mut cursor, target) = (self.cursor, Target { depth: self.depth, ..*target });
+            let column = &mut columns[target.column as usize];
+            let pushed = match target.form {
+                Form::Kind => quick::push(cpu, &mut cursor, target, column, room),
+                _ => digits::push_quickly(cpu, &mut cursor, target, column, room),
+            };
+            if pushed.is_none() {
+                for target in &slot[..index] {
+                    let column = &mut columns[target.column as usize];
+                    column.truncate(column.len() - 1);
+                }
+                return None;
             }
-            break;
+            behind = Some(cursor);
         }
+        behind
     }
-    behind
 }

@@ -2,6 +2,7 @@
 //! Knows what the decoder wants; it is shown only messages that the scanner accepted.
 
 use super::cpu::GAP_MAX;
+use super::digits::Form;
 use super::escape::unescaped;
 use super::layout::{Action, Step};
 use super::pointer::Tree;
@@ -138,7 +139,10 @@ impl Walk<'_> {
             Some(Some(slot)) => {
                 self.found[slot] = true;
                 match self.slots[slot].as_slice() {
-                    [target] => Action::Push(Target { depth, ..*target }),
+                    [target] if target.form == Form::Kind => {
+                        Action::Push(Target { depth, ..*target })
+                    }
+                    [target] => Action::PushDigits(Target { depth, ..*target }),
                     _ => Action::PushAll { slot: slot as u32, depth },
                 }
             }

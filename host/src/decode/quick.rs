@@ -3,6 +3,7 @@
 #![expect(clippy::inline_always, reason = "see `Cpu`")]
 
 use super::cpu::{Cpu, NUMBER_MAX, Number, TIME, Task};
+use super::digits::Form;
 use super::numbers::{Found, Grammar};
 use super::scan::{DEPTH_MAX, Scanner, Shape};
 use super::simd::Cursor;
@@ -18,10 +19,13 @@ pub struct Target {
     pub required: bool,
     /// Objects and arrays around the value.
     pub depth: u8,
+    /// What it becomes there.
+    pub form: Form,
 }
 
-/// Steps over the value at the cursor and appends it to `column`. `None`, with the column as it was
-/// and the cursor anywhere, when it does not fit there or is no JSON. `room` is for unescaped text.
+/// Steps over the value at the cursor and appends it to `column`, in the form that is its kind's own. `None`,
+/// with the column as it was and the cursor anywhere, when it does not fit there or is no JSON. `room` is for
+/// unescaped text.
 #[inline(always)]
 pub fn push<C: Cpu>(
     cpu: C,
@@ -102,7 +106,7 @@ pub fn push_any<'a>(
         return Some(cursor);
     }
     let row = column.len();
-    if value::push(text, token, column, room).is_err() {
+    if value::push(text, token, target.form, column, room).is_err() {
         column.truncate(row);
         return None;
     }
@@ -125,7 +129,7 @@ fn boolean(cursor: &mut Cursor<'_>) -> Option<u8> {
 
 /// A short number without an exponent.
 #[inline(always)]
-fn number<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<Number> {
+pub fn number<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<Number> {
     let number = cpu.number(cursor.ahead())?;
     cursor.advance(number.length)?;
     Some(number)
@@ -137,15 +141,19 @@ fn int64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<i64> {
     (fraction == 0).then_some(if negative { -digits } else { digits })
 }
 
+#[inline(always)]
+fn float64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<f64> {
+    Some(to_float64(number(cpu, cursor)?))
+}
+
 /// Rounds once. With a dot there are fewer than 16 digits, so that they and the power of ten are doubles
 /// themselves and only the division rounds; without one only the conversion does.
 #[inline(always)]
-fn float64<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<f64> {
+pub fn to_float64(Number { negative, digits, fraction, .. }: Number) -> f64 {
     const { assert!(10_i64.pow(NUMBER_MAX as u32 - 1) < value::EXACT_MAX) };
-    let Number { negative, digits, fraction, .. } = number(cpu, cursor)?;
     let value = digits as f64 / value::POWERS[fraction];
     // Not a branch: signs cannot be foreseen.
-    Some(f64::from_bits(value.to_bits() ^ u64::from(negative) << 63))
+    f64::from_bits(value.to_bits() ^ u64::from(negative) << 63)
 }
 
 /// Steps over a string, up to its closing quote, and returns where its characters begin. `None` for

@@ -5,6 +5,7 @@ use crate::batch::Message;
 use crate::columns::Values;
 
 mod agreement;
+mod digits;
 mod layouts;
 mod processors;
 
@@ -30,13 +31,22 @@ fn field(pointer: &str, kind: Kind, required: bool) -> InputField {
 
 /// By all methods, with what was learned and without: the results are the same.
 fn decode(fields: &[InputField], payloads: &[Option<&[u8]>]) -> (Decoded, Vec<Rejection>) {
+    decode_exactly(fields, &ExactInputs::default(), payloads)
+}
+
+/// The same with digits that are kept.
+fn decode_exactly(
+    fields: &[InputField],
+    exact: &ExactInputs,
+    payloads: &[Option<&[u8]>],
+) -> (Decoded, Vec<Rejection>) {
     let batch = batch(payloads);
     let decode = |decoder: &mut Decoder| {
         let (mut into, mut rejected) = (Decoded::default(), Vec::new());
         decoder.decode(&batch, &mut into, &mut rejected);
         (into, rejected)
     };
-    let decoder = |method| Decoder::using(method, fields).expect("pointers are well-formed");
+    let decoder = |method| Decoder::using(method, fields, exact).expect("pointers are well-formed");
     let expected = decode(&mut decoder(Method::Scanner));
     for method in [Method::Best, Method::Portable] {
         let mut decoder = decoder(method);
@@ -121,11 +131,9 @@ fn every_kind_refuses_what_it_cannot_hold() {
     check(Kind::Int64, "5.0", "wrong-type: /v: expected an integer, found 5.0 at byte 6");
     check(Kind::Int64, "5e0", "wrong-type: /v: expected an integer, found 5e0 at byte 6");
     check(Kind::Int64, "\"5\"", "wrong-type: /v: expected an integer, found \"5\" at byte 6");
-    let wide =
-        "out-of-range: /v: expected an integer of 64 bits, found 9223372036854775808 at byte 6";
+    let wide = "out-of-range: /v: expected a signed integer of 64 bits, found 9223372036854775808 at byte 6";
     check(Kind::Int64, "9223372036854775808", wide);
-    let wide =
-        "out-of-range: /v: expected an integer of 64 bits, found -9223372036854775809 at byte 6";
+    let wide = "out-of-range: /v: expected a signed integer of 64 bits, found -9223372036854775809 at byte 6";
     check(Kind::Int64, "-9223372036854775809", wide);
     let wide = "out-of-range: /v: expected a number that a double can hold, found 1e400 at byte 6";
     check(Kind::Float64, "1e400", wide);
@@ -297,8 +305,13 @@ fn a_rejected_message_leaves_no_trace_in_the_columns() {
 
 #[test]
 fn columns_are_reused_for_the_next_batch() {
-    let mut decoder = Decoder::new(&[field("/v", Kind::Text, true)]).unwrap();
-    let mut into = Decoded { messages: vec![9], columns: vec![Column::new(Kind::Int64)] };
+    let mut decoder =
+        Decoder::new(&[field("/v", Kind::Text, true)], &ExactInputs::default()).unwrap();
+    let mut into = Decoded {
+        messages: vec![9],
+        columns: vec![Column::new(Kind::Int64)],
+        ..Decoded::default()
+    };
     let mut rejected = Vec::new();
     for _ in 0..2 {
         decoder.decode(&batch(&[Some(br#"{"v":"first"}"#)]), &mut into, &mut rejected);
@@ -314,7 +327,8 @@ fn columns_are_reused_for_the_next_batch() {
 #[test]
 fn bad_pointers_are_refused() {
     let check = |pointer: &str, expected: &str| {
-        let error = Decoder::new(&[field(pointer, Kind::Json, true)]).err();
+        let error =
+            Decoder::new(&[field(pointer, Kind::Json, true)], &ExactInputs::default()).err();
         assert_eq!(error.as_deref(), Some(expected));
     };
     check("a", "pointer `a` does not begin with a slash");

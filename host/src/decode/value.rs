@@ -2,6 +2,7 @@
 
 use std::str::Utf8Error;
 
+use super::digits::{self, Form};
 use super::escape::{unescape_into, unescaped};
 use super::scan::{Malformed, Scanner, Shape, Token};
 use super::timestamp;
@@ -19,6 +20,10 @@ pub static POWERS: [f64; 18] = [
 /// Characters of a value that are quoted to the operator.
 const QUOTE_MAX: usize = 40;
 
+/// What can be done about a number with digits that a double drops.
+const INEXACT: &str = "; the plugin computes doubles for a numeric column, and this number would change \
+    unnoticed: a field that is passed through, or read as JSON, keeps its digits";
+
 /// Why a message is rejected.
 #[derive(Debug)]
 pub struct Problem {
@@ -33,21 +38,27 @@ pub enum Mismatch {
     Type,
     /// It is a number that the kind cannot hold.
     Range,
+    /// It is a number with digits that a double drops.
+    Inexact,
     /// It is a string, but not a time.
     Timestamp,
     /// This item of a list is of another type, or out of range.
     Item(Token, bool),
 }
 
-/// Appends the value at `token`, which is neither absent nor null, to `column`. After an error the
-/// column may end in the middle of a value. `room` is for text that is needed unescaped.
+/// Appends the value at `token`, which is neither absent nor null, to `column`, in this form. After an
+/// error the column may end in the middle of a value. `room` is for text that is needed unescaped.
 #[inline]
 pub fn push(
     payload: &[u8],
     token: Token,
+    form: Form,
     column: &mut Column,
     room: &mut Vec<u8>,
 ) -> Result<(), Mismatch> {
+    if form != Form::Kind {
+        return digits::push(payload, token, form, column);
+    }
     match &mut column.values {
         Values::Boolean(values) => values.push(boolean(token)?),
         Values::Int64(values) => values.push(int64(payload, token)?),
@@ -88,7 +99,7 @@ fn int64(payload: &[u8], token: Token) -> Result<i64, Mismatch> {
 }
 
 #[inline]
-fn float64(payload: &[u8], token: Token) -> Result<f64, Mismatch> {
+pub fn float64(payload: &[u8], token: Token) -> Result<f64, Mismatch> {
     if !matches!(token.shape, Shape::Integer | Shape::Number) {
         return Err(Mismatch::Type);
     }
@@ -175,6 +186,7 @@ impl Mismatch {
         let (code, token, expected) = match self {
             Self::Type => ("wrong-type", token, expected(kind)),
             Self::Range => ("out-of-range", token, range(kind)),
+            Self::Inexact => ("inexact-number", token, "a number that a double keeps exactly"),
             Self::Timestamp => {
                 ("bad-timestamp", token, "a time as in RFC 3339, such as 2026-11-22T03:04:05.123Z")
             }
@@ -182,8 +194,9 @@ impl Mismatch {
             Self::Item(token, false) => ("wrong-type", token, item(kind)),
         };
         let found = quote(token.of(payload));
-        let reason =
-            format!("{pointer}: expected {expected}, found {found} at byte {}", token.start);
+        let hint = if matches!(self, Self::Inexact) { INEXACT } else { "" };
+        let at = token.start;
+        let reason = format!("{pointer}: expected {expected}, found {found} at byte {at}{hint}");
         Problem { code, reason }
     }
 }
@@ -236,7 +249,7 @@ fn item(kind: Kind) -> &'static str {
 
 fn range(kind: Kind) -> &'static str {
     match kind {
-        Kind::Int64 | Kind::Int64List => "an integer of 64 bits",
+        Kind::Int64 | Kind::Int64List => "a signed integer of 64 bits",
         _ => "a number that a double can hold",
     }
 }

@@ -90,6 +90,11 @@ const LETTERS: &[(&str, &str, &str)] = &[
     ("decode", "malformed-json", "the payload is not JSON"),
     ("decode", "missing-field", "a required field is missing or null"),
     ("decode", "wrong-type", "a field has another type than the plugin reads"),
+    (
+        "decode",
+        "inexact-number",
+        "a number with more digits than a double keeps, where the plugin computes doubles for a numeric column",
+    ),
     ("decode, sink", "out-of-range", "a number or a time that the field or the column cannot hold"),
     ("decode, sink", "lone-surrogate", "half of a character, written as an escape"),
     ("decode, sink", "bad-timestamp", "a time that is not RFC 3339"),

@@ -52,19 +52,17 @@ impl Worker {
         if self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, &next)) {
             return false;
         }
-        if Arc::ptr_eq(&next.generation, &self.deployed.generation) {
-            // Only the tables have changed.
-            self.deployed = next;
-            return false;
-        }
         let (pipeline, digest) = (&*self.pipeline, next.generation.short_digest());
-        match decoder(&next).and_then(|decoder| Ok((decoder, instance(&self.pipeline, &next)?))) {
+        match self.parts_for(&next) {
             Ok((decoder, instance)) => {
-                tracing::info!(pipeline, digest, "plugin swapped");
-                (self.decoder, self.instance) = (decoder, instance);
-                self.decoded = Decoded::default();
+                let swapped = instance.is_some();
+                if let Some(instance) = instance {
+                    tracing::info!(pipeline, digest, "plugin swapped");
+                    self.instance = instance;
+                }
+                (self.decoder, self.decoded) = (decoder, Decoded::default());
                 self.deployed = next;
-                true
+                swapped
             }
             Err(fault) => {
                 let code = fault.code;
@@ -73,6 +71,13 @@ impl Worker {
                 false
             }
         }
+    }
+
+    /// A decoder, which depends on the tables as well, and an instance unless that of now goes on.
+    fn parts_for(&self, next: &Deployed) -> Result<(Option<Decoder>, Option<Instance>), Fault> {
+        let same = Arc::ptr_eq(&next.generation, &self.deployed.generation);
+        let instance = (!same).then(|| instance(&self.pipeline, next)).transpose()?;
+        Ok((decoder(next)?, instance))
     }
 
     /// Makes rows and letters of a batch, ready to be written. The batch is left as it was.
@@ -111,6 +116,8 @@ impl Worker {
     fn decode(&mut self, batch: &Batch) {
         self.undecoded.clear();
         if let Some(decoder) = &mut self.decoder {
+            let exact = self.deployed.plan.exact_inputs();
+            assert!(decoder.is_for(exact), "a decoder of another plan would lose digits");
             decoder.decode(batch, &mut self.decoded, &mut self.undecoded);
         } else {
             self.decoded.messages.clear();
@@ -143,7 +150,8 @@ fn decoder(deployed: &Deployed) -> Result<Option<Decoder>, Fault> {
     if fields.is_empty() {
         return Ok(None);
     }
-    let decoder = Decoder::new(fields).map_err(|text| Fault::stop("SL-G009", text))?;
+    let decoder = Decoder::new(fields, deployed.plan.exact_inputs())
+        .map_err(|text| Fault::stop("SL-G009", text))?;
     Ok(Some(decoder))
 }
 

@@ -208,10 +208,15 @@ fn bytes_passed_through(output: &Output, rows: &[u32], decoded: &Decoded) -> usi
     if column::is_strictly_ascending(rows) {
         return 0;
     }
-    let passed = output.fields.iter().filter_map(|field| match field.source {
-        FieldSource::Field(index) => decoded.columns.get(index),
-        FieldSource::Computed => None,
+    let passed = output.fields.iter().flat_map(|field| match field.source {
+        FieldSource::Field(index) => {
+            // A number may take its digits along, in a column of their own.
+            let digits = decoded.digits.get(&index).copied();
+            [Some(index), digits.filter(|column| *column != index)]
+        }
+        FieldSource::Computed => [None, None],
     });
+    let passed = passed.flatten().filter_map(|column| decoded.columns.get(column));
     passed
         .map(|passed| rows.iter().map(|&row| column::bytes_at(passed, row as usize)).sum::<usize>())
         .sum()

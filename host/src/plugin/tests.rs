@@ -83,6 +83,7 @@ fn batch_of(ids: &[&str]) -> (Batch, Decoded) {
     let mut decoded = Decoded {
         messages: Vec::new(),
         columns: vec![Column::new(Kind::Text), Column::new(Kind::Int64)],
+        ..Decoded::default()
     };
     for (offset, id) in (100_i64..).zip(ids) {
         let payload = json!({ "device_id": id, "seq": offset }).to_string();

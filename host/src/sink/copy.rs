@@ -128,7 +128,9 @@ impl<'a> Cells<'a> {
             (Encoding::Float4, Values::Float64(values)) => Self::Float4(values),
             (Encoding::Float8, Values::Float64(values)) => Self::Float8(values),
             (Encoding::FloatAsNumeric(_), Values::Float64(values)) => Self::FloatAsNumeric(values),
-            (Encoding::TextAsNumeric(_), Values::Text(spans)) => Self::TextAsNumeric(spans),
+            (Encoding::TextAsNumeric(_) | Encoding::DigitsAsNumeric(_), Values::Text(spans)) => {
+                Self::TextAsNumeric(spans)
+            }
             (Encoding::Uuid, Values::Text(spans)) => Self::Uuid(spans),
             (Encoding::Date, Values::Text(spans)) => Self::Date(spans),
             (Encoding::Time, Values::Text(spans)) => Self::Time(spans),

@@ -3,8 +3,9 @@
 
 use super::Delivery;
 use super::copy::{self, Behind, Field};
-use super::plan::{Plan, TablePlan};
+use super::plan::{FieldPlan, Plan, TablePlan};
 use super::prepared::{End, Fate, Prepared};
+use super::types::Encoding;
 use crate::columns::Column;
 use crate::rows::{Decoded, Rejection, RowColumn, Stage, TableRows, one_for_each_message};
 
@@ -65,7 +66,7 @@ impl TablePlan {
             }
         }
         for (field, column) in self.fields.iter().zip(&rows.columns) {
-            let (column, through) = resolve(column, decoded, &rows.messages);
+            let (column, through) = resolve(field, column, decoded, &rows.messages);
             let may_lack = field.not_null && !column.nulls.is_empty();
             if !may_lack && !field.encoding.suspects(column) {
                 continue;
@@ -104,10 +105,11 @@ impl TablePlan {
             }
         }
         if !messages.is_empty() {
-            let resolved =
-                rows.columns.iter().map(|column| resolve(column, decoded, &rows.messages));
-            let fields: Vec<Field<'_>> = (self.fields.iter().zip(resolved))
-                .map(|(field, (column, through))| Field::new(&field.encoding, column, through))
+            let fields: Vec<Field<'_>> = (self.fields.iter().zip(&rows.columns))
+                .map(|(field, column)| {
+                    let (column, through) = resolve(field, column, decoded, &rows.messages);
+                    Field::new(&field.encoding, column, through)
+                })
                 .collect();
             let behind =
                 if self.is_staged() { Behind::Ordinal(&rows.deletes) } else { Behind::Nothing };
@@ -126,12 +128,16 @@ impl TablePlan {
 
 /// The column behind an output field, and how its rows are found from the table's.
 fn resolve<'a>(
+    field: &FieldPlan,
     column: &'a RowColumn,
     decoded: &'a Decoded,
     messages: &'a [u32],
 ) -> (&'a Column, Option<&'a [u32]>) {
     match column {
         RowColumn::Computed(column) => (column, None),
-        RowColumn::Field(field) => (&decoded.columns[*field], Some(messages)),
+        RowColumn::Field(input) if matches!(field.encoding, Encoding::DigitsAsNumeric(_)) => {
+            (decoded.digits_of(*input), Some(messages))
+        }
+        RowColumn::Field(input) => (&decoded.columns[*input], Some(messages)),
     }
 }

@@ -11,6 +11,7 @@ use super::table::{Rights, Table, TableColumn, quote, quote_path};
 use super::types::Encoding;
 use super::upsert::{Conflict, StagedColumn, Staging};
 use crate::description::{FieldSource, Output, OutputField};
+use crate::exact::ExactInputs;
 use crate::fault::{Fault, sqlstate};
 use crate::settings::{Mode, SinkSettings, TableSettings};
 
@@ -25,6 +26,7 @@ pub struct Plan {
     pub(super) definitions: Definitions,
     outputs: Vec<Output>,
     settings: BTreeMap<String, TableSettings>,
+    exact_inputs: ExactInputs,
 }
 
 /// How the rows of one output are written.
@@ -140,6 +142,11 @@ impl Plan {
         self.id == other.id
     }
 
+    /// What a decoder has to keep of the numbers that it reads. Rows of another decoder cannot be encoded.
+    pub fn exact_inputs(&self) -> &ExactInputs {
+        &self.exact_inputs
+    }
+
     /// Compares `outputs` with `tables` (keyed by the name in the settings; `None`: not there).
     pub fn new(
         outputs: &[Output],
@@ -165,14 +172,27 @@ impl Plan {
             })
             .collect();
         differences.none_or_fault()?;
+        let tables: Vec<TablePlan> = plans.into_iter().flatten().collect();
+        let exact_inputs = exact_inputs(outputs, &tables);
         Ok(Self {
             id,
-            tables: plans.into_iter().flatten().collect(),
+            tables,
             definitions: Definitions::default(),
             outputs: Vec::new(),
             settings: BTreeMap::new(),
+            exact_inputs,
         })
     }
+}
+
+fn exact_inputs(outputs: &[Output], tables: &[TablePlan]) -> ExactInputs {
+    let mut exact = ExactInputs::default();
+    for (output, table) in outputs.iter().zip(tables) {
+        for (field, plan) in output.fields.iter().zip(&table.fields) {
+            exact.add(field, plan.encoding.is_numeric());
+        }
+    }
+    exact
 }
 
 /// What does not fit, in the order in which it is found.

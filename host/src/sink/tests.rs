@@ -6,6 +6,7 @@ mod claims;
 mod commit;
 mod definitions;
 mod differential;
+mod digits;
 pub(crate) mod lab;
 mod letters;
 mod migrate;

@@ -88,6 +88,8 @@ pub enum Encoding {
     IntegerAsNumeric(Option<Limits>),
     FloatAsNumeric(Option<Limits>),
     TextAsNumeric(Option<Limits>),
+    /// The text of a number that is passed through, whatever its kind.
+    DigitsAsNumeric(Option<Limits>),
     Text(Option<u32>),
     Uuid,
     Date,
@@ -114,6 +116,9 @@ impl Encoding {
     /// How to give a column of `kind` to `target`; `None` when they do not go together.
     pub fn new(kind: Kind, target: &Type, passed_through: bool) -> Option<Self> {
         Some(match (kind, target) {
+            (Kind::Int64 | Kind::Float64, Type::Numeric(limits)) if passed_through => {
+                Self::DigitsAsNumeric(*limits)
+            }
             (Kind::Boolean, Type::Boolean) => Self::Boolean,
             (Kind::Int64, Type::Int2) => Self::Int2,
             (Kind::Int64, Type::Int4) => Self::Int4,
@@ -143,6 +148,17 @@ impl Encoding {
             (Kind::Float64List, Type::Float8List) => Self::Float8List,
             _ => return None,
         })
+    }
+
+    /// True when the column keeps all digits of a number.
+    pub fn is_numeric(&self) -> bool {
+        matches!(
+            self,
+            Self::IntegerAsNumeric(_)
+                | Self::FloatAsNumeric(_)
+                | Self::TextAsNumeric(_)
+                | Self::DigitsAsNumeric(_)
+        )
     }
 
     /// Whether cell `index` of `values` fits; it must not be a missing one.
@@ -179,6 +195,7 @@ impl Encoding {
             Self::Text(characters_max) => plain_text(text, *characters_max),
             Self::Cast => plain_text(text, None),
             Self::TextAsNumeric(limits) => numeric::check_text(text, *limits),
+            Self::DigitsAsNumeric(limits) => numeric::check_digits(text, *limits),
             Self::Uuid => uuid::parse(text)
                 .map(drop)
                 .ok_or_else(|| Misfit::of("bad-uuid", "is not a UUID", text)),
@@ -249,11 +266,23 @@ impl Misfit {
 
     /// Quotes the cell, cut short.
     fn of(code: &'static str, reason: &str, text: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(text);
-        let shown: String = text.chars().take(40).collect();
-        let more = if shown.len() < text.len() { "..." } else { "" };
+        let (shown, more) = shortened(text);
         Self::new(code, format!("{shown:?}{more} {reason}"))
     }
+
+    /// Repeats the cell, a number, cut short.
+    fn of_number(code: &'static str, reason: &str, text: &[u8]) -> Self {
+        let (shown, more) = shortened(text);
+        Self::new(code, format!("{shown}{more} {reason}"))
+    }
+}
+
+/// The first characters of a text, and whether there are more.
+fn shortened(text: &[u8]) -> (String, &'static str) {
+    let text = String::from_utf8_lossy(text);
+    let shown: String = text.chars().take(40).collect();
+    let more = if shown.len() < text.len() { "..." } else { "" };
+    (shown, more)
 }
 
 fn integer<T: TryFrom<i64>>(value: i64, name: &str) -> Result<(), Misfit> {
@@ -314,6 +343,18 @@ mod tests {
     fn reasons_quote_a_long_cell_only_in_part() {
         let misfit = Misfit::of("bad-uuid", "is not a UUID", &[b'x'; 5000]);
         assert_eq!(misfit.reason, format!("{:?}... is not a UUID", "x".repeat(40)));
+    }
+
+    #[test]
+    fn numbers_keep_their_digits_where_they_are_only_passed_on() {
+        let numeric = Type::Numeric(None);
+        for kind in [Kind::Int64, Kind::Float64] {
+            let passed = Encoding::new(kind, &numeric, true);
+            assert_eq!(passed, Some(Encoding::DigitsAsNumeric(None)));
+            assert_ne!(Encoding::new(kind, &numeric, false), passed);
+        }
+        assert_eq!(Encoding::new(Kind::Float64, &Type::Float8, true), Some(Encoding::Float8));
+        assert_eq!(Encoding::new(Kind::Text, &numeric, true), Some(Encoding::TextAsNumeric(None)));
     }
 
     #[test]

@@ -43,6 +43,11 @@
 //! # fn main() {}
 //! ```
 //!
+//! A number that is passed into a `numeric` column arrives digit for digit, be it declared as `f64` or as `i64`,
+//! and may exceed both. What a rule computes from an `f64` is a double: where such a result fills a `numeric`
+//! column, messages with more digits than a double keeps become dead letters (`inexact-number`). For exact rules
+//! read the field as `Json<&str>` and parse it as a [`Decimal`].
+//!
 //! Build it with `sluice plugin build`, or with `cargo build --release --target wasm32-unknown-unknown`
 //! and `wasm-component-ld` as linker. Test it with `cargo test`: natively it is an ordinary library.
 

@@ -25,12 +25,20 @@ const UNDECODABLE: &[(&str, &str, &str)] = &[
     ("\"smalls\":[[1],[2]]", "wrong-type", "/smalls: expected integers only"),
     ("\"doubles\":[1.5,null]", "wrong-type", "/doubles: expected numbers only"),
     ("\"doubles\":{\"0\":1}", "wrong-type", "/doubles: expected a list of numbers"),
-    ("\"large\":9223372036854775808", "out-of-range", "/large: expected an integer of 64 bits"),
-    ("\"large\":-9223372036854775809", "out-of-range", "/large: expected an integer of 64 bits"),
+    (
+        "\"large\":9223372036854775808",
+        "out-of-range",
+        "/large: expected a signed integer of 64 bits",
+    ),
+    (
+        "\"large\":-9223372036854775809",
+        "out-of-range",
+        "/large: expected a signed integer of 64 bits",
+    ),
     (
         "\"large\":123456789012345678901234567890",
         "out-of-range",
-        "/large: expected an integer of 64 bits",
+        "/large: expected a signed integer of 64 bits",
     ),
     ("\"double\":1e309", "out-of-range", "/double: expected a number that a double can hold"),
     (
@@ -41,7 +49,7 @@ const UNDECODABLE: &[(&str, &str, &str)] = &[
     (
         "\"larges\":[1,9223372036854775808]",
         "out-of-range",
-        "/larges: expected an integer of 64 bits",
+        "/larges: expected a signed integer of 64 bits",
     ),
     ("\"doubles\":[1e400]", "out-of-range", "/doubles: expected a number that a double can hold"),
     ("\"at\":\"2026-02-30T00:00:00Z\"", "bad-timestamp", "/at: expected a time as in RFC 3339"),

@@ -35,11 +35,16 @@ fn fates(decoder: &mut Decoder, batch: &Batch) -> Vec<Fate> {
 /// A decoder that has seen all of these messages finds in each what the scanner does, alone and
 /// among others, whatever lies behind it.
 fn agree(fields: &[InputField], messages: &[impl AsRef<[u8]>]) {
+    agree_exactly(fields, &ExactInputs::default(), messages);
+}
+
+/// The same with digits that are kept.
+pub fn agree_exactly(fields: &[InputField], exact: &ExactInputs, messages: &[impl AsRef<[u8]>]) {
     let messages: Vec<_> = messages.iter().map(|message| Some(message.as_ref())).collect();
-    let mut scanner = Decoder::using(Method::Scanner, fields).unwrap();
+    let mut scanner = Decoder::using(Method::Scanner, fields, exact).unwrap();
     let expected = fates(&mut scanner, &batch(&messages));
     for method in [Method::Best, Method::Portable] {
-        let mut decoder = Decoder::using(method, fields).unwrap();
+        let mut decoder = Decoder::using(method, fields, exact).unwrap();
         for neighbour in NEIGHBOURS {
             let among: Vec<_> =
                 messages.iter().flat_map(|message| [*message, Some(neighbour)]).collect();
@@ -59,10 +64,15 @@ fn agree(fields: &[InputField], messages: &[impl AsRef<[u8]>]) {
 
 /// Messages are read without the scanner once they have been seen.
 fn quick(fields: &[InputField], messages: &[&str]) {
-    agree(fields, messages);
+    quick_exactly(fields, &ExactInputs::default(), messages);
+}
+
+/// The same with digits that are kept.
+pub fn quick_exactly(fields: &[InputField], exact: &ExactInputs, messages: &[&str]) {
+    agree_exactly(fields, exact, messages);
     let messages: Vec<_> = messages.iter().map(|message| Some(message.as_bytes())).collect();
     for method in [Method::Best, Method::Portable] {
-        let mut decoder = Decoder::using(method, fields).unwrap();
+        let mut decoder = Decoder::using(method, fields, exact).unwrap();
         let once = fates(&mut decoder, &batch(&messages));
         let misses = decoder.layouts.misses();
         assert!(misses > 0 && misses as usize <= messages.len());
@@ -112,7 +122,7 @@ fn other_values_at_the_same_places_need_no_other_layout() {
             .map(|value| format!(r#"{{"v":{value},"skipped":{value},"w":1}}"#))
             .collect();
         agree(&fields, &messages);
-        let mut decoder = Decoder::new(&fields).unwrap();
+        let mut decoder = Decoder::new(&fields, &ExactInputs::default()).unwrap();
         let payloads: Vec<_> = messages.iter().map(|message| Some(message.as_bytes())).collect();
         let fates = fates(&mut decoder, &batch(&payloads));
         // The first good one was learned, and then only those that were refused went to the scanner.
@@ -214,7 +224,7 @@ fn a_missing_value_leaves_its_row_empty_in_a_learned_layout_too() {
 #[test]
 fn learning_is_bounded_and_begins_again() {
     let fields = [field("/a", Kind::Int64, true)];
-    let mut decoder = Decoder::new(&fields).unwrap();
+    let mut decoder = Decoder::new(&fields, &ExactInputs::default()).unwrap();
     let all: Vec<_> = (0..5000).map(|name| format!(r#"{{"x{name}":0,"a":1}}"#)).collect();
     let all: Vec<_> = all.iter().map(|message| Some(message.as_bytes())).collect();
     assert!(fates(&mut decoder, &batch(&all)).iter().all(Result::is_ok));
@@ -227,7 +237,7 @@ fn learning_is_bounded_and_begins_again() {
     assert_eq!(decoder.layouts.misses(), misses);
     // A layout that is too large is not learned.
     let wide = format!("{{{}\"a\":1}}", "\"b\":1,".repeat(2000));
-    let mut decoder = Decoder::new(&fields).unwrap();
+    let mut decoder = Decoder::new(&fields, &ExactInputs::default()).unwrap();
     agree(&fields, &[&wide, &wide]);
     fates(&mut decoder, &batch(&[Some(wide.as_bytes()); 2]));
     assert_eq!(decoder.layouts.size(), (0, 0));
@@ -282,7 +292,7 @@ fn strings_and_lists_of_every_length_are_read_to_their_end() {
 }
 
 /// Other digits at random: mostly the same layout with other values.
-fn varied(text: &str, seed: u64) -> String {
+pub fn varied(text: &str, seed: u64) -> String {
     let mut seed = seed;
     let vary = |character: char| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

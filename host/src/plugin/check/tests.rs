@@ -49,7 +49,7 @@ fn decoded() -> Decoded {
     (0..MESSAGES).for_each(|_| ids.push(&[b'x'; 1_000]));
     let column = Column { values: Values::Text(ids), nulls: Vec::new() };
     let messages = (0..MESSAGES as u32).map(|index| index * 2).collect();
-    Decoded { messages, columns: vec![column] }
+    Decoded { messages, columns: vec![column], ..Decoded::default() }
 }
 
 fn limits() -> Limits {
@@ -122,6 +122,24 @@ fn rows_that_repeat_a_large_message_count_as_large() {
     returned.outputs[1].messages = vec![5; 30];
     let fault = verdict(returned).expect_err("30,000 bytes passed through");
     insta::assert_snapshot!(fault, @"plugin returned 33000 bytes, allowed are 20000 bytes");
+}
+
+#[test]
+fn digits_that_are_passed_through_count_once() {
+    let mut returned = valid();
+    returned.outputs[1].messages = vec![5; 15];
+    let bytes_with = |decoded: &Decoded| {
+        let rows = &returned.outputs[1].messages;
+        bytes_passed_through(&description().outputs[1], rows, decoded)
+    };
+    let mut decoded = decoded();
+    assert_eq!(bytes_with(&decoded), 15_000);
+    decoded.digits.insert(0, 0);
+    assert_eq!(bytes_with(&decoded), 15_000);
+    let digits = decoded.columns[0].clone();
+    decoded.columns.push(digits);
+    decoded.digits.insert(0, 1);
+    assert_eq!(bytes_with(&decoded), 30_000);
 }
 
 #[test]

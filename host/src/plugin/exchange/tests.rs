@@ -54,7 +54,11 @@ fn decoded(messages: &[u32]) -> Decoded {
         }
         column
     };
-    Decoded { messages: messages.to_vec(), columns: Kind::ALL.map(column).into() }
+    Decoded {
+        messages: messages.to_vec(),
+        columns: Kind::ALL.map(column).into(),
+        ..Decoded::default()
+    }
 }
 
 /// Lends, looks, restores; batch and columns must be what they were.

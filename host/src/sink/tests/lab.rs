@@ -182,7 +182,8 @@ impl Given {
             });
             batch.close_message();
         }
-        let decoded = Decoded { messages: (0..batch.len() as u32).collect(), columns: Vec::new() };
+        let messages = (0..batch.len() as u32).collect();
+        let decoded = Decoded { messages, ..Decoded::default() };
         Self {
             batch,
             decoded,

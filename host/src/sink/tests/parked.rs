@@ -25,7 +25,7 @@ fn given(keys: &[&str], parking: Parking) -> Given {
         batch.close_message();
     }
     let mut given = Given::messages([]);
-    given.decoded = Decoded { messages: (0..batch.len() as u32).collect(), columns: Vec::new() };
+    given.decoded = Decoded { messages: (0..batch.len() as u32).collect(), ..Decoded::default() };
     given.batch = batch;
     given.parking = parking;
     given.table(vec![Column::new(Kind::Int64).ints(&(0..keys.len() as i64).collect::<Vec<_>>())])

@@ -249,7 +249,14 @@ pub fn check_float(value: f64, limits: Option<Limits>) -> Result<(), Misfit> {
 
 /// Whether a text is a number and fits.
 pub fn check_text(text: &[u8], limits: Option<Limits>) -> Result<(), Misfit> {
-    let decimal =
-        Decimal::parse(text).ok_or_else(|| Misfit::of("bad-number", "is not a number", text))?;
-    decimal.check(limits).map_err(|reason| Misfit::of("out-of-range", reason, text))
+    parsed(text)?.check(limits).map_err(|reason| Misfit::of("out-of-range", reason, text))
+}
+
+/// The same for the text of a JSON number, which needs no quotes where it is repeated.
+pub fn check_digits(text: &[u8], limits: Option<Limits>) -> Result<(), Misfit> {
+    parsed(text)?.check(limits).map_err(|reason| Misfit::of_number("out-of-range", reason, text))
+}
+
+fn parsed(text: &[u8]) -> Result<Decimal<'_>, Misfit> {
+    Decimal::parse(text).ok_or_else(|| Misfit::of("bad-number", "is not a number", text))
 }
