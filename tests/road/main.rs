@@ -6,6 +6,7 @@ mod commands;
 mod commit;
 mod cut;
 mod deaths;
+mod digits;
 mod fixtures;
 mod happy;
 mod hold;
