@@ -18,5 +18,6 @@ mod plan;
 mod proxy;
 mod refused;
 mod resolve;
+mod search;
 mod tls;
 mod vanished;

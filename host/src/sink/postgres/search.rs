@@ -213,15 +213,15 @@ impl<'a> Search<'a> {
                 self.out_of_time = true;
                 return Ok(());
             }
-            if range.len() > size_max {
-                let end = range.start + size_max as u32;
-                left.push(end..range.end);
-                range.end = end;
-            }
             if let Some(chunk) = self.chunk_to_try_alone(&range) {
                 self.try_alone(chunk.clone()).await?;
                 left.extend([chunk.end..range.end, chunk]);
                 continue;
+            }
+            if range.len() > size_max {
+                let end = range.start + size_max as u32;
+                left.push(end..range.end);
+                range.end = end;
             }
             let Some(failure) = self.attempt(range.clone(), check).await? else {
                 size_max = size_max.saturating_mul(2);

@@ -77,6 +77,11 @@ impl Database {
         Self::on(&SERVER, &name)
     }
 
+    /// Another database on the same server.
+    pub fn sibling(&self, name: &str) -> Self {
+        Self::on(&SERVER, name)
+    }
+
     pub fn on(server: &Throwaway, name: &str) -> Self {
         let options = Options::parse(&server.url_of(name)).unwrap();
         Self { options, port: server.port(), name: name.to_owned() }
@@ -325,6 +330,23 @@ impl Lane {
     pub fn write(&mut self, plan: &Arc<Plan>, given: Given, version: &Arc<Version>) -> Vec<Range> {
         self.begin(plan, given, version);
         self.expect_done()
+    }
+
+    /// Writes again without rows that are rejected until nothing helps, and says why.
+    pub fn expect_stopped(&mut self) -> String {
+        match self.finish() {
+            Written::Refused { rejections, mut prepared } => {
+                let (plan, batch) = self.writing.as_ref().expect("a batch is being written");
+                prepared.bury(batch, &rejections);
+                self.writer.write(plan.clone(), prepared);
+                self.expect_stopped()
+            }
+            Written::Stopped { fault, reuse } => {
+                self.reuse = Some(reuse);
+                fault.to_string()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Writes again without rows that are refused, as often as it takes.

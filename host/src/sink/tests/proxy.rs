@@ -1,9 +1,10 @@
-//! A proxy between writer and server that cuts the connection around COMMIT.
+//! Proxies between writer and server: one cuts the connection around COMMIT, one puts the server far away.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 /// Where the connection breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,43 @@ impl Proxy {
     pub fn cuts_left(&self) -> u32 {
         self.left.load(Ordering::SeqCst)
     }
+}
+
+/// Forwards to `port`, each piece `delay` after it came. Ends with the process.
+pub fn far_away(port: u16, delay: Duration) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let own_port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
+            carry_late(client.try_clone().unwrap(), server.try_clone().unwrap(), delay);
+            carry_late(server, client, delay);
+        }
+    });
+    own_port
+}
+
+fn carry_late(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let (sender, pieces) = mpsc::channel::<(Instant, Vec<u8>)>();
+    std::thread::spawn(move || {
+        for (due, piece) in pieces {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&piece).is_err() {
+                return;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            if sender.send((Instant::now() + delay, buffer[..count].to_vec())).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 fn cut_request(bytes: &[u8], cut: Cut, left: &AtomicU32) -> bool {
