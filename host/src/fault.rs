@@ -62,6 +62,13 @@ impl Fault {
         Self::new(code, Remedy::Retry, message)
     }
 
+    /// A write that a limit of ours has ended: named as the server names its own, for a smaller one may pass.
+    pub fn too_slow(message: impl Into<String>) -> Self {
+        let mut fault = Self::retry(sqlstate::TOO_SLOW, message);
+        sqlstate::CANCELLED.clone_into(&mut fault.sqlstate);
+        fault
+    }
+
     /// True when only a restart can mend it: with other settings, or after a defect of the host itself. Everything
     /// else lies in an environment that may change while the host runs.
     pub fn is_final(&self) -> bool {

@@ -101,17 +101,14 @@ fn a_column_that_is_dropped_holds_the_pipeline_until_it_is_added_again() -> Resu
     let mut load = Load::new(&scene.topic, Mix::default())?;
     load.send(1200)?;
     let first = host.wait_for("pipeline held", SOON)?;
-    assert_eq!(first.text("code").as_deref(), Some("SL-P007"), "{}", first.line);
-    assert!(first.message.contains("42703"), "{}", first.message);
-    // The first look finds the same difference, and says it in the words of a comparison.
-    let second = host.wait_for_nth("pipeline held", 2, SOON)?;
-    assert_eq!(second.text("code").as_deref(), Some("SL-P010"), "{}", second.line);
+    assert_eq!(first.text("code").as_deref(), Some("SL-P010"), "{}", first.line);
+    assert!(first.message.contains("there is no column \"status\""), "{}", first.message);
     assert_eq!(scene.positions(&scene.name)?, [Some(0); 12], "nothing has moved");
     scene.database.execute("ALTER TABLE readings ADD COLUMN status text")?;
     host.wait_for("pipeline goes on again", MENDED_MAX)?;
     load.send(1200)?;
     scene.wait_until_drained()?;
-    assert_eq!(codes(&held(&host, &scene.name)), ["SL-P007", "SL-P010"]);
+    assert_eq!(codes(&held(&host, &scene.name)), ["SL-P010"]);
     host.drain()?;
     scene.check(&Readings::all())
 }
@@ -205,8 +202,7 @@ fn a_schema_that_goes_missing_is_not_made_anew_under_a_pipeline() -> Result<()> 
     scene.wait_until_drained()?;
     scene.database.execute("ALTER SCHEMA sluice RENAME TO away")?;
     load.send(600)?;
-    // The write says what it was about to do, the first look what has become of the schema.
-    let waits = host.wait_for_nth("pipeline held", 2, SOON)?;
+    let waits = host.wait_for("pipeline held", SOON)?;
     assert_eq!(waits.text("code").as_deref(), Some("SL-P012"), "{}", waits.line);
     // Within this time it is looked twice.
     let begin = Instant::now();

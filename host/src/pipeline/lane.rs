@@ -225,7 +225,7 @@ impl Lane {
                 return Ok(());
             }
         };
-        self.parts.brake.check(&prepared)?;
+        self.parts.brake.check(prepared.has_rows(), prepared.rejected())?;
         self.messages_max = self.messages_max.saturating_mul(2).min(self.largest_batch());
         let number = self.order.made(&prepared);
         let next = self.spare_batches.pop().unwrap_or_else(|| Batch::new(&self.parts.topic));
@@ -286,7 +286,7 @@ impl Lane {
         match written {
             Written::Done { receipt, reuse } => {
                 self.count(&receipt);
-                self.parts.brake.written(&reuse);
+                self.parts.brake.written(reuse.has_rows(), reuse.rejected());
                 if let Some(Writing { number, reservation, .. }) = &mut self.writing {
                     self.order.committed(*number);
                     let letters = receipt.ranges().iter().map(|range| range.rejected).sum();
@@ -368,7 +368,7 @@ impl Lane {
         );
         let known = prepared.parked_keys().len();
         prepared.bury(batch, rejections);
-        self.parts.brake.check(&prepared)?;
+        self.parts.brake.check(prepared.has_rows(), prepared.rejected())?;
         let mut fresh = WaitingKeys::default();
         for (partition, key) in &prepared.parked_keys()[known..] {
             fresh.insert(*partition, key, *number);

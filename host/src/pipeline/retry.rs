@@ -15,7 +15,7 @@ use super::order::Question;
 use super::replay::{batch_of, ranges_of};
 use super::work::Worker;
 use crate::backoff::Backoff;
-use crate::fault::{self, Fault, Remedy};
+use crate::fault::{self, Fault, Remedy, sqlstate};
 use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
@@ -91,6 +91,9 @@ impl Retrier {
                 }
                 Err(fault) => {
                     self.parts.due.let_go();
+                    if sqlstate::depends_on_size(&fault.sqlstate) {
+                        self.parts.due.take_fewer();
+                    }
                     trouble.met(&self.parts.pipeline, &fault)
                 }
             };

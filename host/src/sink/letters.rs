@@ -105,7 +105,12 @@ pub(super) fn under(front: &[u8], rows: &[u8], ends: &[usize]) -> Bytes {
     Bytes::from(out)
 }
 
+/// With `?` for all that is not ASCII: what any database can store.
+pub(in crate::sink) fn in_ascii(text: &str) -> String {
+    text.chars().map(|it| if it.is_ascii() { it } else { '?' }).collect()
+}
+
 /// Code and reason may come from a plugin, and text takes no U+0000.
-pub(super) fn storable(text: &str) -> String {
+pub(in crate::sink) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::copied::CopiedRows;
-use super::letters::Letters;
+use super::letters::{Letters, in_ascii};
 use super::parked::Parked;
 use super::parking::{Parking, WaitingKeys};
 use super::{Letterhead, Range, Version};
@@ -254,7 +254,7 @@ impl Prepared {
     }
 
     fn turn_one_away(&mut self, batch: &Batch, rejection: &Rejection) {
-        let rejection = &in_ascii(rejection, self.ascii);
+        let rejection = &as_storable(rejection, self.ascii);
         let (attempts, version) = (self.parking.attempts(rejection.message), self.version());
         let parks = rejection.retry && self.parking.rule.goes_on(attempts);
         let fate = &mut self.fates[rejection.message as usize];
@@ -356,14 +356,11 @@ impl Prepared {
 }
 
 /// `rejection`, or with `?` for what is not ASCII.
-fn in_ascii(rejection: &Rejection, ascii: bool) -> Cow<'_, Rejection> {
+fn as_storable(rejection: &Rejection, ascii: bool) -> Cow<'_, Rejection> {
     let fits = rejection.reason.is_ascii() && rejection.code.is_ascii();
     if !ascii || fits {
         return Cow::Borrowed(rejection);
     }
-    let plain = |text: &str| -> String {
-        text.chars().map(|it| if it.is_ascii() { it } else { '?' }).collect()
-    };
-    let (code, reason) = (plain(&rejection.code), plain(&rejection.reason));
+    let (code, reason) = (in_ascii(&rejection.code), in_ascii(&rejection.reason));
     Cow::Owned(Rejection { code, reason, ..rejection.clone() })
 }

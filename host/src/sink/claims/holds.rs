@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::{Claims, schema_fault};
 use crate::fault::Fault;
+use crate::sink::letters::{in_ascii, storable};
 use crate::sink::postgres::connection::Session;
 
 /// In the place of a partition: the whole pipeline on one host.
@@ -58,23 +61,30 @@ impl Claims {
         partitions: &[i32],
         fault: &Fault,
     ) -> Result<(), Fault> {
-        let (host, reason) = (host_name(), fault.message.replace('\0', "\u{fffd}"));
-        session
-            .execute(
-                HOLD,
-                &[
-                    &self.pipeline,
-                    &self.topic,
-                    &self.owner,
-                    &host,
-                    &partitions,
-                    &fault.code,
-                    &reason,
-                ],
-            )
-            .await
-            .map(drop)
-            .map_err(|error| schema_fault("write down what is held", &error))
+        let reason = storable(&fault.message);
+        let written = match self.write_hold(session, partitions, fault.code, &reason).await {
+            // A database of another encoding.
+            Err(error) if error.code() == Some(&SqlState::UNTRANSLATABLE_CHARACTER) => {
+                let reason = in_ascii(&fault.message);
+                self.write_hold(session, partitions, fault.code, &reason).await
+            }
+            written => written,
+        };
+        written.map_err(|error| schema_fault("write down what is held", &error))
+    }
+
+    async fn write_hold(
+        &self,
+        session: &Session,
+        partitions: &[i32],
+        code: &str,
+        reason: &str,
+    ) -> Result<(), tokio_postgres::Error> {
+        let Self { pipeline, topic, owner, .. } = self;
+        let host = host_name();
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [pipeline, topic, owner, &host, &partitions, &code, &reason];
+        session.execute(HOLD, &parameters).await.map(drop)
     }
 
     /// Strikes out that `partitions` are held: by this owner, or by `anybody`.

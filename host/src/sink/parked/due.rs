@@ -101,6 +101,8 @@ pub struct Due {
     relay: bool,
     settler: Settler,
     session: Option<Session>,
+    /// Most messages that are taken at a time.
+    messages_max: i64,
 }
 
 /// When something is to be done.
@@ -155,6 +157,7 @@ impl Due {
             relay,
             settler: Settler::new(options),
             session: None,
+            messages_max: MESSAGES_MAX,
         }
     }
 
@@ -168,11 +171,16 @@ impl Due {
         Ok(Next { wait, behind: row.get(1) })
     }
 
+    /// Fewer messages at a time from now on: a limit of the server has ended a batch of them.
+    pub fn take_fewer(&mut self) {
+        self.messages_max = (self.messages_max / 2).max(1);
+    }
+
     /// Takes messages that are due, in their order.
     pub async fn take(&mut self, plan: &Plan) -> Result<Vec<Letter>, Fault> {
         let by_key = self.rule.order == RetryOrder::Key;
         let parameters: &[&(dyn postgres_types::ToSql + Sync)] =
-            &[&self.pipeline, &by_key, &MESSAGES_MAX];
+            &[&self.pipeline, &by_key, &self.messages_max];
         let select = Statement { doing: "take parked messages", text: TAKE, parameters };
         let rows = self.settler.take(plan, select).await?;
         rows.iter().map(Letter::from_row).collect()

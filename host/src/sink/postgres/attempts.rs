@@ -21,6 +21,8 @@ use crate::sink::{Letterhead, Prepared, Receipt};
 const FRUITLESS_MAX: u32 = 5;
 /// How often a limit may end one write before the batch is made smaller, or its only message is at fault.
 const LIMITED_MAX: u32 = 3;
+/// The same for a single message that the server's own limit ends: somebody may be cancelling statements for a while.
+const LIMITED_ALONE_MAX: u32 = 12;
 /// How long rejected rows are looked for before what was found is used.
 pub(super) const SEARCH_MAX: Duration = Duration::from_secs(30);
 
@@ -133,19 +135,13 @@ impl Attempts {
                 Verdict::Refused(fault) => {
                     match self.diagnose(plan, &mut prepared, fault, &mut vain).await {
                         Conclusion::Again(fault) => fault,
-                        Conclusion::Refused(rejections) => {
-                            outage.over(&self.head);
-                            return Written::Refused { rejections, prepared };
+                        Conclusion::Passed(fault) => {
+                            let topic = &self.head.topic;
+                            tracing::info!(topic, "rejected a moment ago, passes now: {fault}");
+                            tokio::time::sleep(outage.backoff.pause()).await;
+                            continue;
                         }
-                        Conclusion::Changed(plan) => {
-                            return Written::Changed { plan, reuse: prepared };
-                        }
-                        Conclusion::Stopped(fault) => {
-                            return Written::Stopped { fault, reuse: prepared };
-                        }
-                        Conclusion::TooLarge(fault) => {
-                            return Written::TooLarge { fault, reuse: prepared };
-                        }
+                        conclusion => return conclusion.into_written(prepared),
                     }
                 }
             };
@@ -275,11 +271,11 @@ impl Attempts {
                     work.cancel(&self.options).await;
                 }
                 let message = format!("write batch: not finished after {limit:?}");
-                let mut fault = Fault::retry(sqlstate::TOO_SLOW, message);
-                if !progress.is_committing() {
-                    // As the server calls it when it is its own limit.
-                    sqlstate::CANCELLED.clone_into(&mut fault.sqlstate);
-                }
+                let fault = if progress.is_committing() {
+                    Fault::retry(sqlstate::TOO_SLOW, message)
+                } else {
+                    Fault::too_slow(message)
+                };
                 Err(Failure { fault, commit_sent: progress.commit_sent() })
             }
         }
@@ -309,13 +305,14 @@ impl Attempts {
         let found = work.diagnose(&self.options, plan, prepared, &mut self.suspects.known, until);
         match tokio::time::timeout(limit, found).await {
             Ok(found) => {
-                self.work = found.is_ok().then_some(work);
+                // Otherwise the session is in the middle of what failed.
+                let whole = matches!(found, Ok(Diagnosis::Rows(_) | Diagnosis::Nothing));
+                self.work = whole.then_some(work);
                 found
             }
             Err(_) => {
                 work.cancel(&self.options).await;
-                let message = format!("find rejected rows: not finished after {limit:?}");
-                Err(Fault::retry(sqlstate::TOO_SLOW, message))
+                Err(Fault::too_slow(format!("find rejected rows: not finished after {limit:?}")))
             }
         }
     }
@@ -355,8 +352,10 @@ impl Attempts {
 
 /// What follows from a diagnosis.
 enum Conclusion {
-    /// The same write again, after a pause.
+    /// The same write again, after a pause: an outage.
     Again(Fault),
+    /// The same, for what was rejected would pass by now.
+    Passed(Fault),
     Refused(Vec<Rejection>),
     Changed(Arc<Plan>),
     Stopped(Fault),
@@ -369,7 +368,7 @@ impl Conclusion {
             Self::Refused(rejections) => Written::Refused { rejections, prepared },
             Self::Changed(plan) => Written::Changed { plan, reuse: prepared },
             Self::TooLarge(fault) => Written::TooLarge { fault, reuse: prepared },
-            Self::Again(fault) | Self::Stopped(fault) => {
+            Self::Again(fault) | Self::Passed(fault) | Self::Stopped(fault) => {
                 Written::Stopped { fault, reuse: prepared }
             }
         }
@@ -392,8 +391,8 @@ impl Vain {
             return Conclusion::TooLarge(fault);
         }
         match self.fruitless {
-            // Rows that collided with others which are gone by now, say.
-            ..=FRUITLESS_MAX => Conclusion::Again(fault),
+            // Rows that collided with others which are gone by now, say, or a change of a table that was undone.
+            ..=FRUITLESS_MAX => Conclusion::Passed(fault),
             _ if several => Conclusion::TooLarge(fault),
             _ => Conclusion::Stopped(fault),
         }
@@ -406,10 +405,15 @@ impl Vain {
             return false;
         }
         self.limited += 1;
-        // Our own limit is long: once is enough.
         let ours = fault.code == sqlstate::TOO_SLOW;
         let several = prepared.messages_with_rows().nth(1).is_some();
-        self.limited >= LIMITED_MAX || ours && several
+        self.limited
+            >= match (ours, several) {
+                // Our own limit is long.
+                (true, true) => 1,
+                (false, false) => LIMITED_ALONE_MAX,
+                _ => LIMITED_MAX,
+            }
     }
 }
 

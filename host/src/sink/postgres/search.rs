@@ -187,7 +187,7 @@ impl<'a> Search<'a> {
             rejections.retain(|it| !dependencies.may_cause(&it.code));
             if rejections.is_empty() {
                 let message = "find the rows that Postgres rejects: not finished in time";
-                return Err(Fault::retry(sqlstate::TOO_SLOW, message));
+                return Err(Fault::too_slow(message));
             }
         }
         Ok(rejections)
@@ -348,6 +348,7 @@ impl<'a> Search<'a> {
     /// Takes everything back, and with it what may have been rejected for a collision with a row that is rejected itself.
     async fn begin_again(&mut self) -> Result<(), Fault> {
         self.work.run("ROLLBACK TO start", "return to the savepoint").await?;
+        self.tried_alone = 0;
         self.rejections.retain(|_, rejection| !is_collision(&rejection.code));
         for (message, state) in self.states.iter_mut().enumerate() {
             let rejected = self.rejections.contains_key(&(message as u32));

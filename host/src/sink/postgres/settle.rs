@@ -139,8 +139,9 @@ impl Settler {
         let found = work.diagnose(&self.options, plan, prepared, &mut self.suspects.1, until);
         let diagnosis = tokio::time::timeout(limit, found)
             .await
-            .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "find rejected rows: too slow"))??;
-        self.idle = Some(work);
+            .map_err(|_| Fault::too_slow("find rejected rows: too slow"))??;
+        // After a changed table the session is in the middle of what failed.
+        self.idle = (!matches!(diagnosis, Diagnosis::Changed(_))).then_some(work);
         Ok(diagnosis)
     }
 
@@ -170,8 +171,7 @@ impl Settler {
             }
             Err(_) => {
                 work.cancel(&self.options).await;
-                let message = format!("write batch: not finished after {limit:?}");
-                Err(Fault::retry(sqlstate::TOO_SLOW, message))
+                Err(Fault::too_slow(format!("write batch: not finished after {limit:?}")))
             }
         }
     }

@@ -77,8 +77,8 @@ impl Database {
         Self::on(&SERVER, &name)
     }
 
-    /// Another database on the same server.
-    pub fn sibling(&self, name: &str) -> Self {
+    /// A database that is there already.
+    pub fn called(name: &str) -> Self {
         Self::on(&SERVER, name)
     }
 

@@ -92,6 +92,7 @@ impl Search<'_> {
                 break;
             }
             self.reopen(|state| state == State::Good);
+            self.tried_alone = 0;
             self.pass(true).await?;
             let before = passed.len();
             let written = |it: &Rejection| self.states[it.message as usize] == State::Written;
