@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
+pub use by_value::{ByValue, NO_CURRENT_A};
 pub use difference::{Difference, differences_text};
 pub use shape::{Expected, Fate, Keep, Readings, Shape, Table};
 pub use tables::{Gap, Letter, Lineage, Position, Replayed, StoredRow, Tables};
@@ -21,6 +22,7 @@ pub use topic::{Log, Message, PartitionLog};
 use crate::kafka::Topic;
 use crate::postgres::Database;
 
+mod by_value;
 mod compare;
 mod difference;
 mod shape;

@@ -29,9 +29,13 @@ pub struct Load {
     acknowledged: Arc<Counts>,
     topic: Topic,
     mix: Mix,
+    make: Make,
     next: Vec<u64>,
     turn: usize,
 }
+
+/// Makes message `number` of a partition; always the same.
+pub type Make = fn(Mix, i32, u64) -> Made;
 
 /// What the broker has acknowledged and refused.
 #[derive(Debug, Default)]
@@ -64,6 +68,7 @@ impl Load {
             acknowledged: counts,
             topic: topic.clone(),
             mix,
+            make: message::make,
             next: vec![0; partitions],
             turn: 0,
         })
@@ -114,6 +119,13 @@ impl Load {
         self
     }
 
+    /// Sends messages that `make` makes.
+    #[must_use]
+    pub fn making(mut self, make: Make) -> Self {
+        self.make = make;
+        self
+    }
+
     /// Messages acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.acknowledged.load(Ordering::Relaxed)
@@ -155,7 +167,7 @@ impl Load {
         let number = self.next[partition];
         self.next[partition] += 1;
         let partition = i32::try_from(partition)?;
-        let made = message::make(self.mix, partition, number);
+        let made = (self.make)(self.mix, partition, number);
         self.enqueue(partition, &made)
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::plugins::sluice;
+use crate::postgres::Database;
 
 /// Calls `sluice` with `arguments` and a settings file.
 pub fn call(arguments: &[&str], file: &Path) -> Result<Output> {
@@ -21,4 +22,15 @@ pub fn lag(file: &Path) -> Result<Value> {
         bail!("sluice lag: {}", String::from_utf8_lossy(&output.stderr));
     }
     serde_json::from_slice(&output.stdout).context("sluice lag prints no JSON")
+}
+
+/// Code and reason of what blocks `pipeline`, or one of its partitions; none while nothing does.
+pub fn blocked(database: &Database, pipeline: &str) -> Result<Option<(String, String)>> {
+    if !database.holds("SELECT to_regclass('sluice.holds') IS NOT NULL")? {
+        return Ok(None);
+    }
+    let sql =
+        "SELECT code, reason FROM sluice.holds WHERE pipeline = $1 ORDER BY partition LIMIT 1";
+    let rows = database.query(sql, &[&pipeline])?;
+    Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }

@@ -132,8 +132,17 @@ impl Scene {
         self.wait_until_drained_as(&self.name)
     }
 
+    /// Waits at most for `limit` until the positions of the pipeline stand at the end of the log.
+    pub fn wait_until_drained_within(&self, limit: Duration) -> Result<()> {
+        self.drained_within(&self.name, limit)
+    }
+
     /// The same for a pipeline with another name.
     pub fn wait_until_drained_as(&self, pipeline: &str) -> Result<()> {
+        self.drained_within(pipeline, DRAIN_MAX)
+    }
+
+    fn drained_within(&self, pipeline: &str, limit: Duration) -> Result<()> {
         let ends = self.topic.log_ends()?;
         let behind = || -> Result<Vec<(usize, i64)>> {
             let positions = self.positions(pipeline)?;
@@ -142,7 +151,7 @@ impl Scene {
                 ends.iter().enumerate().map(|(partition, end)| (partition, end - at(partition)));
             Ok(behind.filter(|(_, lag)| *lag != 0).collect())
         };
-        until_true("the pipeline has drained", DRAIN_MAX, || Ok(behind()?.is_empty())).with_context(
+        until_true("the pipeline has drained", limit, || Ok(behind()?.is_empty())).with_context(
             || format!("partitions behind, and by how much: {:?}", behind().unwrap_or_default()),
         )
     }

@@ -1,0 +1,10 @@
+//! Tables that change under a running host, and tables of every sort that an operator may have.
+
+mod case;
+mod columns;
+mod encoding;
+mod partitions;
+mod privileges;
+mod rejected;
+mod storage;
+mod types;
