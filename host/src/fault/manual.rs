@@ -1,8 +1,11 @@
 //! The page of the manual about failures, made from the code that decides. The file is compared with it:
-//! `UPDATE_MANUAL=1 cargo test --package sluice manual` writes it anew.
+//! `UPDATE_MANUAL=1 cargo test --package sluice manual` writes it anew. One section, between two marks, is left as it
+//! is: it comes from the test that has Postgres reject writes (`sink/tests/refusals.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,6 +116,10 @@ const LETTERS: &[(&str, &str, &str)] = &[
     ("sink", "delete-without-key", "a deletion where the table's mode is not upsert"),
 ];
 
+/// What another test has written, marks included.
+const BEGIN: &str = "<!-- refusals: begin -->\n";
+const END: &str = "<!-- refusals: end -->\n";
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -159,7 +166,7 @@ fn plugin_faults() -> Vec<PluginFault> {
     ]
 }
 
-fn page() -> String {
+fn page(other_tests_section: &str) -> String {
     let mut page = INTRODUCTION.to_owned();
     page +=
         "\n## What Postgres says\n\n| SQLSTATE | meaning | remedy | code |\n|---|---|---|---|\n";
@@ -183,6 +190,8 @@ fn page() -> String {
     page += "\nA connection that breaks counts as 08006. Whether a COMMIT without an answer took place is read from \
              `sluice.positions`, never guessed.\n";
     page += WRITES;
+    page += "\n## Ways in which Postgres can reject a write\n\n";
+    page += other_tests_section;
     page += "\n## What brokers and librdkafka say\n\n| code | meaning | remedy | errors |\n|---|---|---|---|\n";
     for &(code, remedy, errors) in broker::TABLE {
         let names: Vec<String> = errors.iter().map(|error| format!("{error:?}")).collect();
@@ -223,17 +232,31 @@ fn page() -> String {
 
 #[test]
 fn the_manual_shows_what_the_code_does() {
-    let (file, page) = (root().join("docs/failures.md"), page());
+    let path = root().join("docs/failures.md");
+    let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    // The other test may be writing its section.
+    file.lock().unwrap();
+    let mut stored = String::new();
+    file.read_to_string(&mut stored).unwrap();
+    let page = page(&section_of(&stored));
     if std::env::var_os("UPDATE_MANUAL").is_some() {
-        std::fs::create_dir_all(root().join("docs")).unwrap();
-        std::fs::write(&file, &page).unwrap();
+        file.rewind().unwrap();
+        file.set_len(0).unwrap();
+        file.write_all(page.as_bytes()).unwrap();
+        stored.clone_from(&page);
     }
-    let stored = std::fs::read_to_string(&file).unwrap_or_default();
     let difference = page.lines().zip(stored.lines()).find(|(now, then)| now != then);
     assert!(
         stored == page,
         "host/docs/failures.md is old, write it anew with UPDATE_MANUAL=1; first difference: {difference:?}"
     );
+}
+
+/// From one mark to the other; an empty section where there is none.
+fn section_of(page: &str) -> String {
+    let inner = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
+    let (inner, _) = inner.unwrap_or_default();
+    format!("{BEGIN}{inner}{END}")
 }
 
 #[test]

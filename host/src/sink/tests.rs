@@ -16,6 +16,7 @@ mod outbox;
 mod parked;
 mod plan;
 mod proxy;
+mod refusals;
 mod refused;
 mod resolve;
 mod search;

@@ -18,9 +18,9 @@ use crate::rows::{Checked, Decoded, Outcome, Rejection, RowColumn, TableRows};
 use crate::settings::{Mode, SinkSettings, TableSettings};
 use crate::sink::claims::{ClaimAnswer, Claims};
 use crate::sink::postgres::connection::describe;
-use crate::sink::postgres::{Options, Writer, Written};
+use crate::sink::postgres::{Options, Session, Writer, Written};
 use crate::sink::table::{Plan, plan};
-use crate::sink::{Delivery, Parking, Prepared, Range, Version, WaitingKeys};
+use crate::sink::{Delivery, Parking, Prepared, Range, Receipt, Version, WaitingKeys};
 
 pub const TOPIC: Uuid = Uuid::from_u128(0x7011);
 /// Long enough for a busy machine, short enough to notice a hang.
@@ -105,19 +105,22 @@ impl Database {
 
     /// The answer as text: columns by `|`, rows by line.
     pub fn ask(&self, query: &str) -> String {
-        let answer = wait_for(async {
-            let session = self.options.connect().await.unwrap();
-            session.simple_query(query).await.unwrap()
-        });
-        let rows = answer.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                let cells = (0..row.len()).map(|index| row.get(index).unwrap_or("NULL"));
-                Some(cells.collect::<Vec<_>>().join("|"))
-            }
-            _ => None,
-        });
-        rows.collect::<Vec<_>>().join("\n")
+        let session = wait_for(self.options.connect()).unwrap();
+        ask_on(&session, query)
     }
+}
+
+/// The same on a session that stays.
+pub fn ask_on(session: &Session, query: &str) -> String {
+    let answer = wait_for(session.simple_query(query)).unwrap();
+    let rows = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            let cells = (0..row.len()).map(|index| row.get(index).unwrap_or("NULL"));
+            Some(cells.collect::<Vec<_>>().join("|"))
+        }
+        _ => None,
+    });
+    rows.collect::<Vec<_>>().join("\n")
 }
 
 /// A plugin's output of computed fields.
@@ -308,7 +311,18 @@ impl Lane {
     }
 
     /// Begins to write what `given` holds, from where the lane stands to one behind its last message.
-    pub fn begin(&mut self, plan: &Arc<Plan>, mut given: Given, version: &Arc<Version>) {
+    pub fn begin(&mut self, plan: &Arc<Plan>, given: Given, version: &Arc<Version>) {
+        let prepared = self.encode(plan, given, version);
+        self.send(prepared);
+    }
+
+    /// Encodes what `given` holds.
+    pub fn encode(
+        &mut self,
+        plan: &Arc<Plan>,
+        mut given: Given,
+        version: &Arc<Version>,
+    ) -> Prepared {
         let ranges: Vec<Range> = (self.ranges.iter())
             .filter_map(|range| {
                 let mine = |index: &usize| given.batch.partitions[*index] == range.partition;
@@ -318,8 +332,14 @@ impl Lane {
             .collect();
         let prepared =
             given.encode(plan, ranges, version.clone(), self.reuse.take().unwrap_or_default());
-        self.writer.write(plan.clone(), prepared);
         self.writing = Some((plan.clone(), given.batch));
+        prepared
+    }
+
+    /// Begins to write what was encoded last.
+    pub fn send(&mut self, prepared: Prepared) {
+        let (plan, _) = self.writing.as_ref().expect("a batch was encoded");
+        self.writer.write(plan.clone(), prepared);
     }
 
     pub fn finish(&mut self) -> Written {
@@ -335,10 +355,9 @@ impl Lane {
     /// Writes again without rows that are rejected until nothing helps, and says why.
     pub fn expect_stopped(&mut self) -> String {
         match self.finish() {
-            Written::Refused { rejections, mut prepared } => {
-                let (plan, batch) = self.writing.as_ref().expect("a batch is being written");
-                prepared.bury(batch, &rejections);
-                self.writer.write(plan.clone(), prepared);
+            Written::Refused { rejections, prepared } => {
+                let prepared = self.without(&rejections, prepared);
+                self.send(prepared);
                 self.expect_stopped()
             }
             Written::Stopped { fault, reuse } => {
@@ -349,28 +368,33 @@ impl Lane {
         }
     }
 
-    /// Writes again without rows that are refused, as often as it takes.
+    /// Writes again without rows that Postgres rejects, as often as it takes.
     pub fn expect_done(&mut self) -> Vec<Range> {
         match self.finish() {
-            Written::Refused { rejections, mut prepared } => {
-                let (plan, batch) = self.writing.as_ref().expect("a batch is being written");
-                prepared.bury(batch, &rejections);
-                self.writer.write(plan.clone(), prepared);
+            Written::Refused { rejections, prepared } => {
+                let prepared = self.without(&rejections, prepared);
+                self.send(prepared);
                 self.expect_done()
             }
-            Written::Done { receipt, reuse } => {
-                for done in receipt.ranges() {
-                    let range = self
-                        .ranges
-                        .iter_mut()
-                        .find(|range| range.partition == done.partition)
-                        .unwrap();
-                    range.from = done.to;
-                }
-                self.reuse = Some(reuse);
-                receipt.ranges().to_vec()
-            }
+            Written::Done { receipt, reuse } => self.move_on(&receipt, reuse),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The batch with dead letters in the place of rows that Postgres rejects.
+    pub fn without(&self, rejections: &[Rejection], mut prepared: Prepared) -> Prepared {
+        let (_, batch) = self.writing.as_ref().expect("a batch is being written");
+        prepared.bury(batch, rejections);
+        prepared
+    }
+
+    /// Stands behind the batch that was written.
+    pub fn move_on(&mut self, receipt: &Receipt, reuse: Prepared) -> Vec<Range> {
+        for done in receipt.ranges() {
+            let mine = |range: &&mut Range| range.partition == done.partition;
+            self.ranges.iter_mut().find(mine).unwrap().from = done.to;
+        }
+        self.reuse = Some(reuse);
+        receipt.ranges().to_vec()
     }
 }
