@@ -32,6 +32,8 @@ pub struct Fault {
     pub message: String,
     /// What Postgres called it; empty where it was not Postgres that said so.
     pub sqlstate: String,
+    /// Met on a table of schema `sluice`: neither rows nor tables of users are at fault.
+    pub is_ours: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -44,7 +46,14 @@ pub const PANIC: &str = "SL-X001";
 impl Fault {
     /// A failure.
     pub fn new(code: &'static str, remedy: Remedy, message: impl Into<String>) -> Self {
-        Self { code, remedy, message: message.into(), sqlstate: String::new(), source: None }
+        Self {
+            code,
+            remedy,
+            message: message.into(),
+            sqlstate: String::new(),
+            is_ours: false,
+            source: None,
+        }
     }
 
     /// A failure that only a person can mend.

@@ -37,6 +37,8 @@ pub(super) struct TablePlan {
     pub fields: Vec<FieldPlan>,
     pub route: Route,
     pub mode: Mode,
+    /// Columns that stay without a value: nothing fills them, neither a field nor a default nor an expression.
+    pub unfilled: Vec<String>,
 }
 
 /// One field of an output and the column it fills.
@@ -287,6 +289,7 @@ impl Differences {
             fields,
             route,
             mode: settings.mode,
+            unfilled: unfilled(output, table).map(|column| column.name.clone()).collect(),
         })
     }
 
@@ -346,15 +349,12 @@ impl Differences {
 
     /// Columns that need a value and get none.
     fn uncovered(&mut self, output: &Output, settings: &TableSettings, table: &Table) {
-        for column in &table.columns {
-            let given = output.fields.iter().any(|field| field.name == column.name);
-            if column.not_null && !column.has_default && !column.generated && !given {
-                let what = format!(
-                    "column {:?} is NOT NULL and has no default, but no field fills it",
-                    column.name
-                );
-                self.add(output, &settings.table, &what);
-            }
+        for column in unfilled(output, table).filter(|column| column.not_null) {
+            let what = format!(
+                "column {:?} is NOT NULL and has no default, but no field fills it",
+                column.name
+            );
+            self.add(output, &settings.table, &what);
         }
     }
 
@@ -430,6 +430,14 @@ impl Differences {
             }
         }
     }
+}
+
+/// Columns that get a value from nowhere.
+fn unfilled<'a>(output: &'a Output, table: &'a Table) -> impl Iterator<Item = &'a TableColumn> {
+    table.columns.iter().filter(|column| {
+        let given = output.fields.iter().any(|field| field.name == column.name);
+        !given && !column.has_default && !column.generated
+    })
 }
 
 fn route(

@@ -47,7 +47,6 @@ const UNCASTABLE: &[(&str, &str, &str)] = &[
     ("\"day\":\"294277-01-01\"", "22008", "timestamp"),
     ("\"indexed\":\"12345678901234567890\"", "22003", "bigint"),
     ("\"searched\":\"{1,x}\"", "22P02", "integer"),
-    ("\"flag\":false", "23514", "no partition"),
 ];
 
 /// Those for the table that rows are copied into.

@@ -165,8 +165,7 @@ impl Attempts {
         fault: Fault,
         vain: &mut Vain,
     ) -> Conclusion {
-        let known = matches!(fault.code, sqlstate::FENCED | sqlstate::SCHEMA);
-        if fault.remedy == Remedy::Stop && known {
+        if fault.is_ours && fault.code != sqlstate::CHANGED {
             return Conclusion::Stopped(fault);
         }
         match self.find_out(plan, prepared).await {
@@ -224,7 +223,9 @@ impl Attempts {
                 self.work = None;
                 match fault.remedy {
                     // The server said so instead of moving positions: nothing was committed.
-                    _ if fault.code == sqlstate::CHANGED => Verdict::Refused(fault),
+                    Remedy::Stop if fault.is_ours && fault.code != sqlstate::FENCED => {
+                        Verdict::Refused(fault)
+                    }
                     _ if commit_sent => self.resolve(prepared, fault).await,
                     Remedy::Retry => Verdict::Later(fault),
                     Remedy::Bury | Remedy::Stop => Verdict::Refused(fault),

@@ -248,7 +248,8 @@ pub(in crate::sink) fn fault_with_rows(doing: &str, error: &tokio_postgres::Erro
 /// The same for statements on our own tables: what does not fit there is a missing migration, and no message is ever
 /// at fault for it.
 pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault {
-    let translated = fault(doing, error);
+    let mut translated = fault(doing, error);
+    translated.is_ours = true;
     let what = match (translated.code, translated.remedy) {
         (sqlstate::STATEMENT, _) => "the sluice schema is missing or of another version",
         (_, Remedy::Bury) if translated.sqlstate == "23505" => {
@@ -259,7 +260,9 @@ pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault
         (_, Remedy::Bury) => "a table of the sluice schema does not take what it always took",
         _ => return translated,
     };
-    Fault::stop(sqlstate::SCHEMA, format!("{doing}: {what}: {}", describe(error)))
+    (translated.code, translated.remedy) = (sqlstate::SCHEMA, Remedy::Stop);
+    translated.message = format!("{doing}: {what}: {}", describe(error));
+    translated
 }
 
 fn translated(

@@ -106,7 +106,8 @@ impl Work {
 /// The plan for the tables as they are, or `fault` if they are as they were. On another session: the library is out of
 /// step with the server after a COPY that did not start.
 async fn plan_again(options: &Options, plan: &Plan, fault: Fault) -> Result<Diagnosis, Fault> {
-    if fault.remedy == Remedy::Retry {
+    // 55000 is said of a table that keeps its rows from being updated as well.
+    if fault.remedy == Remedy::Retry && fault.sqlstate != "55000" {
         return Err(fault);
     }
     let session = options.connect().await?;

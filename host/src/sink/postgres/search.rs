@@ -456,7 +456,8 @@ fn fault_of_table(table: &TablePlan, refusal: &DbError) -> Option<Fault> {
             let row = refusal.detail().map_or_else(String::new, |detail| format!("; {detail}"));
             Some(Fault::stop(sqlstate::NO_PARTITION, format!("{said}{row}")))
         }
-        ("23502", _, Some(column)) if !table.fields.iter().any(|it| it.column == column) => {
+        // Of the table itself it would have been a difference: only a partition may ask for more.
+        ("23502", _, Some(column)) if table.unfilled.iter().any(|it| it == column) => {
             let what = "no field of the plugin fills that column";
             Some(Fault::stop(sqlstate::DIFFERENCES, format!("{said}; {what}")))
         }

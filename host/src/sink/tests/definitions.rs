@@ -153,6 +153,41 @@ fn a_changed_table_is_planned_again_and_gets_the_values_of_the_messages() {
     }
 }
 
+/// The type stays, and only its modifier changes.
+#[test]
+fn a_column_that_is_widened_takes_what_was_too_long_before() {
+    let database = Database::new();
+    database.run("CREATE TABLE t (name varchar(3), amount numeric(3, 1))");
+    let fields = [("name", Kind::Text), ("amount", Kind::Text)];
+    let mut plan =
+        make_plan(&database, &[output("t", &fields)], &[("", to_table("t", Mode::Append))]);
+    let mut lane = Lane::start(&database, &[0]);
+    let mut write = |offset: i64, name: &str, amount: &str| {
+        let text = |value: &str| vec![Column::new(Kind::Text).texts(&[value])];
+        loop {
+            let columns = [text(name), text(amount)].concat();
+            lane.begin(&plan, Given::messages([(0, offset)]).table(columns), &version("a"));
+            match lane.finish() {
+                Written::Changed { plan: next, reuse } => (plan, lane.reuse) = (next, Some(reuse)),
+                Written::Done { receipt, reuse } => {
+                    (lane.ranges[0].from, lane.reuse) = (offset + 1, Some(reuse));
+                    return receipt.ranges()[0].rejected;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!([write(0, "abcd", "1"), write(1, "a", "123.45")], [1, 1]);
+    database.run("ALTER TABLE t ALTER name TYPE varchar(9)");
+    assert_eq!([write(2, "abcd", "1"), write(3, "a", "123.45")], [0, 1]);
+    database.run("ALTER TABLE t ALTER amount TYPE numeric(6, 2)");
+    assert_eq!(write(4, "abcde", "123.45"), 0);
+    database.run("ALTER TABLE t ALTER name TYPE varchar(5)");
+    assert_eq!(write(5, "abcdef", "1"), 1);
+    let rows = database.ask("SELECT string_agg(name || ' ' || amount, ', ' ORDER BY ctid) FROM t");
+    assert_eq!(rows, "abcd 1.00, abcde 123.45");
+}
+
 #[test]
 fn a_label_is_known_as_soon_as_postgres_knows_it() {
     let mut scene = Scene::new(Mode::Append);

@@ -2,8 +2,15 @@
 
 use tokio_postgres::Error;
 
+/// Classes of errors that come up while many rows are stored at once: the line is then that of the last one read.
+const WITHOUT_LINE: [&str; 4] = ["53", "54", "58", "XX"];
+
 /// The line that COPY was at, counted from 1.
 pub(super) fn line_of(error: &Error, relation: &str) -> Option<usize> {
+    let state = error.code()?.code();
+    if WITHOUT_LINE.iter().any(|class| state.starts_with(class)) {
+        return None;
+    }
     let context = error.as_db_error()?.where_()?;
     context.lines().find_map(|line| line_in(line, relation))
 }

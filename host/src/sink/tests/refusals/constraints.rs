@@ -98,8 +98,7 @@ pub fn generated_and_indexes() -> Vec<Way> {
         Way::text("value too large for a btree index", "54000", "", "#", "~")
             .on("CREATE TABLE t (id bigint, v text); CREATE INDEX ON t (v)"),
         Way::text("row too large for a page", "54000", "", "#", "~~")
-            .on("CREATE TABLE t (id bigint, v text); ALTER TABLE t ALTER v SET STORAGE PLAIN")
-            .pending("COPY names the line that it has read last, and a good row becomes a dead letter as well"),
+            .on("CREATE TABLE t (id bigint, v text); ALTER TABLE t ALTER v SET STORAGE PLAIN"),
         Way::row("function that calls itself without end", "54001",
             "CREATE FUNCTION f(v bigint) RETURNS boolean LANGUAGE plpgsql AS \
                 $$ BEGIN IF v < 0 THEN RETURN f(v); END IF; RETURN true; END $$; \

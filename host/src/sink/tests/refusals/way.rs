@@ -63,8 +63,6 @@ pub struct Way {
     /// 1,000 bad rows, or 1,000 good ones where no row is to blame.
     pub all: End,
     pub all_are_good: bool,
-    /// Why it does not end like that yet; then it is not tried.
-    pub pending: &'static str,
 }
 
 /// A table whose only objection is to negative values.
@@ -91,7 +89,6 @@ impl Way {
             one: End::DeadLetters,
             all: ALL_REJECTED,
             all_are_good: false,
-            pending: "",
         }
     }
 
@@ -172,10 +169,6 @@ impl Way {
 
     pub fn all_are_good(self) -> Self {
         Self { all_are_good: true, ..self }
-    }
-
-    pub fn pending(self, pending: &'static str) -> Self {
-        Self { pending, ..self }
     }
 
     /// One of the names that `state` lists.
