@@ -1,5 +1,5 @@
 //! The page of the manual about failures, made from the code that decides. The file is compared with it:
-//! `UPDATE_MANUAL=1 cargo test --package sluice manual` writes it anew. One section, between two marks, is left as it
+//! `UPDATE_MANUAL=1 cargo test --package sluice manual` writes it again. One section, between two marks, is left as it
 //! is: it comes from the test that has Postgres reject writes (`sink/tests/refusals.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};

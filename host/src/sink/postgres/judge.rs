@@ -289,7 +289,6 @@ impl Work {
         let accused = async {
             let session = self.session();
             let statement = format!("COPY {} FROM STDIN (FORMAT binary)", suspect.stage);
-            // A session on which a COPY does not start is of no more use, but the table is our own.
             let mut sink = Box::pin(session.copy_in(&statement).await?);
             feed(sink.as_mut(), &Bytes::from(suspect.copy_of(&copied, first))).await;
             sink.as_mut().finish().await?;
