@@ -7,23 +7,21 @@
 //! is the last statement before COMMIT, and a transaction in which it succeeded has not failed. So a batch
 //! is committed when *both* answered without error, and only then.
 
-use std::sync::LazyLock;
-
 use futures_util::future::join;
 use tokio_postgres::Statement;
 
-use super::definition::{Definitions, expectation};
+use super::definition::Definitions;
 use super::postgres::connection::{Session, fault, fault_of_ours, fault_with_rows};
 use super::{Letterhead, Range, Version};
 use crate::fault::Fault;
 
-/// Prepared once per session. What is compared comes behind the COPY, and so under its lock.
-pub(super) static ADVANCE: LazyLock<String> = LazyLock::new(|| {
+/// Prepared for each plan of a session. What is compared comes behind the COPY, and so under its lock.
+pub(super) fn advance_statement(definitions: &Definitions) -> String {
     format!(
         "SELECT {}, sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-        expectation(17)
+        definitions.expectation()
     )
-});
+}
 
 /// FOR UPDATE: the server may still be at work on the COMMIT whose answer we miss; wait for it.
 const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions \
@@ -36,7 +34,6 @@ pub(super) async fn advance_and_commit(
     head: &Letterhead,
     version: &Version,
     ranges: &[Range],
-    definitions: &Definitions,
 ) -> Result<(), Fault> {
     let column = |value: fn(&Range) -> i64| ranges.iter().map(value).collect::<Vec<i64>>();
     let topic_id = head.topic_id.to_string();
@@ -49,8 +46,7 @@ pub(super) async fn advance_and_commit(
     let filtered = column(|range| range.filtered as i64);
     let rejected = column(|range| range.rejected as i64);
     let parked = column(|range| range.parked as i64);
-    let [names, tables, types, parents, around] = definitions.parameters();
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 21] = [
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
         &head.pipeline,
         &head.topic,
         &topic_id,
@@ -67,11 +63,6 @@ pub(super) async fn advance_and_commit(
         &filtered,
         &rejected,
         &parked,
-        names,
-        tables,
-        types,
-        parents,
-        around,
     ];
     // Polled in this order, so sent in this order, without waiting in between.
     let (advanced, committed) =

@@ -145,7 +145,8 @@ impl Attempts {
                     }
                 }
             };
-            if vain.limited(&fault, &prepared) {
+            // Not while a COMMIT may have taken place.
+            if unanswered.is_none() && vain.limited(&fault, &prepared) {
                 match self.limited(plan, &prepared, fault).await {
                     Ok(written) => return written.into_written(prepared),
                     Err(fault) => outage.goes_on(&self.head, &fault),

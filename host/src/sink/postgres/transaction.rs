@@ -11,7 +11,7 @@ use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::connection::{Options, Session, fault, fault_of_ours, fault_with_rows};
 use crate::fault::Fault;
-use crate::sink::commit::{ADVANCE, advance_and_commit};
+use crate::sink::commit::{advance_and_commit, advance_statement};
 use crate::sink::plan::{Plan, Route, TablePlan};
 use crate::sink::{Letterhead, Prepared, Range, Version, letters, parked};
 
@@ -34,7 +34,6 @@ pub(super) struct Aside {
 #[derive(Debug)]
 pub(super) struct Work {
     session: Session,
-    advance: Statement,
     letters: Statement,
     parked: Statement,
     plan: Option<Planned>,
@@ -43,6 +42,7 @@ pub(super) struct Work {
 #[derive(Debug)]
 struct Planned {
     id: u64,
+    advance: Statement,
     copies: Vec<Statement>,
     stages: Vec<String>,
 }
@@ -84,10 +84,9 @@ impl Work {
     /// Opens a session and prepares what every batch needs.
     pub async fn open(options: &Options) -> Result<Self, Fault> {
         let session = options.connect().await?;
-        let advance = prepare_ours(&session, &ADVANCE).await?;
         let letters = prepare_ours(&session, letters::COPY).await?;
         let parked = prepare_ours(&session, parked::COPY).await?;
-        Ok(Self { session, advance, letters, parked, plan: None })
+        Ok(Self { session, letters, parked, plan: None })
     }
 
     /// The COPY of table `index` of the plan taken up last.
@@ -146,8 +145,8 @@ impl Work {
         }
         let (version, ranges) = covered(prepared);
         progress.commit_sent.store(true, Ordering::Relaxed);
-        let (session, definitions) = (&self.session, &plan.definitions);
-        let commit = advance_and_commit(session, &self.advance, head, version, ranges, definitions);
+        let advance = &self.plan.as_ref().expect("a plan was taken up").advance;
+        let commit = advance_and_commit(&self.session, advance, head, version, ranges);
         let rows_taken = || progress.rows_taken.store(true, Ordering::Relaxed);
         copying.finish_and(rows_taken, commit).await.map_err(|(fault, refused)| {
             // The server has answered a COPY with an error: the COMMIT behind it commits nothing.
@@ -208,7 +207,9 @@ impl Work {
             let statement = self.session.prepare(table.copy_statement()).await;
             copies.push(statement.map_err(|error| fault(&doing, &error))?);
         }
-        self.plan = Some(Planned { id: plan.id, copies, stages });
+        let advance = advance_statement(&plan.definitions);
+        let advance = prepare_ours(&self.session, &advance).await?;
+        self.plan = Some(Planned { id: plan.id, advance, copies, stages });
         Ok(())
     }
 
