@@ -10,7 +10,8 @@ use tokio_postgres::Client;
 use super::postgres::connection::fault;
 use crate::fault::Fault;
 
-/// What a plan relies on of the tables it writes to. Compared by hashes: they are sent with each batch.
+/// What a plan relies on of the tables it writes to. Compared by hashes, which stand in the
+/// statement that moves the positions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Definitions {
     /// Names of the tables, with their schema, quoted for SQL.
@@ -47,12 +48,12 @@ const AROUND: &str = "pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', \
 
 /// Columns may be of a domain over a domain over an enum.
 const SURROUNDINGS: &str = "\
-WITH RECURSIVE types (oid, base, kind) AS (
-    SELECT t.oid, t.typbasetype, t.typtype FROM pg_catalog.pg_attribute AS a
+WITH RECURSIVE types (oid, base) AS (
+    SELECT t.oid, t.typbasetype FROM pg_catalog.pg_attribute AS a
     JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped AND t.typtype IN ('d', 'e')
     UNION
-    SELECT t.oid, t.typbasetype, t.typtype FROM types JOIN pg_catalog.pg_type AS t ON t.oid = types.base
+    SELECT t.oid, t.typbasetype FROM types JOIN pg_catalog.pg_type AS t ON t.oid = types.base
 )
 SELECT ARRAY(SELECT oid FROM types ORDER BY oid) AS types,
     ARRAY(SELECT p.relid::oid FROM pg_catalog.unnest($1::oid[]) AS o (oid)

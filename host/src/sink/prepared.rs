@@ -357,8 +357,7 @@ impl Prepared {
 
 /// `rejection`, or with `?` for what is not ASCII.
 fn as_storable(rejection: &Rejection, ascii: bool) -> Cow<'_, Rejection> {
-    let fits = rejection.reason.is_ascii() && rejection.code.is_ascii();
-    if !ascii || fits {
+    if !ascii || rejection.reason.is_ascii() && rejection.code.is_ascii() {
         return Cow::Borrowed(rejection);
     }
     let (code, reason) = (in_ascii(&rejection.code), in_ascii(&rejection.reason));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Written;
 use super::blockers::end_abandoned;
 use super::connection::Options;
-use super::diagnosis::Diagnosis;
+use super::diagnosis::{self, Diagnosis};
 use super::judge::Suspect;
 use super::transaction::{Aside, Failure, Progress, Work};
 use crate::backoff::Backoff;
@@ -23,8 +23,6 @@ const FRUITLESS_MAX: u32 = 5;
 const LIMITED_MAX: u32 = 3;
 /// The same for a single message that the server's own limit ends: somebody may be cancelling statements for a while.
 const LIMITED_ALONE_MAX: u32 = 12;
-/// How long rejected rows are looked for before what was found is used.
-pub(super) const SEARCH_MAX: Duration = Duration::from_secs(30);
 
 /// How often an outage that goes on is mentioned.
 const MENTION_EVERY: Duration = Duration::from_mins(1);
@@ -134,21 +132,21 @@ impl Attempts {
                 Verdict::Later(fault) => fault,
                 Verdict::Refused(fault) => {
                     match self.diagnose(plan, &mut prepared, fault, &mut vain).await {
-                        Conclusion::Again(fault) => fault,
-                        Conclusion::Passed(fault) => {
+                        Ok(conclusion) => return conclusion.into_written(prepared),
+                        Err(Again::Outage(fault)) => fault,
+                        Err(Again::Passed(fault)) => {
                             let topic = &self.head.topic;
                             tracing::info!(topic, "rejected a moment ago, passes now: {fault}");
                             tokio::time::sleep(outage.backoff.pause()).await;
                             continue;
                         }
-                        conclusion => return conclusion.into_written(prepared),
                     }
                 }
             };
             // Not while a COMMIT may have taken place.
             if unanswered.is_none() && vain.limited(&fault, &prepared) {
                 match self.limited(plan, &prepared, fault).await {
-                    Ok(written) => return written.into_written(prepared),
+                    Ok(conclusion) => return conclusion.into_written(prepared),
                     Err(fault) => outage.goes_on(&self.head, &fault),
                 }
             } else {
@@ -165,20 +163,20 @@ impl Attempts {
         prepared: &mut Prepared,
         fault: Fault,
         vain: &mut Vain,
-    ) -> Conclusion {
+    ) -> Result<Conclusion, Again> {
         if fault.is_ours && fault.code != sqlstate::CHANGED {
-            return Conclusion::Stopped(fault);
+            return Ok(Conclusion::Stopped(fault));
         }
         match self.find_out(plan, prepared).await {
             Ok(Diagnosis::Rows(rejections)) => {
                 prepared.asked = true;
-                Conclusion::Refused(rejections)
+                Ok(Conclusion::Refused(rejections))
             }
-            Ok(Diagnosis::Changed(plan)) => Conclusion::Changed(Arc::from(plan)),
+            Ok(Diagnosis::Changed(plan)) => Ok(Conclusion::Changed(Arc::from(plan))),
             // What was changed has been changed back, or nothing stands in the way any more: the write itself tells.
             Ok(Diagnosis::Nothing) => vain.fruitless(prepared, fault),
-            Err(fault) if fault.remedy == Remedy::Retry => Conclusion::Again(fault),
-            Err(fault) => Conclusion::Stopped(fault),
+            Err(fault) if fault.remedy == Remedy::Retry => Err(Again::Outage(fault)),
+            Err(fault) => Ok(Conclusion::Stopped(fault)),
         }
     }
 
@@ -300,23 +298,11 @@ impl Attempts {
     }
 
     async fn find_out(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Diagnosis, Fault> {
-        let limit = self.options.write_max;
-        let mut work = Work::open(&self.options).await?;
         self.suspects.take_up(plan);
-        let until = Instant::now() + SEARCH_MAX.min(limit);
-        let found = work.diagnose(&self.options, plan, prepared, &mut self.suspects.known, until);
-        match tokio::time::timeout(limit, found).await {
-            Ok(found) => {
-                // Otherwise the session is in the middle of what failed.
-                let whole = matches!(found, Ok(Diagnosis::Rows(_) | Diagnosis::Nothing));
-                self.work = whole.then_some(work);
-                found
-            }
-            Err(_) => {
-                work.cancel(&self.options).await;
-                Err(Fault::too_slow(format!("find rejected rows: not finished after {limit:?}")))
-            }
-        }
+        let (found, work) =
+            diagnosis::diagnose(&self.options, plan, prepared, &mut self.suspects.known).await?;
+        self.work = work;
+        Ok(found)
     }
 
     /// Reads what became of a COMMIT, on a new connection.
@@ -352,12 +338,15 @@ impl Attempts {
     }
 }
 
-/// What follows from a diagnosis.
-enum Conclusion {
-    /// The same write again, after a pause: an outage.
-    Again(Fault),
-    /// The same, for what was rejected would pass by now.
+/// Why the same write is tried again after a pause.
+enum Again {
+    Outage(Fault),
+    /// What was rejected would pass by now.
     Passed(Fault),
+}
+
+/// What becomes of a batch that is not written as it is.
+enum Conclusion {
     Refused(Vec<Rejection>),
     Changed(Arc<Plan>),
     Stopped(Fault),
@@ -370,9 +359,7 @@ impl Conclusion {
             Self::Refused(rejections) => Written::Refused { rejections, prepared },
             Self::Changed(plan) => Written::Changed { plan, reuse: prepared },
             Self::TooLarge(fault) => Written::TooLarge { fault, reuse: prepared },
-            Self::Again(fault) | Self::Passed(fault) | Self::Stopped(fault) => {
-                Written::Stopped { fault, reuse: prepared }
-            }
+            Self::Stopped(fault) => Written::Stopped { fault, reuse: prepared },
         }
     }
 }
@@ -386,17 +373,17 @@ struct Vain {
 
 impl Vain {
     /// After a diagnosis that found nothing.
-    fn fruitless(&mut self, prepared: &Prepared, fault: Fault) -> Conclusion {
+    fn fruitless(&mut self, prepared: &Prepared, fault: Fault) -> Result<Conclusion, Again> {
         self.fruitless += 1;
         let several = prepared.messages_with_rows().nth(1).is_some();
         if several && sqlstate::depends_on_size(&fault.sqlstate) {
-            return Conclusion::TooLarge(fault);
+            return Ok(Conclusion::TooLarge(fault));
         }
         match self.fruitless {
             // Rows that collided with others which are gone by now, say, or a change of a table that was undone.
-            ..=FRUITLESS_MAX => Conclusion::Passed(fault),
-            _ if several => Conclusion::TooLarge(fault),
-            _ => Conclusion::Stopped(fault),
+            ..=FRUITLESS_MAX => Err(Again::Passed(fault)),
+            _ if several => Ok(Conclusion::TooLarge(fault)),
+            _ => Ok(Conclusion::Stopped(fault)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! An SQLSTATE does not tell. A trigger gives whatever state it likes for a value, a type calls a value a syntax error,
 //! and a policy calls a row a missing privilege. What tells is whether the same statements pass without rows.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -33,12 +33,35 @@ pub(crate) fn can_be_diagnosed(fault: &Fault) -> bool {
     fault.remedy == Remedy::Bury || fault.code == sqlstate::CHANGED
 }
 
+/// How long rejected rows are looked for before what was found is used.
+const SEARCH_MAX: Duration = Duration::from_secs(30);
+
+/// Finds out, on a new session, why `plan` cannot be written. The session comes along where it is fit for the next batch:
+/// after a changed table it is in the middle of what failed.
+///
+/// # Errors
+/// When it is none of the rows: what is wrong with tables, privileges or server; and when there was not enough time.
+pub(super) async fn diagnose(
+    options: &Options,
+    plan: &Plan,
+    prepared: &Prepared,
+    suspects: &mut Vec<Suspect>,
+) -> Result<(Diagnosis, Option<Work>), Fault> {
+    let limit = options.write_max;
+    let mut work = Work::open(options).await?;
+    let until = Instant::now() + SEARCH_MAX.min(limit);
+    let found = work.find_out(options, plan, prepared, suspects, until);
+    let Ok(found) = tokio::time::timeout(limit, found).await else {
+        work.cancel(options).await;
+        return Err(Fault::too_slow(format!("find rejected rows: not finished after {limit:?}")));
+    };
+    let found = found?;
+    let whole = !matches!(found, Diagnosis::Changed(_));
+    Ok((found, whole.then_some(work)))
+}
+
 impl Work {
-    /// Finds out why `plan` cannot be written. What was found by the time `until` is enough to go on with.
-    ///
-    /// # Errors
-    /// When it is none of the rows: what is wrong with tables, privileges or server.
-    pub(in crate::sink) async fn diagnose(
+    async fn find_out(
         &mut self,
         options: &Options,
         plan: &Plan,

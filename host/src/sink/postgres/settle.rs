@@ -7,16 +7,15 @@
 //! outcome has to be resolved either: when the answer to a COMMIT is missing, the table itself tells, for what was
 //! settled is no longer found there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres_types::ToSql;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
-use super::attempts::SEARCH_MAX;
 use super::connection::{Options, fault_of_ours};
-use super::diagnosis::Diagnosis;
+use super::diagnosis::{Diagnosis, diagnose};
 use super::judge::Suspect;
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
@@ -130,19 +129,12 @@ impl Settler {
     /// Finds out why [`Settler::settle`] has failed with remedy `Bury`, or because tables have changed. Nothing is taken
     /// then.
     pub async fn diagnose(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Diagnosis, Fault> {
-        let limit = self.options.write_max;
-        let mut work = Work::open(&self.options).await?;
         if self.suspects.0 != plan.id {
             self.suspects = (plan.id, Vec::new());
         }
-        let until = Instant::now() + SEARCH_MAX.min(limit);
-        let found = work.diagnose(&self.options, plan, prepared, &mut self.suspects.1, until);
-        let diagnosis = tokio::time::timeout(limit, found)
-            .await
-            .map_err(|_| Fault::too_slow("find rejected rows: too slow"))??;
-        // After a changed table the session is in the middle of what failed.
-        self.idle = (!matches!(diagnosis, Diagnosis::Changed(_))).then_some(work);
-        Ok(diagnosis)
+        let (found, idle) = diagnose(&self.options, plan, prepared, &mut self.suspects.1).await?;
+        self.idle = idle;
+        Ok(found)
     }
 
     /// Writes the rows of `prepared` (not its dead letters: those are changes, too), makes the changes, and ends
