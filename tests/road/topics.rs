@@ -125,7 +125,8 @@ fn deleted_messages_that_were_moved_before_are_no_gap() -> Result<()> {
 #[test]
 fn no_partition_waits_for_the_others_of_its_lane() -> Result<()> {
     const PARTITIONS: usize = 6;
-    const EACH: usize = 10_000;
+    // One response of the broker brings some 5,000 of one partition: far more than that, or chance decides.
+    const EACH: usize = 40_000;
     let scene = Scene::new("fair", PARTITIONS.try_into()?, Readings::TABLE)?;
     Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?
         .send(PARTITIONS * EACH)?;
@@ -145,6 +146,7 @@ fn no_partition_waits_for_the_others_of_its_lane() -> Result<()> {
         ))
     });
     let shares = shares.collect::<Result<Vec<_>>>()?;
-    assert!(shares.iter().all(|share| *share > 2500), "rows of the first half: {shares:?}");
+    let share_min = i64::try_from(EACH / 4)?;
+    assert!(shares.iter().all(|share| *share > share_min), "rows of the first half: {shares:?}");
     Ok(())
 }
