@@ -5,7 +5,7 @@
 //! precision` without a complaint. Postgres resolves the table of a prepared COPY by name at each execution, so it does
 //! not complain of another table of that name either.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::postgres::connection::fault;
 use crate::fault::Fault;
@@ -14,10 +14,7 @@ use crate::fault::Fault;
 /// statement that moves the positions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Definitions {
-    /// Names of the tables, with their schema, quoted for SQL.
-    names: Vec<String>,
-    /// One hash for each: the table itself and its columns.
-    tables: Vec<i64>,
+    tables: Vec<Table>,
     /// Enums and domains of the columns: labels and NOT NULL of a type change without its tables.
     types: Vec<u32>,
     /// Partitioned tables: what is attached to them may be a table that keeps no promise.
@@ -26,6 +23,15 @@ pub struct Definitions {
     around: i64,
     /// True when the database stores only a part of Unicode.
     narrow_encoding: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Table {
+    oid: u32,
+    /// With its schema, quoted for SQL.
+    name: String,
+    /// Of the table itself and its columns.
+    hash: i64,
 }
 
 /// What the row `c` of `pg_class` and its columns are. Names and numbers only, no look-up for each column.
@@ -72,7 +78,10 @@ impl Definitions {
              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
         );
         let rows = client.query(&query, &[&names]).await.map_err(translate)?;
-        let oids: Vec<u32> = rows.iter().map(|row| row.get("oid")).collect();
+        let table =
+            |row: &Row| Table { oid: row.get("oid"), name: row.get("name"), hash: row.get("hash") };
+        let tables: Vec<Table> = rows.iter().map(table).collect();
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         let around = client.query_one(SURROUNDINGS, &[&oids]).await.map_err(translate)?;
         let (types, parents): (Vec<u32>, Vec<u32>) = (around.get("types"), around.get("parents"));
         let query = format!(
@@ -81,8 +90,7 @@ impl Definitions {
         );
         let row = client.query_one(&query, &[&types, &parents]).await.map_err(translate)?;
         Ok(Self {
-            names: rows.iter().map(|row| row.get("name")).collect(),
-            tables: rows.iter().map(|row| row.get("hash")).collect(),
+            tables,
             types,
             parents,
             around: row.get("around"),
@@ -90,29 +98,35 @@ impl Definitions {
         })
     }
 
-    /// An expression that fails with SQLSTATE SL002 unless everything is as it was. Without parameters: how many tables
-    /// and types there are is then no matter of the moment, and Postgres keeps the plan of the statement instead of
-    /// making it for each batch, which would cost ten times what the comparison costs.
+    /// Expressions that fail with SQLSTATE SL002 unless everything is as it was.
+    ///
+    /// Without parameters, so that Postgres keeps the plan of the statement and with it what it found out about the
+    /// tables: see `sluice.expect_defined`, which costs a batch nothing as long as nothing is altered. Types and
+    /// what is attached to a table can change without a plan being made anew: they are compared each time.
     pub(super) fn expectation(&self) -> String {
-        let of_table = |(name, hash): (&String, &i64)| {
-            let name = literal(name);
+        let of_table = |table: &Table| {
+            let Table { oid, name, hash } = table;
+            let question = format!(
+                "SELECT {TABLE} FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass({})",
+                literal(name)
+            );
             format!(
-                "coalesce((SELECT {TABLE} FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass({name})) \
-                 = {hash}::bigint, false)"
+                "sluice.expect_defined('{oid}'::regclass, {}, {hash}::bigint)",
+                literal(&question)
             )
         };
-        let mut conditions: Vec<String> =
-            self.names.iter().zip(&self.tables).map(of_table).collect();
+        let mut expectations: Vec<String> = self.tables.iter().map(of_table).collect();
         if !self.types.is_empty() || !self.parents.is_empty() {
             let surroundings = AROUND
                 .replace("{types}", &oids(&self.types))
                 .replace("{parents}", &oids(&self.parents));
-            conditions.push(format!("{surroundings} = {}::bigint", self.around));
+            let unchanged = format!("{surroundings} = {}::bigint", self.around);
+            expectations.push(format!("sluice.expect_unchanged({unchanged})"));
         }
-        if conditions.is_empty() {
-            conditions.push("true".to_owned());
+        if expectations.is_empty() {
+            expectations.push("true".to_owned());
         }
-        format!("sluice.expect_unchanged({})", conditions.join(" AND "))
+        expectations.join(", ")
     }
 
     /// True when text that Sluice writes into its own tables has to be ASCII to be sure to be stored.

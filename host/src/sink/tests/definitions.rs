@@ -32,6 +32,10 @@ impl Scene {
     fn new(mode: Mode) -> Self {
         let database = Database::new();
         database.run(TABLE);
+        // As after some batches: what was found out about the tables is kept with the plan.
+        database.run(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$",
+        );
         let table = TableSettings { key: vec!["k".to_owned()], ..to_table("t", mode) };
         let plan = make_plan(&database, &[output("t", &FIELDS)], &[("", table)]);
         let lane = Lane::start(&database, &[0]);
