@@ -29,6 +29,8 @@ pub mod fault;
 
 pub mod backoff;
 
+pub mod bell;
+
 pub mod explain;
 
 pub mod memory;

@@ -6,8 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fault::{self, Fault};
-use crate::plugin::limits::THREAD_STACK_BYTES;
+use crate::fault::Fault;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
@@ -17,16 +16,15 @@ use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
-use crate::source::Room;
 use crate::source::claims::{self, ClaimsThread, Standing};
-use crate::source::kafka::KafkaSource;
 use crate::source::member::Member;
-use crate::source::rebalance::{Command, Ownership, Report};
+use crate::source::rebalance::{Command, LaneHandle, Ownership, Report};
 
 pub mod brake;
 mod budget;
 pub mod counters;
 pub mod lane;
+mod lanes;
 pub mod order;
 pub mod replay;
 mod retry;
@@ -38,7 +36,7 @@ mod work;
 use brake::Brake;
 use budget::LetterBudget;
 use counters::{Counters, Snapshot};
-use lane::{Lane, Parts};
+use lanes::LaneStart;
 use order::Question;
 
 /// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
@@ -86,7 +84,7 @@ pub struct Running {
 pub struct Control {
     name: Arc<str>,
     counters: Arc<Counters>,
-    commands: Vec<Sender<Command>>,
+    lanes: Vec<LaneHandle>,
     state: Arc<ControlState>,
     watcher: Arc<Watcher>,
 }
@@ -112,9 +110,9 @@ impl Control {
     /// Lanes write what they have and end; [`Running::wait`] then returns.
     pub fn stop(&self) {
         if !self.state.stopping.swap(true, Ordering::AcqRel) {
-            for lane in &self.commands {
+            for lane in &self.lanes {
                 // A lane that has ended needs no telling.
-                let _ = lane.send(Command::Finish);
+                let _ = lane.tell(Command::Finish);
             }
         }
     }
@@ -252,9 +250,9 @@ fn begin(
     books.budget.begin_version(&generation.digest);
 
     let (reports, reported) = channel();
-    let (commands, obeyed): (Vec<_>, Vec<_>) =
-        (0..settings.pipeline.lanes).map(|_| channel()).unzip();
-    let ownership = Arc::new(Ownership::new(commands.clone(), reports.clone()));
+    let (handles, ends_of_lanes): (Vec<_>, Vec<_>) =
+        (0..settings.pipeline.lanes).map(|_| LaneHandle::pair()).unzip();
+    let ownership = Arc::new(Ownership::new(handles.clone(), reports.clone()));
     let member = Member::new(&settings.source, ownership.clone())?;
     member.topic_id()?;
 
@@ -272,7 +270,7 @@ fn begin(
         parking: &parking,
         questions: &questions,
     };
-    let lanes = start.all(obeyed, &slot, &reports, books, &end)?;
+    let lanes = start.all(ends_of_lanes, &slot, &reports, books, &end)?;
     let relays = settings.dead_letters.topic.is_some();
     let due = Due::new(&options, &name, parking.rule.clone(), relays);
     let retries = retry::Parts {
@@ -304,7 +302,7 @@ fn begin(
     let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
-    let control = Control { name, counters, commands, state, watcher };
+    let control = Control { name, counters, lanes: handles, state, watcher };
     Ok(Running { control, lanes, ends, member: membership, retries, relay })
 }
 
@@ -332,87 +330,6 @@ fn gate(
             version: Arc::new(version),
         })
     }
-}
-
-struct LaneStart<'a> {
-    settings: &'a Settings,
-    name: &'a Arc<str>,
-    owner: &'a str,
-    options: &'a Options,
-    runtime: &'a tokio::runtime::Handle,
-    parking: &'a Parking,
-    questions: &'a Sender<Question>,
-}
-
-impl LaneStart<'_> {
-    fn all(
-        &self,
-        obeyed: Vec<Receiver<Command>>,
-        slot: &Arc<Slot<Deployed>>,
-        reports: &Sender<Report>,
-        books: &Books,
-        end: &Sender<Result<(), Fault>>,
-    ) -> Result<Vec<JoinHandle<()>>, Fault> {
-        let mut lanes = Vec::new();
-        let count = obeyed.len();
-        for (number, commands) in obeyed.into_iter().enumerate() {
-            let parts = Parts {
-                number,
-                source: Box::new(KafkaSource::new(&self.settings.source, count)?),
-                connect: self.connect(),
-                slot: slot.clone(),
-                commands,
-                reports: reports.clone(),
-                counters: books.counters.clone(),
-                budget: books.budget.clone(),
-                brake: books.brake.clone(),
-                pipeline: self.name.clone(),
-                topic: self.settings.source.topic.clone(),
-                room: Room {
-                    messages_max: self.settings.batch.max_messages,
-                    bytes_max: self.settings.batch.max_bytes,
-                },
-                parking: self.parking.clone(),
-                questions: self.questions.clone(),
-            };
-            lanes.push(spawn_lane(parts, end.clone()));
-        }
-        Ok(lanes)
-    }
-
-    fn connect(&self) -> Box<dyn Fn(uuid::Uuid) -> sink::postgres::Writer + Send> {
-        let (runtime, options) = (self.runtime.clone(), self.options.clone());
-        let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
-        let topic = self.settings.source.topic.clone();
-        let relay = self.settings.dead_letters.topic.is_some();
-        Box::new(move |topic_id| {
-            sink::postgres::Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner)
-                .relaying(relay)
-        })
-    }
-}
-
-/// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
-/// pipeline ends with an error instead.
-fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
-    let name = format!("lane-{}", parts.number);
-    let run = move || {
-        let number = parts.number;
-        let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
-        let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-            Err(Fault::stop(
-                fault::PANIC,
-                format!("lane {number} panicked; its message is in the log"),
-            ))
-        });
-        // Fails only when nobody waits for the pipeline any more.
-        let _ = end.send(result);
-    };
-    std::thread::Builder::new()
-        .name(name)
-        .stack_size(THREAD_STACK_BYTES)
-        .spawn(run)
-        .expect("the system gives a thread")
 }
 
 impl Membership {

@@ -175,6 +175,9 @@ pub struct BatchSettings {
     pub max_messages: usize,
     /// `max_bytes`; default 32 MiB.
     pub max_bytes: usize,
+    /// `pace`: after a lane has begun a write it begins the next one no sooner than this, unless the batch is full;
+    /// default 100 ms.
+    pub pace: Duration,
 }
 
 /// `[plugin]`

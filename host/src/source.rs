@@ -53,7 +53,8 @@ pub trait Source {
     fn stop(&mut self, partition: i32) -> Result<(), Fault>;
 
     /// Appends messages of the partitions in `positions` to `batch` until there is no more `room`,
-    /// waiting at most `wait` for the first one and not at all for more.
+    /// waiting at most `wait` for the first one and not at all for more. The wait ends early when there is
+    /// something else to do for who called.
     ///
     /// Returns the partitions that failed; what was read of others is in the batch all the same.
     fn fill(

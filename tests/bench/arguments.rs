@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Most messages of a batch
     #[arg(long, default_value_t = 50_000)]
     pub batch: usize,
+    /// The host's `pace` [default: the host's own]
+    #[arg(long, value_name = "TIME")]
+    pub pace: Option<String>,
     /// Bad messages among a thousand
     #[arg(long, default_value_t = 10)]
     pub bad_per_mille: u32,

@@ -25,7 +25,7 @@ pub fn of(
         url: servers.url_of(DATABASE),
         plugin: plugin.to_path_buf(),
         plugin_lines: String::new(),
-        batch_lines: batch_lines(arguments.batch),
+        batch_lines: batch_lines(arguments.batch, arguments.pace.as_deref()),
         source_lines: String::new(),
         properties: arguments.properties.iter().cloned().collect(),
         lanes: arguments.lanes,
@@ -33,7 +33,8 @@ pub fn of(
     }
 }
 
-/// How large a batch may get.
-pub fn batch_lines(messages_max: usize) -> String {
-    format!("max_messages = {messages_max}\n")
+/// How large a batch may get, and how soon another may follow it.
+pub fn batch_lines(messages_max: usize, pace: Option<&str>) -> String {
+    let pace = pace.map(|pace| format!("pace = \"{pace}\"\n")).unwrap_or_default();
+    format!("max_messages = {messages_max}\n{pace}")
 }

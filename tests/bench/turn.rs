@@ -106,7 +106,7 @@ impl Turn<'_> {
     fn settings(&self) -> Result<PathBuf> {
         let Case { way, lanes, batch, .. } = *self.case;
         let pipeline = Pipeline {
-            batch_lines: settings::batch_lines(batch),
+            batch_lines: settings::batch_lines(batch, self.arguments.pace.as_deref()),
             lanes,
             sink_lines: way.sink().to_owned(),
             ..settings::of(self.arguments, self.servers, &self.name, self.topic, &self.plugin)

@@ -16,6 +16,7 @@ mod kill;
 mod letters;
 mod memory;
 mod outage;
+mod pace;
 mod pause;
 mod poison;
 mod rebalance;

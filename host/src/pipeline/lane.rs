@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::batch::Batch;
+use crate::bell::Bell;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
 use crate::pipeline::brake::Brake;
@@ -22,16 +23,14 @@ use crate::sink::postgres::{Writer, Written};
 use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report};
-use crate::source::{PartitionFault, Room, Source};
+use crate::source::{Room, Source};
 
 mod batches;
+mod pace;
 
 use batches::{HeldBack, Ready, Writing};
+use pace::{IDLE_WAIT, LOOK_AROUND, Pace};
 
-/// How long a lane with nothing to do waits for a message before it looks around.
-const IDLE_WAIT: Duration = Duration::from_millis(20);
-/// How long a lane that is gathering waits while a write is under way: the write may end any moment.
-const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// How long a lane that was told to finish may take to write what it has.
 const FINISH_WAIT: Duration = Duration::from_secs(20);
 /// How long batches stay small after one that was too large for a limit of the server.
@@ -49,6 +48,8 @@ pub struct Parts {
     pub slot: Arc<Slot<Deployed>>,
     /// What it is told.
     pub commands: Receiver<Command>,
+    /// Rung by source, writer, and whoever tells it something.
+    pub bell: Arc<Bell>,
     /// What it tells.
     pub reports: Sender<Report>,
     /// What it counts.
@@ -63,6 +64,8 @@ pub struct Parts {
     pub topic: String,
     /// How large a batch may get.
     pub room: Room,
+    /// Least time from the begin of a write to the next, unless a batch is full.
+    pub pace: Duration,
     /// What is tried again.
     pub parking: Parking,
     /// Asks which keys are free again.
@@ -81,6 +84,7 @@ pub struct Lane {
     held_back: Option<HeldBack>,
     /// Most messages of a batch for now: less than is allowed after one was held back.
     messages_max: usize,
+    pace: Pace,
     /// No batch is larger until then: one was too large.
     smaller: Option<(usize, Instant)>,
     spare: Vec<Prepared>,
@@ -95,7 +99,7 @@ impl Lane {
         let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
         let batch = Batch::new(&parts.topic);
         let order = KeyOrder::new(parts.questions.clone());
-        let messages_max = parts.room.messages_max;
+        let (messages_max, pace) = (parts.room.messages_max, Pace::new(parts.pace));
         Ok(Self {
             parts,
             worker,
@@ -106,6 +110,7 @@ impl Lane {
             writing: None,
             held_back: None,
             messages_max,
+            pace,
             smaller: None,
             spare: Vec::new(),
             spare_batches: Vec::new(),
@@ -121,9 +126,13 @@ impl Lane {
             if let Some((topic_id, _)) = &self.writer {
                 self.order.look(*topic_id, Instant::now());
             }
-            let wait = if self.held_back.is_some() { self.resume()? } else { self.gather() };
-            self.take_receipt(wait)?;
-            if self.should_process() {
+            if self.held_back.is_some() {
+                self.resume()?;
+            } else {
+                self.gather();
+            }
+            self.take_receipt(Duration::ZERO)?;
+            if self.should_process(Instant::now()) {
                 self.process()?;
             }
             self.write();
@@ -167,31 +176,6 @@ impl Lane {
         self.drain(Instant::now())?;
         self.writer = Some((topic_id, (self.parts.connect)(topic_id)));
         Ok(())
-    }
-
-    /// Takes what the source has. Returns how long to wait for the write that is under way: a full lane
-    /// takes no more messages, so librdkafka's bounded queue fills and it stops fetching, while the
-    /// member's thread goes on polling for the group.
-    fn gather(&mut self) -> Duration {
-        let room = self.room();
-        if room.is_full(&self.batch) && self.ready.is_some() {
-            return IDLE_WAIT;
-        }
-        let wait = match (self.busy(), self.batch.is_empty()) {
-            (false, false) => Duration::ZERO,
-            (false, true) => IDLE_WAIT,
-            (true, _) => BUSY_WAIT,
-        };
-        let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions, wait);
-        for PartitionFault { partition, fault } in faults {
-            self.report(Report::Held { partition, fault });
-        }
-        Duration::ZERO
-    }
-
-    fn should_process(&self) -> bool {
-        let full = self.room().is_full(&self.batch);
-        !self.batch.is_empty() && self.ready.is_none() && (full || !self.busy())
     }
 
     fn busy(&self) -> bool {
@@ -252,20 +236,20 @@ impl Lane {
     }
 
     /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
-    /// of the plugin, which may make fewer; returns how long to wait for the write that is under way.
-    fn resume(&mut self) -> Result<Duration, Fault> {
+    /// of the plugin, which may make fewer.
+    fn resume(&mut self) -> Result<(), Fault> {
         // Reading begins anew where the committed positions stand: not while they may still move.
         if self.busy() {
-            return Ok(IDLE_WAIT);
+            self.parts.bell.wait(IDLE_WAIT);
+            return Ok(());
         }
         let until_room = self.held_back.as_ref().is_some_and(|held| held.until_room);
         if until_room && !self.swap() && !self.parts.budget.has_room(Instant::now()) {
-            std::thread::sleep(IDLE_WAIT);
-            return Ok(Duration::ZERO);
+            self.parts.bell.wait(LOOK_AROUND);
+            return Ok(());
         }
         self.held_back = None;
-        self.rewind()?;
-        Ok(Duration::ZERO)
+        self.rewind()
     }
 
     fn write(&mut self) {
@@ -273,6 +257,7 @@ impl Lane {
             return;
         };
         if let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() {
+            self.pace.begin(Instant::now());
             writer.write(plan.clone(), prepared);
             let reservation = Some(reservation);
             self.writing = Some(Writing { plan, batch, number, reservation });

@@ -93,6 +93,11 @@ impl KeyOrder {
         self.committed = number;
     }
 
+    /// True while keys wait: then [`KeyOrder::look`] is to be called often.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Asks which keys are free by now, and takes the answer when it comes.
     pub fn look(&mut self, topic_id: Uuid, now: Instant) {
         if self.waiting.is_empty() {

@@ -97,6 +97,11 @@ fn batch_settings(section: Section<'_>) -> BatchSettings {
         max_messages: section.integer("max_messages", 1..=1_000_000, 50_000) as usize,
         // Ends in columns are 32 bits wide, and what is made of a batch is larger than the batch.
         max_bytes: section.bytes("max_bytes", 1 << 10..=1024 * MIB, 32 * MIB),
+        pace: section.duration(
+            "pace",
+            Duration::ZERO..=Duration::from_secs(60),
+            Duration::from_millis(100),
+        ),
     };
     section.finish();
     settings

@@ -67,6 +67,7 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert_eq!(settings.source.queue_bytes, 16 << 20);
     assert_eq!(settings.batch.max_messages, 50_000);
     assert_eq!(settings.batch.max_bytes, 32 << 20);
+    assert_eq!(settings.batch.pace, Duration::from_millis(100));
     assert_eq!(settings.plugin.settings, serde_json::json!({}));
     assert_eq!(settings.plugin.memory_bytes, 256 << 20);
     assert_eq!(settings.plugin.timeout, Duration::from_secs(10));
@@ -100,6 +101,7 @@ fn every_key_is_read() {
         [batch]
         max_messages = 1_000
         max_bytes = 65536
+        pace = "0ms"
         [plugin]
         path = "orders.wasm"
         memory_bytes = "64 MiB"
@@ -130,6 +132,7 @@ fn every_key_is_read() {
     assert_eq!(settings.source.properties["fetch.wait.max.ms"], "50");
     assert_eq!(settings.source.properties["check.crcs"], "true");
     assert_eq!((settings.batch.max_messages, settings.batch.max_bytes), (1000, 65536));
+    assert_eq!(settings.batch.pace, Duration::ZERO);
     assert_eq!(settings.plugin.timeout, Duration::from_millis(2500));
     assert_eq!(settings.plugin.isolation, Isolation::Batch);
     assert_eq!(

@@ -17,6 +17,7 @@ pub(crate) use diagnosis::{Diagnosis, can_be_diagnosed};
 use super::plan::Plan;
 use super::prepared::Prepared;
 use super::{Letterhead, Receipt};
+use crate::bell::Bell;
 use crate::fault::{Fault, sqlstate};
 use crate::rows::Rejection;
 use attempts::Attempts;
@@ -98,7 +99,7 @@ struct Job {
 }
 
 impl Writer {
-    /// A writer for batches of `topic`. Connects with the first batch.
+    /// A writer for batches of `topic`. Connects with the first batch; rings `bell` whenever it knows what became of one.
     pub fn start(
         handle: &Handle,
         options: &Options,
@@ -106,6 +107,7 @@ impl Writer {
         topic: &str,
         topic_id: Uuid,
         owner: &str,
+        bell: Arc<Bell>,
     ) -> Self {
         let head = Letterhead {
             pipeline: pipeline.to_owned(),
@@ -116,7 +118,7 @@ impl Writer {
         let (jobs, waiting) = unbounded_channel();
         let (answers, written) = mpsc::channel();
         let attempts = Attempts::new(options.named(pipeline, owner), head.clone());
-        let task = handle.spawn(work(attempts, waiting, answers));
+        let task = handle.spawn(work(attempts, waiting, answers, bell));
         Self { head, jobs, written, busy: false, task }
     }
 
@@ -195,11 +197,13 @@ async fn work(
     mut attempts: Attempts,
     mut jobs: UnboundedReceiver<Job>,
     answers: mpsc::Sender<Written>,
+    bell: Arc<Bell>,
 ) {
     while let Some(Job { plan, prepared, aside }) = jobs.recv().await {
         let written = attempts.write(&plan, prepared, aside).await;
         if answers.send(written).is_err() {
             return;
         }
+        bell.ring();
     }
 }

@@ -24,6 +24,8 @@ use holds::Holds;
 pub use standing::{HeldPartition, Standing};
 use trial::{Admission, Trials};
 
+/// How often it is looked whether partitions that are not claimed yet can be.
+const CLAIM_PERIOD: Duration = Duration::from_millis(50);
 /// How often the topic's id is looked at. A topic deleted and created again is noticed within this time.
 const IDENTITY_PERIOD: Duration = Duration::from_millis(250);
 /// How often the group is told where its partitions stand.
@@ -100,7 +102,7 @@ impl ClaimsThread {
         let now = Instant::now();
         let mut due = Due { identity: now, advice: now, life: now, watch: now, lag: now };
         loop {
-            match self.parts.reports.recv_timeout(Duration::from_millis(50)) {
+            match self.parts.reports.recv_timeout(self.patience(&due)) {
                 Ok(Report::Finish) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(report) => self.note(report),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -110,6 +112,15 @@ impl ClaimsThread {
         }
         self.advise(CommitMode::Sync);
         self.leave();
+    }
+
+    /// How long nothing is to be done unless something is reported.
+    fn patience(&self, due: &Due) -> Duration {
+        if !self.wanted.is_empty() {
+            return CLAIM_PERIOD;
+        }
+        let first = [due.identity, due.advice, due.life, due.watch, due.lag].into_iter().min();
+        first.map_or(CLAIM_PERIOD, |first| first.saturating_duration_since(Instant::now()))
     }
 
     fn do_what_is_due(&mut self, due: &mut Due) {

@@ -2,6 +2,7 @@
 //! messages are copied once, into the batch's arena.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -11,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::batch::Batch;
+use crate::bell::Bell;
 use crate::fault::{Fault, Remedy, broker};
 use crate::settings::SourceSettings;
 use crate::source::native::{FetchError, FetchedQueues, LogQueue};
@@ -31,6 +33,8 @@ pub struct KafkaSource {
     client: Client,
     settings: SourceSettings,
     lanes: usize,
+    /// Rung when messages have come, among others.
+    bell: Arc<Bell>,
     started: BTreeSet<i32>,
     /// True when the client knows who leads the topic's partitions.
     acquainted: bool,
@@ -46,12 +50,12 @@ struct Client {
 }
 
 impl Client {
-    fn new(settings: &SourceSettings, partitions: usize) -> Result<Self, Fault> {
+    fn new(settings: &SourceSettings, partitions: usize, bell: &Arc<Bell>) -> Result<Self, Fault> {
         let consumer: BaseConsumer<Logged> = properties::fetcher(settings, partitions)
             .create_with_context(Logged)
             .map_err(|error| refused(&error))?;
         let log = LogQueue::of(&consumer);
-        let fetched = FetchedQueues::of(&consumer, TAKEN_MAX);
+        let fetched = FetchedQueues::of(&consumer, TAKEN_MAX, bell.clone());
         Ok(Self { fetched, log, consumer, partitions })
     }
 
@@ -64,15 +68,17 @@ impl Client {
 }
 
 impl KafkaSource {
-    /// Creates the client of one of `lanes`; connects in the background.
+    /// Creates the client of one of `lanes`; connects in the background. `bell` is rung when messages have come, and ends
+    /// the wait of [`Source::fill`] whoever rings it.
     ///
     /// # Errors
     /// `SL-K001` when librdkafka refuses a property.
-    pub fn new(settings: &SourceSettings, lanes: usize) -> Result<Self, Fault> {
+    pub fn new(settings: &SourceSettings, lanes: usize, bell: Arc<Bell>) -> Result<Self, Fault> {
         Ok(Self {
-            client: Client::new(settings, PARTITIONS_EXPECTED.div_ceil(lanes))?,
+            client: Client::new(settings, PARTITIONS_EXPECTED.div_ceil(lanes), &bell)?,
             settings: settings.clone(),
             lanes,
+            bell,
             started: BTreeSet::new(),
             acquainted: false,
         })
@@ -96,7 +102,7 @@ impl KafkaSource {
         };
         let partitions = partitions.div_ceil(self.lanes).max(1);
         if partitions != self.client.partitions && self.started.is_empty() {
-            self.client = Client::new(&self.settings, partitions)?;
+            self.client = Client::new(&self.settings, partitions, &self.bell)?;
             self.client.count_partitions(&self.settings.topic);
         }
         self.acquainted = true;
@@ -162,7 +168,7 @@ impl Source for KafkaSource {
                 return faults;
             }
             if count == 0 {
-                self.client.fetched.wait(wait);
+                self.bell.wait(wait);
             }
             // What was taken is not kept back for more.
             waited = true;

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -14,6 +14,7 @@ use rdkafka::types::RDKafkaRespErr;
 use uuid::Uuid;
 
 use crate::batch::{Batch, Message};
+use crate::bell::Bell;
 
 /// An error that librdkafka delivers in place of a message.
 #[derive(Debug)]
@@ -45,12 +46,15 @@ pub struct FetchedQueues {
 unsafe impl Send for FetchedQueues {}
 
 impl FetchedQueues {
-    /// The queues of `consumer`, which must outlive them.
+    /// The queues of `consumer`, which must outlive them. `bell` is rung when one that was empty has something.
     ///
     /// # Panics
     /// When the consumer has no `group.id`.
-    pub fn of<C: ConsumerContext>(consumer: &BaseConsumer<C>, messages_max: usize) -> Self {
-        let bell = Arc::new(Bell::default());
+    pub fn of<C: ConsumerContext>(
+        consumer: &BaseConsumer<C>,
+        messages_max: usize,
+        bell: Arc<Bell>,
+    ) -> Self {
         // SAFETY: the client pointer is valid as long as the consumer lives.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
         let own = Queue::ringing(queue, NO_PARTITION, &bell);
@@ -102,11 +106,6 @@ impl FetchedQueues {
             }
         }
         (0, errors)
-    }
-
-    /// Waits until a queue that was empty has something, at most for `wait`.
-    pub fn wait(&self, wait: Duration) {
-        self.bell.wait(wait);
     }
 
     fn call(
@@ -221,28 +220,11 @@ impl Drop for LogQueue {
     }
 }
 
-/// Wakes the lane. Rung by librdkafka's threads.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Bell {
-    fn wait(&self, wait: Duration) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(rung, wait, |rung| !*rung);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
-    }
-}
-
 /// # Safety
 /// `bell` points to a [`Bell`].
 unsafe extern "C" fn ring(_: *mut sys::rd_kafka_t, bell: *mut c_void) {
     // SAFETY: as the caller promises.
-    let bell = unsafe { &*bell.cast_const().cast::<Bell>() };
-    *bell.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-    bell.changed.notify_one();
+    unsafe { &*bell.cast_const().cast::<Bell>() }.ring();
 }
 
 /// # Safety

@@ -2,12 +2,13 @@
 //! reading it, and back. Knows neither SQL nor librdkafka's callbacks.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::bell::Bell;
 use crate::fault::Fault;
 use crate::source::Claimed;
 
@@ -42,6 +43,38 @@ pub enum Command {
     Finish,
 }
 
+/// A lane's end of its [`LaneHandle`].
+#[derive(Debug)]
+pub struct LaneEnd {
+    /// What it is told.
+    pub commands: Receiver<Command>,
+    /// Rung with each command, and by all others that have something for the lane.
+    pub bell: Arc<Bell>,
+}
+
+/// Tells a lane something and wakes it.
+#[derive(Debug, Clone)]
+pub struct LaneHandle {
+    commands: Sender<Command>,
+    bell: Arc<Bell>,
+}
+
+impl LaneHandle {
+    /// A handle and what the lane keeps of it.
+    pub fn pair() -> (Self, LaneEnd) {
+        let (sender, commands) = channel();
+        let bell = Arc::<Bell>::default();
+        (Self { commands: sender, bell: bell.clone() }, LaneEnd { commands, bell })
+    }
+
+    /// False when the lane has ended.
+    pub fn tell(&self, command: Command) -> bool {
+        let told = self.commands.send(command).is_ok();
+        self.bell.ring();
+        told
+    }
+}
+
 /// What the claims thread is told.
 #[derive(Debug)]
 pub enum Report {
@@ -72,7 +105,7 @@ struct Assignment {
 /// Who has which partition on this host.
 #[derive(Debug)]
 pub struct Ownership {
-    lanes: Vec<Sender<Command>>,
+    lanes: Vec<LaneHandle>,
     reports: Sender<Report>,
     state: Mutex<State>,
 }
@@ -85,7 +118,7 @@ struct State {
 
 impl Ownership {
     /// Nothing is assigned yet.
-    pub fn new(lanes: Vec<Sender<Command>>, reports: Sender<Report>) -> Self {
+    pub fn new(lanes: Vec<LaneHandle>, reports: Sender<Report>) -> Self {
         Self { lanes, reports, state: Mutex::default() }
     }
 
@@ -148,7 +181,7 @@ impl Ownership {
         let mut told = 0;
         for (lane, partitions) in by_lane {
             let command = Command::Release { partitions, deadline, done: done.clone() };
-            told += usize::from(self.lanes[lane].send(command).is_ok());
+            told += usize::from(self.lanes[lane].tell(command));
         }
         drop(done);
         for _ in 0..told {
@@ -189,7 +222,7 @@ impl Ownership {
         }
         let lane = (0..loads.len()).min_by_key(|&lane| loads[lane]).expect("there is a lane");
         // Sent under the lock, so that a revocation that follows reaches the lane behind it.
-        if self.lanes[lane].send(Command::Start { claimed, topic_id, waiting }).is_ok() {
+        if self.lanes[lane].tell(Command::Start { claimed, topic_id, waiting }) {
             assignment.lane = Some(lane);
         }
     }
@@ -202,9 +235,10 @@ mod tests {
     use super::*;
 
     fn ownership(lanes: usize) -> (Ownership, Vec<Receiver<Command>>, Receiver<Report>) {
-        let (senders, receivers) = (0..lanes).map(|_| channel()).unzip();
+        let (handles, ends): (_, Vec<LaneEnd>) = (0..lanes).map(|_| LaneHandle::pair()).unzip();
+        let receivers = ends.into_iter().map(|end| end.commands).collect();
         let (reports, reported) = channel();
-        (Ownership::new(senders, reports), receivers, reported)
+        (Ownership::new(handles, reports), receivers, reported)
     }
 
     fn claimed(partition: i32) -> Claimed {

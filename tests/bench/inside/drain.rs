@@ -1,7 +1,7 @@
 //! librdkafka alone: a thread and a client per lane, set up as the host's, fill batches that are thrown away.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use sluice::batch::Batch;
+use sluice::bell::Bell;
 use sluice::settings::Settings;
 use sluice::source::native::FetchedQueues;
 use sluice::source::{Room, properties};
@@ -61,8 +62,9 @@ impl Drain<'_> {
         let source = &self.settings.source;
         let lanes = self.settings.pipeline.lanes;
         let share = usize::try_from(self.job.partitions)?.div_ceil(lanes);
+        let bell = Arc::<Bell>::default();
         let consumer: BaseConsumer = properties::fetcher(source, share).create()?;
-        let mut queues = FetchedQueues::of(&consumer, TAKEN_MAX);
+        let mut queues = FetchedQueues::of(&consumer, TAKEN_MAX, bell.clone());
         let mut partitions = TopicPartitionList::new();
         for partition in (0..self.job.partitions).skip(lane).step_by(lanes) {
             queues.add(&consumer, &source.topic, partition);
@@ -84,7 +86,7 @@ impl Drain<'_> {
             } else if moved.elapsed() > PATIENCE {
                 bail!("messages are missing");
             } else {
-                queues.wait(WAIT);
+                bell.wait(WAIT);
             }
             self.taken.fetch_add(count as u64, Ordering::Relaxed);
             if room.is_full(&batch) {

@@ -33,7 +33,7 @@ fn an_unknown_key_without_near_match_lists_the_known_ones() {
       --> pipeline.toml:10:1
        |
     10 | linger = "5ms"
-       | ^^^^^^ known here: `max_messages`, `max_bytes`
+       | ^^^^^^ known here: `max_messages`, `max_bytes`, `pace`
     "#);
 }
 
@@ -139,12 +139,12 @@ fn a_section_that_is_no_table_is_shown() {
      --> pipeline.toml:7:1
       |
     7 | brokers = "localhost:9092"
-      | ^^^^^^^ known here: `max_messages`, `max_bytes`
+      | ^^^^^^^ known here: `max_messages`, `max_bytes`, `pace`
 
     error SL-C003: unknown key `topic` in [batch]
      --> pipeline.toml:8:1
       |
     8 | topic = "hems.readings"
-      | ^^^^^ known here: `max_messages`, `max_bytes`
+      | ^^^^^ known here: `max_messages`, `max_bytes`, `pace`
     "#);
 }

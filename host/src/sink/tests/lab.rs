@@ -306,7 +306,15 @@ impl Lane {
             other @ ClaimAnswer::OtherTopic { .. } => panic!("{other:?}"),
         });
         let ranges = ranges.collect();
-        let writer = Writer::start(RUNTIME.handle(), options, "pipeline", "topic", TOPIC, owner);
+        let writer = Writer::start(
+            RUNTIME.handle(),
+            options,
+            "pipeline",
+            "topic",
+            TOPIC,
+            owner,
+            Arc::default(),
+        );
         Self { writer, ranges, reuse: None, writing: None }
     }
 

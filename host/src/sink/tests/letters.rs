@@ -20,7 +20,8 @@ use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
 use crate::sink::{Prepared, Range};
 
-const ROOM: BatchSettings = BatchSettings { max_messages: 100, max_bytes: 1 << 20 };
+const ROOM: BatchSettings =
+    BatchSettings { max_messages: 100, max_bytes: 1 << 20, pace: Duration::ZERO };
 const SUMMARY: &str = "SELECT \"offset\", stage, code, reason, left(digest, 1), attempts, last_rejected_at IS NOT NULL \
      FROM sluice.dead_letters ORDER BY id";
 
@@ -260,7 +261,8 @@ fn a_batch_is_bounded_by_letters_bytes_and_topic() {
     );
     let mut desk = mailbox.open(Selection::default(), End::Commit);
     let mut next = |max_messages, max_bytes| -> usize {
-        let ids = wait_for(desk.replay.next(&BatchSettings { max_messages, max_bytes })).unwrap();
+        let ids =
+            wait_for(desk.replay.next(&BatchSettings { max_messages, max_bytes, ..ROOM })).unwrap();
         ids.last().iter().for_each(|last| desk.replay.pass(**last));
         ids.len()
     };
