@@ -47,7 +47,7 @@ impl LaneStart<'_> {
             let parts = Parts {
                 number,
                 source: Box::new(KafkaSource::new(&self.settings.source, count, bell.clone())?),
-                connect: self.connect(&bell),
+                connect: self.connect(bell.clone()),
                 bell,
                 slot: slot.clone(),
                 commands,
@@ -70,12 +70,11 @@ impl LaneStart<'_> {
         Ok(lanes)
     }
 
-    fn connect(&self, bell: &Arc<Bell>) -> Box<dyn Fn(Uuid) -> Writer + Send> {
+    fn connect(&self, bell: Arc<Bell>) -> Box<dyn Fn(Uuid) -> Writer + Send> {
         let (runtime, options) = (self.runtime.clone(), self.options.clone());
         let (pipeline, owner) = (self.name.to_string(), self.owner.to_owned());
         let topic = self.settings.source.topic.clone();
         let relay = self.settings.dead_letters.topic.is_some();
-        let bell = bell.clone();
         Box::new(move |topic_id| {
             let bell = bell.clone();
             Writer::start(&runtime, &options, &pipeline, &topic, topic_id, &owner, bell)

@@ -102,7 +102,7 @@ impl Definitions {
     ///
     /// Without parameters, so that Postgres keeps the plan of the statement and with it what it found out about the
     /// tables: see `sluice.expect_defined`, which costs a batch nothing as long as nothing is altered. Types and
-    /// what is attached to a table can change without a plan being made anew: they are compared each time.
+    /// what is attached to a table can change while the plan stays valid: they are compared each time.
     pub(super) fn expectation(&self) -> String {
         let of_table = |table: &Table| {
             let Table { oid, name, hash } = table;

@@ -119,8 +119,8 @@ impl ClaimsThread {
         if !self.wanted.is_empty() {
             return CLAIM_PERIOD;
         }
-        let first = [due.identity, due.advice, due.life, due.watch, due.lag].into_iter().min();
-        first.map_or(CLAIM_PERIOD, |first| first.saturating_duration_since(Instant::now()))
+        let first = due.identity.min(due.advice).min(due.life).min(due.watch).min(due.lag);
+        first.saturating_duration_since(Instant::now())
     }
 
     fn do_what_is_due(&mut self, due: &mut Due) {
