@@ -31,6 +31,8 @@ pub mod backoff;
 
 pub mod bell;
 
+pub mod threads;
+
 pub mod explain;
 
 pub mod memory;

@@ -1,24 +1,26 @@
 //! A pipeline from start to stop: the only place that knows all parts of the road and their order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::bell::{Bell, Post};
 use crate::fault::Fault;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
 use crate::relay::RelayThread;
 use crate::settings::Settings;
-use crate::sink::parked::due::Due;
 use crate::sink::postgres::Options;
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
 use crate::source::claims::{self, ClaimsThread, Standing};
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, LaneHandle, Ownership, Report};
+use crate::threads::Job;
+
+pub use crate::threads::runtime;
 
 pub mod brake;
 mod budget;
@@ -36,7 +38,7 @@ mod work;
 use brake::Brake;
 use budget::LetterBudget;
 use counters::{Counters, Snapshot};
-use lanes::LaneStart;
+use lanes::Start;
 use order::Question;
 
 /// A version of the plugin that passed every check, and how its rows are written. Lanes go on with
@@ -72,8 +74,11 @@ impl Deployed {
 /// A pipeline at work.
 pub struct Running {
     control: Control,
-    lanes: Vec<JoinHandle<()>>,
+    lanes: Vec<Job<()>>,
+    /// Lanes that have not ended yet, how the others have, and the fault that came first.
+    lanes_at_work: usize,
     ends: Receiver<Result<(), Fault>>,
+    result: Result<(), Fault>,
     member: Membership,
     retries: Retries,
     relay: Option<RelayThread>,
@@ -135,37 +140,26 @@ impl Control {
     }
 }
 
-/// The thread that tries parked messages again. It ends when nobody can ask it any more.
+/// What tries parked messages again. It ends when nobody can ask it any more.
 struct Retries {
-    thread: JoinHandle<()>,
-    questions: Sender<Question>,
+    job: Job<()>,
+    questions: Post<Question>,
 }
 
 impl Retries {
     fn end(self) {
         drop(self.questions);
         // A panic is in the log.
-        let _ = self.thread.join();
+        let _ = self.job.join();
     }
 }
 
 struct Membership {
+    member: Arc<Member>,
     leave: Arc<AtomicBool>,
-    polling: JoinHandle<()>,
-    claiming: JoinHandle<()>,
-    reports: Sender<Report>,
-}
-
-/// The runtime for the connections of pipelines. Decoding, plugins and encoding run on the lanes' own threads.
-///
-/// # Errors
-/// When the system gives no thread.
-pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("postgres")
-        .enable_all()
-        .build()
+    polling: Job<()>,
+    claiming: Job<()>,
+    reports: Post<Report>,
 }
 
 /// Checks everything, then starts. Nothing moves before plugin, tables, positions and topic were found to
@@ -174,9 +168,6 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// What is wrong with settings, plugin, tables or topic; `SL-P001` and `SL-K002` when Postgres or Kafka
 /// cannot be reached.
-///
-/// # Panics
-/// When the system gives no thread.
 pub fn start(settings: &Settings, runtime: &tokio::runtime::Handle) -> Result<Running, Fault> {
     start_with(settings, Loader::new(&settings.pipeline.name, &settings.plugin), runtime)
 }
@@ -185,15 +176,12 @@ pub fn start(settings: &Settings, runtime: &tokio::runtime::Handle) -> Result<Ru
 ///
 /// # Errors
 /// As [`start`].
-///
-/// # Panics
-/// As [`start`].
 pub fn start_with(
     settings: &Settings,
     loader: Loader,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Running, Fault> {
-    begin(settings, loader, runtime, &Books::new(settings), Schema::Made)
+    begin(settings, loader, runtime, &Books::new(settings), Schema::Made, &Arc::default())
 }
 
 /// What is known of a pipeline on this host, however often it is held and begins again.
@@ -234,6 +222,7 @@ fn begin(
     runtime: &tokio::runtime::Handle,
     books: &Books,
     schema: Schema,
+    bell: &Arc<Bell>,
 ) -> Result<Running, Fault> {
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
@@ -249,19 +238,19 @@ fn begin(
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
     books.budget.begin_version(&generation.digest);
 
-    let (reports, reported) = channel();
-    let (handles, ends_of_lanes): (Vec<_>, Vec<_>) =
+    let (reports, reported) = Post::new();
+    let (handles, mailboxes): (Vec<_>, Vec<_>) =
         (0..settings.pipeline.lanes).map(|_| LaneHandle::pair()).unzip();
     let ownership = Arc::new(Ownership::new(handles.clone(), reports.clone()));
     let member = Member::new(&settings.source, ownership.clone())?;
     member.topic_id()?;
 
-    let (end, ends) = channel();
+    let (end, ends) = Post::ringing(bell);
     let counters = books.counters.clone();
     let parking =
         Parking { rule: Arc::new(settings.retry.clone()), tried: Vec::new(), kept: false };
-    let (questions, asked) = channel();
-    let start = LaneStart {
+    let (questions, asked) = Post::new();
+    let start = Start {
         settings,
         name: &name,
         owner: &owner,
@@ -269,24 +258,12 @@ fn begin(
         runtime,
         parking: &parking,
         questions: &questions,
+        partitions: member.partitions()?.len(),
     };
-    let lanes = start.all(ends_of_lanes, &slot, &reports, books, &end)?;
-    let relays = settings.dead_letters.topic.is_some();
-    let due = Due::new(&options, &name, parking.rule.clone(), relays);
-    let retries = retry::Parts {
-        pipeline: name.clone(),
-        slot: slot.clone(),
-        due,
-        parking,
-        counters: counters.clone(),
-        budget: books.budget.clone(),
-        questions: asked,
-        end: end.clone(),
-        runtime: runtime.clone(),
-    };
-    let retries = Retries { thread: retry::start(retries), questions };
+    let lanes = start.all(mailboxes, &slot, &reports, books, &end)?;
+    let retries = Retries { job: start.retries(asked, &slot, books, &end), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
-    let claims = ClaimsThread::new(claims::Parts {
+    let claims = claims::Parts {
         member: member.clone(),
         ownership,
         store: Box::new(store),
@@ -294,16 +271,25 @@ fn begin(
         pipeline: name.clone(),
         reports: reported,
         standing: books.standing.clone(),
-    });
-    let membership = Membership::join(&member, claims, reports, end.clone())?;
+    };
+    let claiming = ClaimsThread::start(claims, runtime);
+    let membership = Membership::join(member, claiming, reports, end.clone(), runtime)?;
     let file = settings.plugin.path.clone();
-    let watch = Watch::new(file, loader, slot, generation, gate);
-    let watcher = Watcher::start(watch).expect("the system gives a thread");
+    let watcher = Watcher::start(Watch::new(file, loader, slot, generation, gate), runtime);
     let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, lanes: handles, state, watcher };
-    Ok(Running { control, lanes, ends, member: membership, retries, relay })
+    Ok(Running {
+        lanes_at_work: lanes.len(),
+        control,
+        lanes,
+        ends,
+        result: Ok(()),
+        member: membership,
+        retries,
+        relay,
+    })
 }
 
 /// Judges a version of the plugin: its outputs are compared with the tables as they are now.
@@ -334,29 +320,27 @@ fn gate(
 
 impl Membership {
     fn join(
-        member: &Arc<Member>,
-        claims: ClaimsThread,
-        reports: Sender<Report>,
-        end: Sender<Result<(), Fault>>,
+        member: Arc<Member>,
+        claiming: Job<()>,
+        reports: Post<Report>,
+        end: Post<Result<(), Fault>>,
+        runtime: &tokio::runtime::Handle,
     ) -> Result<Self, Fault> {
         let leave = Arc::new(AtomicBool::new(false));
         let failed = move |fault| {
             // Fails only when nobody waits for the pipeline any more.
             let _ = end.send(Err(fault));
         };
-        let polling = member.join(leave.clone(), failed)?;
-        let claiming = std::thread::Builder::new()
-            .name("claims".into())
-            .spawn(move || claims.run())
-            .expect("the system gives a thread");
-        Ok(Self { leave, polling, claiming, reports })
+        let polling = member.join(runtime, leave.clone(), failed)?;
+        Ok(Self { member, leave, polling, claiming, reports })
     }
 
     fn leave(self) {
-        // Both threads may have ended by themselves.
+        // Both may have ended by themselves.
         let _ = self.reports.send(Report::Finish);
         let _ = self.claiming.join();
         self.leave.store(true, Ordering::Release);
+        self.member.bell().ring();
         let _ = self.polling.join();
     }
 }
@@ -380,16 +364,14 @@ impl Running {
     }
 
     /// The same without a word.
-    fn join(self) -> Result<(), Fault> {
-        let Self { control, lanes, ends, member, retries, relay } = self;
-        let mut result = Ok(());
-        for _ in 0..lanes.len() {
-            let Ok(end) = ends.recv() else { break };
-            if let (Ok(()), Err(fault)) = (&result, end) {
-                result = Err(fault);
-                control.stop();
+    fn join(mut self) -> Result<(), Fault> {
+        while self.lanes_at_work > 0 {
+            match self.ends.recv() {
+                Ok(end) => self.note(end),
+                Err(_) => break,
             }
         }
+        let Self { control, lanes, result, member, retries, relay, .. } = self;
         for lane in lanes {
             // A panic was turned into a fault where it happened.
             let _ = lane.join();
@@ -402,5 +384,22 @@ impl Running {
         }
         control.end();
         result
+    }
+
+    /// True when all lanes have ended: then [`Running::join`] does not wait for somebody to stop it.
+    fn has_ended(&mut self) -> bool {
+        while let Ok(end) = self.ends.try_recv() {
+            self.note(end);
+        }
+        self.lanes_at_work == 0
+    }
+
+    /// A lane has ended, or something else has that should not: then lanes end as well.
+    fn note(&mut self, end: Result<(), Fault>) {
+        self.lanes_at_work = self.lanes_at_work.saturating_sub(1);
+        if let (Ok(()), Err(fault)) = (&self.result, end) {
+            self.result = Err(fault);
+            self.control.stop();
+        }
     }
 }

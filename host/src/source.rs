@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::fault::Fault;
 
 pub mod claims;
+mod clients;
 pub mod kafka;
 pub mod member;
 pub mod native;
@@ -34,13 +35,23 @@ impl Room {
     }
 }
 
-/// A partition that cannot be read any further.
+/// A partition that cannot be read any further, or, with [`Remedy::Retry`](crate::fault::Remedy::Retry), for now.
 #[derive(Debug)]
 pub struct PartitionFault {
     /// The partition; `None` when the error concerns the whole topic.
     pub partition: Option<i32>,
     /// What happened, with its code.
     pub fault: Fault,
+}
+
+/// How soon the next message is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ease {
+    /// At once, as far as there is any: nothing has come for a while.
+    Idle,
+    /// Not before this time is over, unless there are very many: fewer fetches will do. Zero when everything is needed
+    /// as soon as it can be had.
+    For(Duration),
 }
 
 /// Fills batches.
@@ -52,9 +63,8 @@ pub trait Source {
     /// happens when it is not being read.
     fn stop(&mut self, partition: i32) -> Result<(), Fault>;
 
-    /// Appends messages of the partitions in `positions` to `batch` until there is no more `room`,
-    /// waiting at most `wait` for the first one and not at all for more. The wait ends early when there is
-    /// something else to do for who called.
+    /// Appends messages of the partitions in `positions` to `batch` until there is no more `room` or no more
+    /// messages. Never waits.
     ///
     /// Returns the partitions that failed; what was read of others is in the batch all the same.
     fn fill(
@@ -62,8 +72,14 @@ pub trait Source {
         batch: &mut Batch,
         room: Room,
         positions: &mut Positions,
-        wait: Duration,
     ) -> Vec<PartitionFault>;
+
+    /// To be called before who fills batches goes to sleep; whoever the source was made with is woken by messages.
+    /// Returns how long to sleep at most; then this is to be called once more.
+    fn rest(&mut self, ease: Ease) -> Duration;
+
+    /// Messages are needed as soon as they can be had, whatever was said before.
+    fn hurry(&mut self);
 }
 
 /// A partition claimed for this host.
@@ -127,6 +143,9 @@ pub struct Vanished {
 pub trait ClaimStore: Send {
     /// Lets others know that this host lives, for as long as it does. Nothing to do where they know.
     fn show_life(&mut self) -> Result<(), Fault>;
+
+    /// True as long as [`ClaimStore::show_life`] has nothing to do. Never blocks.
+    fn is_known_to_live(&self) -> bool;
 
     /// All positions, of whatever incarnation of the topic.
     fn positions(&mut self) -> Result<Vec<Stored>, Fault>;

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use clap::Args;
@@ -12,9 +11,9 @@ use crate::fault::{self, Fault};
 use crate::pipeline;
 use crate::pipeline::counters::Snapshot;
 use crate::pipeline::supervisor::{Handle, Supervisor};
-use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::settings::Settings;
 use crate::shutdown::{self, Obeys};
+use crate::threads::Job;
 
 /// Which pipelines to run.
 #[derive(Debug, Args)]
@@ -33,10 +32,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         all.into_iter().map(|settings| Supervisor::new(settings, runtime.handle())).collect();
     let handles = pipelines.iter().map(Supervisor::handle).collect();
     shutdown::listen(Arc::new(Handles(handles)))?;
-    let faults = thread::scope(|scope| {
-        let waits: Vec<_> = pipelines.into_iter().map(|it| spawn(scope, it)).collect();
-        waits.into_iter().filter_map(ended).collect::<Vec<_>>()
-    });
+    let jobs: Vec<_> = pipelines.into_iter().map(|it| (it.name().to_owned(), it.start())).collect();
+    let faults: Vec<_> = jobs.into_iter().filter_map(ended).collect();
     // Connections that were thrown away may still be waiting for a server that is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match faults.into_iter().next() {
@@ -45,22 +42,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-type End = Result<Snapshot, Fault>;
-
-fn spawn<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    pipeline: Supervisor,
-) -> (String, ScopedJoinHandle<'scope, End>) {
-    let name = pipeline.name().to_owned();
-    let thread = thread::Builder::new().name(name.clone()).stack_size(THREAD_STACK_BYTES);
-    let wait = thread.spawn_scoped(scope, || pipeline.run()).expect("the system gives a thread");
-    (name, wait)
-}
-
 /// Waits for the end of a pipeline; its fault, if it has one.
-fn ended((name, wait): (String, ScopedJoinHandle<'_, End>)) -> Option<(String, Fault)> {
-    let end = wait.join().unwrap_or_else(|_| {
-        Err(Fault::stop(fault::PANIC, "the thread that kept the pipeline going panicked"))
+fn ended((name, job): (String, Job<Result<Snapshot, Fault>>)) -> Option<(String, Fault)> {
+    let end = job.join().unwrap_or_else(|| {
+        let message = "what kept the pipeline going panicked; its message is in the log";
+        Err(Fault::stop(fault::PANIC, message))
     });
     end.err().map(|fault| (name, fault))
 }

@@ -1,15 +1,15 @@
-//! A lane: an OS thread that owns some partitions, one guest instance and one Postgres connection.
+//! A lane: owns some partitions, one guest instance and one Postgres connection, and has a thread while it has work.
 //! It fetches, decodes, calls the plugin and encodes, while the batch before is on its way to Postgres.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::batch::Batch;
-use crate::bell::Bell;
+use crate::bell::{Bell, Post};
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
 use crate::pipeline::brake::Brake;
@@ -51,7 +51,7 @@ pub struct Parts {
     /// Rung by source, writer, and whoever tells it something.
     pub bell: Arc<Bell>,
     /// What it tells.
-    pub reports: Sender<Report>,
+    pub reports: Post<Report>,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// How many dead letters it may make.
@@ -69,7 +69,7 @@ pub struct Parts {
     /// What is tried again.
     pub parking: Parking,
     /// Asks which keys are free again.
-    pub questions: Sender<Question>,
+    pub questions: Post<Question>,
 }
 
 /// A lane at work.
@@ -98,7 +98,7 @@ impl Lane {
     pub fn new(parts: Parts) -> Result<Self, Fault> {
         let worker = Worker::new(parts.pipeline.clone(), &parts.slot)?;
         let batch = Batch::new(&parts.topic);
-        let order = KeyOrder::new(parts.questions.clone());
+        let order = KeyOrder::new(parts.questions.clone(), parts.bell.clone());
         let (messages_max, pace) = (parts.room.messages_max, Pace::new(parts.pace));
         Ok(Self {
             parts,
@@ -119,25 +119,29 @@ impl Lane {
         })
     }
 
-    /// Moves messages until told to finish, or until a fault that only a person can mend.
-    pub fn run(&mut self) -> Result<(), Fault> {
+    /// Moves messages until there is nothing to do; returns for how long if nobody rings, or `None` when it was told to
+    /// finish and has.
+    ///
+    /// # Errors
+    /// A fault that only a person can mend.
+    pub fn run(&mut self) -> Result<Option<Duration>, Fault> {
         while !self.finishing {
             self.obey()?;
             if let Some((topic_id, _)) = &self.writer {
                 self.order.look(*topic_id, Instant::now());
             }
-            if self.held_back.is_some() {
-                self.resume()?;
-            } else {
-                self.gather();
-            }
-            self.take_receipt(Duration::ZERO)?;
-            if self.should_process(Instant::now()) {
+            let wait = if self.held_back.is_some() { self.resume()? } else { self.gather() };
+            let learned = self.take_receipt(Duration::ZERO)?;
+            let processes = self.should_process(Instant::now());
+            if processes {
                 self.process()?;
             }
-            self.write();
+            if !self.write() && !processes && !learned && !wait.is_zero() {
+                return Ok(Some(wait));
+            }
         }
-        self.drain(Instant::now() + FINISH_WAIT)
+        self.drain(Instant::now() + FINISH_WAIT)?;
+        Ok(None)
     }
 
     fn obey(&mut self) -> Result<(), Fault> {
@@ -151,6 +155,7 @@ impl Lane {
                     return Ok(());
                 }
             };
+            self.parts.source.hurry();
             match command {
                 Command::Start { claimed, topic_id, waiting } => {
                     self.connect(topic_id)?;
@@ -196,6 +201,8 @@ impl Lane {
     }
 
     fn process(&mut self) -> Result<(), Fault> {
+        self.parts.source.hurry();
+        self.pace.note(&self.batch);
         self.swap();
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
@@ -236,38 +243,46 @@ impl Lane {
     }
 
     /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
-    /// of the plugin, which may make fewer.
-    fn resume(&mut self) -> Result<(), Fault> {
+    /// of the plugin, which may make fewer. Returns how long it does not.
+    fn resume(&mut self) -> Result<Duration, Fault> {
         // Reading begins anew where the committed positions stand: not while they may still move.
         if self.busy() {
-            self.parts.bell.wait(IDLE_WAIT);
-            return Ok(());
+            return Ok(IDLE_WAIT);
         }
         let until_room = self.held_back.as_ref().is_some_and(|held| held.until_room);
         if until_room && !self.swap() && !self.parts.budget.has_room(Instant::now()) {
-            self.parts.bell.wait(LOOK_AROUND);
-            return Ok(());
+            return Ok(LOOK_AROUND);
         }
         self.held_back = None;
-        self.rewind()
+        self.rewind()?;
+        Ok(Duration::ZERO)
     }
 
-    fn write(&mut self) {
+    /// Begins to write what is ready, if nothing is being written; says whether it did.
+    fn write(&mut self) -> bool {
         let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
-            return;
+            return false;
         };
-        if let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() {
-            self.pace.begin(Instant::now());
-            writer.write(plan.clone(), prepared);
-            let reservation = Some(reservation);
-            self.writing = Some(Writing { plan, batch, number, reservation });
-        }
+        let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() else {
+            return false;
+        };
+        self.pace.begin(Instant::now());
+        writer.write(plan.clone(), prepared);
+        let reservation = Some(reservation);
+        self.writing = Some(Writing { plan, batch, number, reservation });
+        true
     }
 
-    fn take_receipt(&mut self, wait: Duration) -> Result<(), Fault> {
-        let Some((_, writer)) = &mut self.writer else { return Ok(()) };
+    /// Waits at most for `wait` until it is known what became of the batch that is being written; says whether it is.
+    fn take_receipt(&mut self, wait: Duration) -> Result<bool, Fault> {
+        let Some((_, writer)) = &mut self.writer else { return Ok(false) };
         let written = if wait.is_zero() { writer.poll() } else { writer.wait(wait) };
-        let Some(written) = written else { return Ok(()) };
+        let Some(written) = written else { return Ok(false) };
+        self.learn(written)?;
+        Ok(true)
+    }
+
+    fn learn(&mut self, written: Written) -> Result<(), Fault> {
         match written {
             Written::Done { receipt, reuse } => {
                 self.count(&receipt);

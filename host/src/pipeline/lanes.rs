@@ -1,52 +1,59 @@
-//! Starts the lanes of a pipeline, each on a thread of its own.
+//! Starts the lanes of a pipeline, and what tries parked messages again.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::bell::Bell;
+use crate::bell::{Bell, Mailbox, Post};
 use crate::fault::{self, Fault};
 use crate::pipeline::lane::{Lane, Parts};
 use crate::pipeline::order::Question;
-use crate::pipeline::{Books, Deployed};
-use crate::plugin::limits::THREAD_STACK_BYTES;
+use crate::pipeline::{Books, Deployed, retry};
 use crate::plugin::slot::Slot;
 use crate::settings::Settings;
 use crate::sink::Parking;
+use crate::sink::parked::due::Due;
 use crate::sink::postgres::{Options, Writer};
 use crate::source::Room;
 use crate::source::kafka::KafkaSource;
-use crate::source::rebalance::{LaneEnd, Report};
+use crate::source::rebalance::{Command, Report};
+use crate::threads::{self, Job, Turn, Work};
 
-/// What lanes of a pipeline have in common.
-pub(super) struct LaneStart<'a> {
+/// What lanes and retries of a pipeline have in common.
+pub(super) struct Start<'a> {
     pub settings: &'a Settings,
     pub name: &'a Arc<str>,
     pub owner: &'a str,
     pub options: &'a Options,
     pub runtime: &'a tokio::runtime::Handle,
     pub parking: &'a Parking,
-    pub questions: &'a Sender<Question>,
+    pub questions: &'a Post<Question>,
+    /// How many the topic has.
+    pub partitions: usize,
 }
 
-impl LaneStart<'_> {
-    /// Starts a lane for each of `ends_of_lanes`; how each of them ends is sent to `end`.
+impl Start<'_> {
+    /// Starts a lane for each of `mailboxes`; how each of them ends is sent to `end`.
     pub fn all(
         &self,
-        ends_of_lanes: Vec<LaneEnd>,
+        mailboxes: Vec<Mailbox<Command>>,
         slot: &Arc<Slot<Deployed>>,
-        reports: &Sender<Report>,
+        reports: &Post<Report>,
         books: &Books,
-        end: &Sender<Result<(), Fault>>,
-    ) -> Result<Vec<JoinHandle<()>>, Fault> {
+        end: &Post<Result<(), Fault>>,
+    ) -> Result<Vec<Job<()>>, Fault> {
         let mut lanes = Vec::new();
-        let count = ends_of_lanes.len();
-        for (number, LaneEnd { commands, bell }) in ends_of_lanes.into_iter().enumerate() {
+        let count = mailboxes.len();
+        for (number, Mailbox { things: commands, bell }) in mailboxes.into_iter().enumerate() {
             let parts = Parts {
                 number,
-                source: Box::new(KafkaSource::new(&self.settings.source, count, bell.clone())?),
+                source: Box::new(KafkaSource::new(
+                    &self.settings.source,
+                    count,
+                    self.partitions,
+                    bell.clone(),
+                )?),
                 connect: self.connect(bell.clone()),
                 bell,
                 slot: slot.clone(),
@@ -65,9 +72,33 @@ impl LaneStart<'_> {
                 parking: self.parking.clone(),
                 questions: self.questions.clone(),
             };
-            lanes.push(spawn_lane(parts, end.clone()));
+            let (end, bell) = (end.clone(), parts.bell.clone());
+            let turns = Turns { number, parts: Some(parts), lane: None, end };
+            lanes.push(threads::spawn(self.runtime, bell, turns));
         }
         Ok(lanes)
+    }
+
+    /// Starts what tries parked messages again; it is `asked` by lanes.
+    pub fn retries(
+        &self,
+        asked: Mailbox<Question>,
+        slot: &Arc<Slot<Deployed>>,
+        books: &Books,
+        end: &Post<Result<(), Fault>>,
+    ) -> Job<()> {
+        let relays = self.settings.dead_letters.topic.is_some();
+        retry::start(retry::Parts {
+            pipeline: self.name.clone(),
+            slot: slot.clone(),
+            due: Due::new(self.options, self.name, self.parking.rule.clone(), relays),
+            parking: self.parking.clone(),
+            counters: books.counters.clone(),
+            budget: books.budget.clone(),
+            questions: asked,
+            end: end.clone(),
+            runtime: self.runtime.clone(),
+        })
     }
 
     fn connect(&self, bell: Arc<Bell>) -> Box<dyn Fn(Uuid) -> Writer + Send> {
@@ -83,25 +114,46 @@ impl LaneStart<'_> {
     }
 }
 
-/// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
-/// pipeline ends with an error instead.
-fn spawn_lane(parts: Parts, end: Sender<Result<(), Fault>>) -> JoinHandle<()> {
-    let name = format!("lane-{}", parts.number);
-    let run = move || {
-        let number = parts.number;
-        let work = std::panic::AssertUnwindSafe(move || Lane::new(parts)?.run());
-        let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-            Err(Fault::stop(
-                fault::PANIC,
-                format!("lane {number} panicked; its message is in the log"),
-            ))
+/// A lane with its turns.
+struct Turns {
+    number: usize,
+    /// Taken with the first turn, because plugins are started on a thread that has the stack for it.
+    parts: Option<Parts>,
+    lane: Option<Lane>,
+    end: Post<Result<(), Fault>>,
+}
+
+impl Turns {
+    fn advance(&mut self) -> Result<Option<Duration>, Fault> {
+        if let Some(parts) = self.parts.take() {
+            self.lane = Some(Lane::new(parts)?);
+        }
+        self.lane.as_mut().map_or(Ok(None), Lane::run)
+    }
+}
+
+impl Work for Turns {
+    type End = ();
+
+    const LINGER: Duration = Duration::from_millis(2);
+
+    /// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
+    /// pipeline ends with an error instead.
+    fn turn(&mut self) -> Turn<()> {
+        let advance = std::panic::AssertUnwindSafe(|| self.advance());
+        let advanced = std::panic::catch_unwind(advance).unwrap_or_else(|_| {
+            let message = format!("lane {} panicked; its message is in the log", self.number);
+            Err(Fault::stop(fault::PANIC, message))
         });
+        let end = match advanced {
+            Ok(Some(wait)) => return Turn::Sleep(wait),
+            Ok(None) => Ok(()),
+            Err(fault) => Err(fault),
+        };
+        // Its connections end before somebody hears of it.
+        self.lane = None;
         // Fails only when nobody waits for the pipeline any more.
-        let _ = end.send(result);
-    };
-    std::thread::Builder::new()
-        .name(name)
-        .stack_size(THREAD_STACK_BYTES)
-        .spawn(run)
-        .expect("the system gives a thread")
+        let _ = self.end.send(end);
+        Turn::End(())
+    }
 }

@@ -4,11 +4,13 @@
 //! partition was claimed, and its own. Others only take messages away: a key that is still here although nothing of it
 //! is parked any more costs a detour and no order, so it is enough to ask now and then.
 
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::bell::{Bell, Post};
 use crate::sink::{Prepared, WaitingKeys};
 
 /// Pause between two questions.
@@ -22,7 +24,7 @@ pub struct Question {
     /// Partitions and keys.
     pub keys: Vec<Key>,
     /// Where the answer goes: those that are free.
-    pub answer: Sender<Vec<Key>>,
+    pub answer: Post<Vec<Key>>,
 }
 
 /// A partition and a key in it.
@@ -35,7 +37,9 @@ pub struct KeyOrder {
     /// Numbers of the batch that was made last and of the one that was committed last.
     made: u64,
     committed: u64,
-    questions: Sender<Question>,
+    questions: Post<Question>,
+    /// Rung with each answer.
+    bell: Arc<Bell>,
     asked: Option<Asked>,
     asked_at: Option<Instant>,
 }
@@ -48,10 +52,10 @@ struct Asked {
 }
 
 impl KeyOrder {
-    /// No key waits. Questions are sent to `questions`.
-    pub fn new(questions: Sender<Question>) -> Self {
+    /// No key waits. Questions are sent to `questions`; their answers ring `bell`.
+    pub fn new(questions: Post<Question>, bell: Arc<Bell>) -> Self {
         let waiting = WaitingKeys::default();
-        Self { waiting, made: 0, committed: 0, questions, asked: None, asked_at: None }
+        Self { waiting, made: 0, committed: 0, questions, bell, asked: None, asked_at: None }
     }
 
     /// The keys that messages have to wait behind.
@@ -93,9 +97,11 @@ impl KeyOrder {
         self.committed = number;
     }
 
-    /// True while keys wait: then [`KeyOrder::look`] is to be called often.
-    pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// When [`KeyOrder::look`] is to be called next if nobody rings. `None` while no key waits, or an answer is awaited.
+    pub fn look_after(&self, now: Instant) -> Option<Duration> {
+        let at = self.asked_at.map_or(now, |at| at + ASK_EVERY);
+        let asks = !self.waiting.is_empty() && self.asked.is_none();
+        asks.then(|| at.saturating_duration_since(now))
     }
 
     /// Asks which keys are free by now, and takes the answer when it comes.
@@ -119,8 +125,8 @@ impl KeyOrder {
         if keys.is_empty() {
             return;
         }
-        let (sender, answer) = channel();
-        if self.questions.send(Question { topic_id, keys, answer: sender }).is_ok() {
+        let (post, answer) = Post::ringing(&self.bell);
+        if self.questions.send(Question { topic_id, keys, answer: post }).is_ok() {
             self.asked = Some(Asked { committed: self.committed, answer });
         }
     }
@@ -134,8 +140,9 @@ mod tests {
 
     #[test]
     fn a_key_is_asked_for_when_its_batch_is_committed_and_freed_by_the_answer() {
-        let (sender, questions) = channel();
-        let mut order = KeyOrder::new(sender);
+        let bell = Arc::default();
+        let (post, questions) = Post::ringing(&bell);
+        let mut order = KeyOrder::new(post, bell);
         let mut now = Instant::now();
         let mut look = |order: &mut KeyOrder| {
             now += ASK_EVERY;
@@ -165,8 +172,9 @@ mod tests {
 
     #[test]
     fn an_answer_from_before_a_claim_frees_nothing() {
-        let (sender, questions) = channel();
-        let mut order = KeyOrder::new(sender);
+        let bell = Arc::default();
+        let (post, questions) = Post::ringing(&bell);
+        let mut order = KeyOrder::new(post, bell);
         let now = Instant::now();
         order.hold(3, &[b"a".to_vec()]);
         order.look(TOPIC, now);
@@ -181,8 +189,9 @@ mod tests {
 
     #[test]
     fn a_claim_brings_the_keys_of_its_partition() {
-        let (sender, questions) = channel();
-        let mut order = KeyOrder::new(sender);
+        let bell = Arc::default();
+        let (post, questions) = Post::ringing(&bell);
+        let mut order = KeyOrder::new(post, bell);
         order.hold(3, &[b"a".to_vec()]);
         assert!(order.waiting().contains(3, b"a"));
         order.look(TOPIC, Instant::now());

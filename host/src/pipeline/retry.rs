@@ -2,8 +2,7 @@
 //! `sluice.parked` in the transaction that writes their rows. Any host may do it; locks keep them apart.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -15,21 +14,22 @@ use super::order::Question;
 use super::replay::{batch_of, ranges_of};
 use super::work::Worker;
 use crate::backoff::Backoff;
+use crate::bell::{Mailbox, Post};
 use crate::fault::{self, Fault, Remedy, sqlstate};
-use crate::plugin::limits::THREAD_STACK_BYTES;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::letters::read::Letter;
 use crate::sink::parked::due::{Due, Next, Verdicts};
 use crate::sink::postgres::{Diagnosis, can_be_diagnosed};
 use crate::sink::{Parking, Prepared, WaitingKeys};
+use crate::threads::{self, Job, Turn, Work};
 
 /// What is parked by others is found after this time at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a batch is tried again of which Postgres refuses rows, and none of them when asked.
 const FRUITLESS_MAX: u32 = 5;
 
-/// What a retry thread is made of.
+/// What it is made of.
 pub struct Parts {
     /// Name of the pipeline.
     pub pipeline: Arc<str>,
@@ -44,33 +44,25 @@ pub struct Parts {
     /// How many dead letters may be made.
     pub budget: Arc<LetterBudget>,
     /// Lanes ask here which keys are free. It ends when nobody can ask any more.
-    pub questions: Receiver<Question>,
+    pub questions: Mailbox<Question>,
     /// For what waits on Postgres.
     pub runtime: Handle,
-    /// Told if the thread panics.
-    pub end: Sender<Result<(), Fault>>,
+    /// Told if it panics.
+    pub end: Post<Result<(), Fault>>,
 }
 
-/// Starts the thread.
-///
-/// # Panics
-/// When the system gives no thread.
-pub fn start(parts: Parts) -> JoinHandle<()> {
-    let end = parts.end.clone();
-    let run = move || {
-        let retrier = Retrier { parts, worker: None, spare: Prepared::default() };
-        let work = std::panic::AssertUnwindSafe(move || retrier.run());
-        if std::panic::catch_unwind(work).is_err() {
-            let message = "the thread of retries panicked; its message is in the log";
-            // Fails only when nobody waits for the pipeline any more.
-            let _ = end.send(Err(Fault::stop(fault::PANIC, message)));
-        }
+/// Starts what tries parked messages again.
+pub fn start(parts: Parts) -> Job<()> {
+    let (runtime, bell) = (parts.runtime.clone(), parts.questions.bell.clone());
+    let now = Instant::now();
+    let retrier = Retrier {
+        parts,
+        worker: None,
+        spare: Prepared::default(),
+        trouble: Trouble::default(),
+        next_round: now,
     };
-    std::thread::Builder::new()
-        .name("sluice-retry".into())
-        .stack_size(THREAD_STACK_BYTES)
-        .spawn(run)
-        .expect("the system gives a thread")
+    threads::spawn(&runtime, bell, retrier)
 }
 
 struct Retrier {
@@ -78,27 +70,40 @@ struct Retrier {
     /// Made with the first message.
     worker: Option<Worker>,
     spare: Prepared,
+    trouble: Trouble,
+    next_round: Instant,
 }
 
 impl Retrier {
-    fn run(mut self) {
-        let mut trouble = Trouble::default();
+    /// A round if it is time for one, and answers.
+    fn advance(&mut self) -> Turn<()> {
+        if Instant::now() >= self.next_round {
+            let wait = self.round_or_pause();
+            // Pipelines that began together do not look together.
+            self.next_round = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 4.0);
+        }
         loop {
-            let wait = match self.round() {
-                Ok(wait) => {
-                    trouble.over(&self.parts.pipeline);
-                    wait
+            match self.parts.questions.things.try_recv() {
+                Ok(question) => self.answer(question),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Turn::End(()),
+            }
+        }
+        Turn::Sleep(self.next_round.saturating_duration_since(Instant::now()))
+    }
+
+    fn round_or_pause(&mut self) -> Duration {
+        match self.round() {
+            Ok(wait) => {
+                self.trouble.over(&self.parts.pipeline);
+                wait
+            }
+            Err(fault) => {
+                self.parts.due.let_go();
+                if sqlstate::depends_on_size(&fault.sqlstate) {
+                    self.parts.due.take_fewer();
                 }
-                Err(fault) => {
-                    self.parts.due.let_go();
-                    if sqlstate::depends_on_size(&fault.sqlstate) {
-                        self.parts.due.take_fewer();
-                    }
-                    trouble.met(&self.parts.pipeline, &fault)
-                }
-            };
-            if !self.answer_until(Instant::now() + wait) {
-                return;
+                self.trouble.met(&self.parts.pipeline, &fault)
             }
         }
     }
@@ -223,22 +228,26 @@ impl Retrier {
         );
     }
 
-    /// Answers lanes until `end`. False when there is nobody left to ask.
-    fn answer_until(&mut self, end: Instant) -> bool {
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.parts.questions.recv_timeout(left) {
-                Ok(Question { topic_id, keys, answer }) => {
-                    let free = self.parts.due.free(topic_id, keys);
-                    // No answer is one, too: the lane asks again.
-                    if let Ok(free) = self.parts.runtime.block_on(free) {
-                        let _ = answer.send(free);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
-            }
+    fn answer(&mut self, Question { topic_id, keys, answer }: Question) {
+        let free = self.parts.due.free(topic_id, keys);
+        // No answer is one, too: the lane asks again.
+        if let Ok(free) = self.parts.runtime.block_on(free) {
+            let _ = answer.send(free);
         }
+    }
+}
+
+impl Work for Retrier {
+    type End = ();
+
+    fn turn(&mut self) -> Turn<()> {
+        let advance = std::panic::AssertUnwindSafe(|| self.advance());
+        std::panic::catch_unwind(advance).unwrap_or_else(|_| {
+            let message = "what tries parked messages again panicked; its message is in the log";
+            // Fails only when nobody waits for the pipeline any more.
+            let _ = self.parts.end.send(Err(Fault::stop(fault::PANIC, message)));
+            Turn::End(())
+        })
     }
 }
 

@@ -71,6 +71,10 @@ impl ClaimStore for PostgresClaims {
         self.ask(async |_, _| Ok(()))
     }
 
+    fn is_known_to_live(&self) -> bool {
+        self.witness.as_ref().is_some_and(Witness::is_there)
+    }
+
     fn positions(&mut self) -> Result<Vec<Stored>, Fault> {
         let positions = self.ask(async |claims, session| claims.stored_on(session).await)?;
         Ok(positions.into_iter().map(stored).collect())

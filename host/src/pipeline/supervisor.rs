@@ -4,15 +4,16 @@
 //! A pipeline that is held has left its group, so that a host that can do better gets its partitions. Whether the
 //! cause is gone is found out by beginning anew: everything is checked before the group is joined again.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle as Runtime;
 
 use super::counters::Snapshot;
 use super::summary::{Report, log_end};
-use super::{Books, Control, Schema, begin};
+use super::{Books, Control, Running, Schema, begin};
 use crate::backoff::Backoff;
+use crate::bell::Bell;
 use crate::explain;
 use crate::fault::Fault;
 use crate::plugin::fault::is_of_the_file;
@@ -22,7 +23,10 @@ use crate::settings::Settings;
 use crate::sink::claims::Claims;
 use crate::sink::claims::holds::WHOLE_PIPELINE;
 use crate::sink::postgres::Options;
+use crate::threads::{self, Job, Turn, Work};
 
+/// How often it is looked whether a pipeline that was held goes on.
+const TELL_PERIOD: Duration = Duration::from_secs(1);
 /// How often a running pipeline says how it is doing.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(60);
 /// A pipeline that began again and has not failed for so long goes on, also when there is nothing to write.
@@ -30,23 +34,46 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// After so long without a fault the next one is waited for from the shortest pause on.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// How often it is looked whether the plugin's file has changed, while a pipeline is held.
-const LOOK_PERIOD: Duration = Duration::from_millis(250);
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Longest time for writing down what is held: it is only told there, not decided.
 const WRITE_DOWN_WAIT: Duration = Duration::from_secs(2);
 
-/// A pipeline that is kept going. Nothing happens before [`Supervisor::run`].
+/// A pipeline that is kept going. Nothing happens before [`Supervisor::start`].
 pub struct Supervisor {
     settings: Settings,
     runtime: Runtime,
     owner: String,
     handle: Handle,
+    books: Books,
+    backoff: Backoff,
+    schema: Schema,
+    stage: Stage,
+    /// What it had done when it was told last, and when that was.
+    told: (Snapshot, Instant),
+}
+
+/// How far a pipeline is.
+enum Stage {
+    /// It is to begin.
+    Beginning,
+    /// It has begun.
+    Running { running: Box<Running>, began: Began },
+    /// It waits for somebody to mend what is wrong.
+    Held { fault: Fault, file: Option<Stamp>, until: Instant },
+}
+
+/// When a pipeline began, and the plugin's file as it was then.
+struct Began {
+    at: Instant,
+    file: Option<Stamp>,
 }
 
 /// A handle to it, for signal handlers.
 #[derive(Clone, Default)]
 pub struct Handle {
     state: Arc<Mutex<State>>,
-    changed: Arc<Condvar>,
+    /// Wakes the one who keeps the pipeline going.
+    bell: Arc<Bell>,
 }
 
 #[derive(Default)]
@@ -55,7 +82,6 @@ struct State {
     ending: bool,
     /// Told to look again at what was refused.
     look_again: bool,
-    ended: bool,
     control: Option<Control>,
     held: Option<Held>,
 }
@@ -73,7 +99,7 @@ impl Handle {
         let mut state = self.lock();
         state.ending = true;
         state.control.iter().for_each(Control::stop);
-        self.changed.notify_all();
+        self.bell.ring();
     }
 
     /// Judges the plugin's file anew, and whether a held pipeline can go on.
@@ -81,28 +107,25 @@ impl Handle {
         let mut state = self.lock();
         state.look_again = true;
         state.control.iter().for_each(Control::check_plugin);
-        self.changed.notify_all();
+        self.bell.ring();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits at most `wait` for `condition`, and says whether it holds.
-    fn wait(&self, wait: Duration, condition: impl Fn(&State) -> bool) -> bool {
-        let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, wait, |state| !condition(state));
-        condition(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    fn is_ending(&self) -> bool {
+        self.lock().ending
     }
 
-    /// Waits at most `wait` to be told something.
-    fn woken(&self, wait: Duration) -> Option<Pause> {
-        self.wait(wait, |state| state.ending || state.look_again);
-        let mut state = self.lock();
-        if state.ending {
-            return Some(Pause::Ending);
-        }
-        std::mem::take(&mut state.look_again).then_some(Pause::News)
+    /// True when it was told to look again since this was asked last.
+    fn takes_another_look(&self) -> bool {
+        std::mem::take(&mut self.lock().look_again)
+    }
+
+    /// True while the pipeline is held, or has not proved yet that it goes on.
+    fn is_held(&self) -> bool {
+        self.lock().held.is_some()
     }
 
     /// Notes why the pipeline is held, and says whether that is news.
@@ -147,7 +170,17 @@ impl Supervisor {
     /// A pipeline with `settings`.
     pub fn new(settings: Settings, runtime: &Runtime) -> Self {
         let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
-        Self { settings, runtime: runtime.clone(), owner, handle: Handle::default() }
+        Self {
+            books: Books::new(&settings),
+            settings,
+            runtime: runtime.clone(),
+            owner,
+            handle: Handle::default(),
+            backoff: Backoff::for_mending(),
+            schema: Schema::Made,
+            stage: Stage::Beginning,
+            told: (Snapshot::default(), Instant::now()),
+        }
     }
 
     /// A handle to it.
@@ -160,49 +193,55 @@ impl Supervisor {
         &self.settings.pipeline.name
     }
 
-    /// Keeps the pipeline going until it is told to stop. To be called on a thread with
-    /// [`THREAD_STACK_BYTES`](crate::plugin::limits::THREAD_STACK_BYTES) of stack, none of the runtime's.
-    ///
-    /// # Errors
-    /// What only a restart can mend, and what held the pipeline when it was told to stop.
-    pub fn run(self) -> Result<Snapshot, Fault> {
-        let books = Books::new(&self.settings);
-        let result = std::thread::scope(|scope| {
-            scope.spawn(|| self.tell(&books));
-            let _end = End(&self.handle);
-            self.keep_going(&books)
-        });
-        if self.handle.lock().held.is_some() {
-            self.write_down(None);
-        }
-        let counters = books.counters.snapshot();
-        log_end(self.name(), &counters, result.as_ref().err());
-        result.map(|()| counters)
+    /// Keeps the pipeline going until it is told to stop. It ends with what it has done, or with what only a restart can
+    /// mend, or what held the pipeline when it was told to stop.
+    pub fn start(self) -> Job<Result<Snapshot, Fault>> {
+        let (runtime, bell) = (self.runtime.clone(), self.handle.bell.clone());
+        threads::spawn(&runtime, bell, self)
     }
 
-    fn keep_going(&self, books: &Books) -> Result<(), Fault> {
-        let mut backoff = Backoff::for_mending();
-        let mut schema = Schema::Made;
+    /// Goes on as far as can be gone without waiting.
+    fn advance(&mut self) -> Turn<Result<(), Fault>> {
         loop {
-            let (began, file) = (Instant::now(), self.file());
-            let Err(fault) = self.turn(books, &mut schema) else { return Ok(()) };
-            if fault.is_final() {
-                return Err(fault);
-            }
-            if began.elapsed() >= HEALTHY_AFTER {
-                backoff = Backoff::for_mending();
-            }
-            self.hold(&fault);
-            let mut pause = self.pause(backoff.pause(), file.as_ref());
-            // The same bytes would be refused again, and compiling them may take seconds.
-            while pause == Pause::Over && is_of_the_file(fault.code) {
-                self.write_down(Some(&fault));
-                pause = self.pause(backoff.pause(), file.as_ref());
-            }
-            match pause {
-                Pause::Over => {}
-                Pause::News => backoff = Backoff::for_mending(),
-                Pause::Ending => return Err(fault),
+            match std::mem::replace(&mut self.stage, Stage::Beginning) {
+                Stage::Beginning => {
+                    let began = Began { at: Instant::now(), file: self.file() };
+                    self.stage = match self.begin() {
+                        Ok(running) => Stage::Running { running: Box::new(running), began },
+                        Err(fault) if fault.is_final() => return Turn::End(Err(fault)),
+                        Err(fault) => self.hold(fault, began),
+                    };
+                }
+                Stage::Running { mut running, began } => {
+                    if !running.has_ended() {
+                        self.stage = Stage::Running { running, began };
+                        return Turn::Sleep(Duration::MAX);
+                    }
+                    let end = running.join();
+                    self.handle.has_ended();
+                    match end {
+                        Ok(()) => return Turn::End(Ok(())),
+                        Err(fault) if fault.is_final() => return Turn::End(Err(fault)),
+                        Err(fault) => self.stage = self.hold(fault, began),
+                    }
+                }
+                Stage::Held { fault, .. } if self.handle.is_ending() => {
+                    return Turn::End(Err(fault));
+                }
+                Stage::Held { fault, file, until } => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if self.handle.takes_another_look() || self.file() != file {
+                        self.backoff = Backoff::for_mending();
+                    } else if !left.is_zero() {
+                        self.stage = Stage::Held { fault, file, until };
+                        return Turn::Sleep(left.min(LOOK_PERIOD));
+                    } else if is_of_the_file(fault.code) {
+                        // The same bytes would be refused again, and compiling them may take seconds.
+                        self.write_down(Some(&fault));
+                        let until = Instant::now() + self.backoff.pause();
+                        self.stage = Stage::Held { fault, file, until };
+                    }
+                }
             }
         }
     }
@@ -212,19 +251,26 @@ impl Supervisor {
         Stamp::of(&self.settings.plugin.path)
     }
 
-    /// Begins, and waits for the end.
-    fn turn(&self, books: &Books, schema: &mut Schema) -> Result<(), Fault> {
+    fn begin(&mut self) -> Result<Running, Fault> {
         let loader = Loader::new(self.name(), &self.settings.plugin);
-        let running = begin(&self.settings, loader, &self.runtime, books, *schema)?;
-        *schema = Schema::Expected;
+        let (settings, runtime, bell) = (&self.settings, &self.runtime, &self.handle.bell);
+        let running = begin(settings, loader, runtime, &self.books, self.schema, bell)?;
+        self.schema = Schema::Expected;
         self.handle.begun(running.control());
-        let end = running.join();
-        self.handle.has_ended();
-        end
+        Ok(running)
+    }
+
+    /// What was begun is held by `fault`, for a while or until it is mended.
+    fn hold(&mut self, fault: Fault, Began { at, file }: Began) -> Stage {
+        if at.elapsed() >= HEALTHY_AFTER {
+            self.backoff = Backoff::for_mending();
+        }
+        self.tell_of(&fault);
+        Stage::Held { fault, file, until: Instant::now() + self.backoff.pause() }
     }
 
     /// Says that the pipeline is held: in the log once for each reason, and to those who look from elsewhere.
-    fn hold(&self, fault: &Fault) {
+    fn tell_of(&self, fault: &Fault) {
         if self.handle.hold(fault.code) {
             let way_out = explain::find(fault.code).map_or("", |it| it.way_out);
             let (pipeline, code) = (self.name(), fault.code);
@@ -233,23 +279,6 @@ impl Supervisor {
             tracing::debug!(pipeline = self.name(), code = fault.code, "still held: {fault}");
         }
         self.write_down(Some(fault));
-    }
-
-    /// Waits until it is time to try again: after `pause`, or when the plugin's file is no longer as it was.
-    fn pause(&self, pause: Duration, file: Option<&Stamp>) -> Pause {
-        let until = Instant::now() + pause;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if let Some(woken) = self.handle.woken(left.min(LOOK_PERIOD)) {
-                return woken;
-            }
-            if self.file().as_ref() != file {
-                return Pause::News;
-            }
-            if left.is_zero() {
-                return Pause::Over;
-            }
-        }
     }
 
     /// Writes down for everybody that the pipeline is held on this host, or strikes it out. Best effort: what holds
@@ -271,46 +300,41 @@ impl Supervisor {
         }
     }
 
-    /// Says how the pipeline is doing, until it has ended.
-    fn tell(&self, books: &Books) {
-        let (mut before, mut told) = (Snapshot::default(), Instant::now());
-        while !self.handle.wait(Duration::from_secs(1), |state| state.ended) {
-            let counters = books.counters.snapshot();
-            if let Some(held) = self.handle.proven(counters.batches) {
-                let (pipeline, seconds) = (self.name(), held.as_secs());
-                tracing::info!(pipeline, seconds, "pipeline goes on again");
-                self.write_down(None);
-            }
-            let (now, period) = (Instant::now(), told.elapsed());
-            if period < PROGRESS_PERIOD {
-                continue;
-            }
+    /// Says how the pipeline is doing, now and then, and that it goes on again; returns when to look again.
+    fn tell(&mut self) -> Duration {
+        let (now, counters) = (Instant::now(), self.books.counters.snapshot());
+        let (before, told) = self.told;
+        if let Some(held) = self.handle.proven(counters.batches) {
+            let (pipeline, seconds) = (self.name(), held.as_secs());
+            tracing::info!(pipeline, seconds, "pipeline goes on again");
+            self.write_down(None);
+        }
+        let period = now - told;
+        if period >= PROGRESS_PERIOD {
             let held = self.handle.lock().held.as_ref().map(|held| (held.code, held.since));
-            let (partitions, lag) = (books.standing.held(), books.standing.lag());
+            let (partitions, lag) = (self.books.standing.held(), self.books.standing.lag());
             let pipeline = self.name();
             Report { pipeline, held, partitions, lag, before, counters, period, now }.log();
-            (before, told) = (counters, now);
+            self.told = (counters, now);
         }
+        let due = PROGRESS_PERIOD.saturating_sub(now - self.told.1);
+        if self.handle.is_held() { TELL_PERIOD.min(due) } else { due }
     }
 }
 
-/// Notes that the pipeline will not begin again, also when its thread panics.
-struct End<'a>(&'a Handle);
+impl Work for Supervisor {
+    type End = Result<Snapshot, Fault>;
 
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.lock().ended = true;
-        self.0.changed.notify_all();
+    fn turn(&mut self) -> Turn<Self::End> {
+        let end = match self.advance() {
+            Turn::Sleep(wait) => return Turn::Sleep(wait.min(self.tell())),
+            Turn::End(end) => end,
+        };
+        if self.handle.is_held() {
+            self.write_down(None);
+        }
+        let counters = self.books.counters.snapshot();
+        log_end(self.name(), &counters, end.as_ref().err());
+        Turn::End(end.map(|()| counters))
     }
-}
-
-/// Why a pause is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pause {
-    /// It was long enough.
-    Over,
-    /// Something has changed that may have mended the cause.
-    News,
-    /// The pipeline is to end.
-    Ending,
 }

@@ -1,6 +1,7 @@
 //! The one wasmtime engine of the process and the clock that ends endless loops.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use wasmtime::{Config, Engine, OptLevel, Strategy, WasmBacktraceDetails};
@@ -55,17 +56,52 @@ fn config() -> Config {
     config
 }
 
-/// Ticks until the engine is gone. A plain thread: no task of a runtime can delay it.
+/// Calls of guests that are under way, in all threads.
+static CALLS: Calls =
+    Calls { count: AtomicUsize::new(0), lock: Mutex::new(()), begun: Condvar::new() };
+
+struct Calls {
+    count: AtomicUsize,
+    lock: Mutex<()>,
+    begun: Condvar,
+}
+
+/// Lets the clock tick as long as it lives.
+pub(super) struct Ticking(());
+
+impl Ticking {
+    /// A call of a guest begins.
+    pub fn begin() -> Self {
+        if CALLS.count.fetch_add(1, Ordering::SeqCst) == 0 {
+            // Not between the clock's look at the count and its sleep.
+            let _looking = CALLS.lock.lock();
+            CALLS.begun.notify_one();
+        }
+        Self(())
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        CALLS.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Ticks while guests are called. A plain thread: no task of a runtime can delay it. A call sees its first tick
+/// a period after its begin at the latest, and never sooner than a clock that ticks all the time would show it.
 fn start_clock(engine: &Engine) {
-    let engine = engine.weak();
+    let engine = engine.clone();
+    let tick = move || {
+        loop {
+            let looking = CALLS.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = |(): &mut ()| CALLS.count.load(Ordering::SeqCst) == 0;
+            drop(CALLS.begun.wait_while(looking, idle));
+            thread::sleep(EPOCH_PERIOD);
+            engine.increment_epoch();
+        }
+    };
     thread::Builder::new()
         .name("plugin-clock".into())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                thread::sleep(EPOCH_PERIOD);
-            }
-        })
+        .spawn(tick)
         .expect("a process that cannot start its first threads cannot run");
 }

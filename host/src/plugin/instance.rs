@@ -8,7 +8,7 @@ use wasmtime::{Store, Trap};
 use super::bindings::exports::sluice::plugin::transform::Guest;
 use super::bindings::{Plugin, PluginPre};
 use super::check;
-use super::engine::engine;
+use super::engine::{Ticking, engine};
 use super::exchange::{Loan, returned};
 use super::fault::{Phase, PluginFault, printable};
 use super::frames::frames_of;
@@ -180,6 +180,7 @@ impl Live {
         let mut store = Store::new(engine(), State::new(Arc::clone(limits)));
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
+        let _ticking = Ticking::begin();
         // A new store's deadline is now.
         store.set_epoch_deadline(ticks(limits.call_time_max));
         match pre.instantiate(&mut store) {
@@ -200,6 +201,7 @@ impl Live {
         phase: Phase,
         call: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, PluginFault> {
+        let _ticking = Ticking::begin();
         let time_max = self.store.data().call_time_max;
         self.store.set_epoch_deadline(ticks(time_max));
         let result = call(self.plugin.sluice_plugin_transform(), &mut self.store);

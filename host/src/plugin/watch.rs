@@ -4,17 +4,21 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use super::limits::THREAD_STACK_BYTES;
+use tokio::runtime::Handle;
+
 use super::load::{Generation, Loader, digest_of};
 use super::slot::Slot;
+use crate::bell::{Mailbox, Post};
 use crate::fault::{Fault, Remedy};
+use crate::threads::{self, Job, Turn, Work};
 
-/// Time between two looks at the file.
-const LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// Time between two looks at the file, and while something is going on with it.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+const LOOK_PERIOD_SOON: Duration = Duration::from_millis(250);
 
 /// What a look found.
 #[derive(Debug)]
@@ -203,75 +207,72 @@ where
     }
 }
 
-/// A thread that looks at the file now and then. Ends when dropped.
+/// Looks at the file now and then. Ends when dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    orders: Arc<Orders>,
-    thread: Option<JoinHandle<()>>,
+    orders: Post<Order>,
+    job: Option<Job<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Orders {
-    flags: Mutex<Flags>,
-    given: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Flags {
-    check: bool,
-    stop: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Check,
+    Stop,
 }
 
 impl Watcher {
     /// Starts watching.
-    pub fn start<T, G>(mut watch: Watch<T, G>) -> std::io::Result<Self>
+    pub fn start<T, G>(watch: Watch<T, G>, runtime: &Handle) -> Self
     where
         T: Send + Sync + 'static,
         G: Fn(&Arc<Generation>) -> Result<T, Fault> + Send + 'static,
     {
-        let orders = Arc::new(Orders::default());
-        let waiting = Arc::clone(&orders);
-        let thread = thread::Builder::new()
-            .name("plugin-watch".into())
-            .stack_size(THREAD_STACK_BYTES)
-            .spawn(move || {
-                while let Some(check) = waiting.wait() {
-                    if check {
-                        watch.again();
-                    }
-                    watch.look();
-                }
-            })?;
-        Ok(Self { orders, thread: Some(thread) })
+        let (orders, Mailbox { things: given, bell }) = Post::new();
+        Self { orders, job: Some(threads::spawn(runtime, bell, Looks { watch, given })) }
     }
 
     /// Judges the file anew, also a version that was refused before; for SIGHUP.
     pub fn check_now(&self) {
-        self.orders.give(|flags| flags.check = true);
+        // Nobody is left to look at it after a panic, which is in the log.
+        let _ = self.orders.send(Order::Check);
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.orders.give(|flags| flags.stop = true);
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported where it happened.
-            let _ = thread.join();
-        }
+        let _ = self.orders.send(Order::Stop);
+        // Not before a look that is under way is over.
+        self.job.take().and_then(Job::join);
     }
 }
 
-impl Orders {
-    fn give(&self, set: impl FnOnce(&mut Flags)) {
-        set(&mut self.flags.lock().unwrap_or_else(PoisonError::into_inner));
-        self.given.notify_all();
-    }
+/// The watcher's turns.
+struct Looks<T, G> {
+    watch: Watch<T, G>,
+    given: Receiver<Order>,
+}
 
-    /// Waits for the next look. `None`: stop; else whether the look was asked for.
-    fn wait(&self) -> Option<bool> {
-        let flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.given.wait_timeout_while(flags, LOOK_PERIOD, |f| !f.check && !f.stop);
-        let mut flags = waited.unwrap_or_else(PoisonError::into_inner).0;
-        (!flags.stop).then(|| std::mem::take(&mut flags.check))
+impl<T, G> Work for Looks<T, G>
+where
+    T: Send + Sync + 'static,
+    G: Fn(&Arc<Generation>) -> Result<T, Fault> + Send + 'static,
+{
+    type End = ();
+
+    fn turn(&mut self) -> Turn<()> {
+        let orders: Vec<Order> = self.given.try_iter().collect();
+        if orders.contains(&Order::Stop) {
+            return Turn::End(());
+        }
+        if !orders.is_empty() {
+            self.watch.again();
+        }
+        Turn::Sleep(match self.watch.look() {
+            // Pipelines that began together do not look together.
+            Look::Same | Look::Refused(_) if self.watch.put_off.is_none() => {
+                LOOK_PERIOD.mul_f64(1.0 - fastrand::f64() / 4.0)
+            }
+            _ => LOOK_PERIOD_SOON,
+        })
     }
 }

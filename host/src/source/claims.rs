@@ -3,17 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::CommitMode;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::bell::Mailbox;
 use crate::fault::{Fault, Remedy};
 use crate::settings::Start;
 use crate::source::member::Member;
 use crate::source::rebalance::{Ownership, Report};
 use crate::source::{ClaimAnswer, ClaimStore, Stored, Vanished};
+use crate::threads::{self, Job, Turn, Work};
 
 mod holds;
 mod keep;
@@ -21,13 +24,16 @@ mod standing;
 mod trial;
 
 use holds::Holds;
+use keep::LIFE_PERIOD;
 pub use standing::{HeldPartition, Standing};
 use trial::{Admission, Trials};
 
 /// How often it is looked whether partitions that are not claimed yet can be.
 const CLAIM_PERIOD: Duration = Duration::from_millis(50);
-/// How often the topic's id is looked at. A topic deleted and created again is noticed within this time.
-const IDENTITY_PERIOD: Duration = Duration::from_millis(250);
+/// How often the topic's id is looked at: a topic deleted and created again is noticed within this time, and at once
+/// where reading it fails.
+const IDENTITY_PERIOD: Duration = Duration::from_secs(5);
+const IDENTITY_PERIOD_IN_DOUBT: Duration = Duration::from_millis(250);
 /// How often the group is told where its partitions stand.
 const ADVICE_PERIOD: Duration = Duration::from_secs(1);
 /// After this, a partition that was fenced is claimed again if it is still assigned.
@@ -51,7 +57,7 @@ pub struct Parts {
     /// Name of the pipeline.
     pub pipeline: Arc<str>,
     /// What it is told.
-    pub reports: Receiver<Report>,
+    pub reports: Mailbox<Report>,
     /// What it tells.
     pub standing: Arc<Standing>,
 }
@@ -70,6 +76,8 @@ pub struct ClaimsThread {
     topic_id: Option<Uuid>,
     retry_wait: Duration,
     away: bool,
+    due: Due,
+    identity_asked: Instant,
 }
 
 /// When each of the things that are done now and then is due.
@@ -82,13 +90,22 @@ struct Due {
 }
 
 impl ClaimsThread {
-    /// A thread that has nothing yet.
-    pub fn new(parts: Parts) -> Self {
+    /// Starts to work, with nothing yet.
+    pub fn start(parts: Parts, runtime: &Handle) -> Job<()> {
+        let bell = parts.reports.bell.clone();
+        threads::spawn(runtime, bell, Self::new(parts))
+    }
+
+    fn new(parts: Parts) -> Self {
+        let now = Instant::now();
+        let due = Due { identity: now, advice: now, life: now, watch: now, lag: now };
         Self {
             parts,
+            due,
+            identity_asked: now,
             wanted: BTreeMap::new(),
             holds: Holds::default(),
-            trials: Trials::new(Instant::now()),
+            trials: Trials::new(now),
             given: BTreeMap::new(),
             advice: BTreeMap::new(),
             topic_id: None,
@@ -97,51 +114,49 @@ impl ClaimsThread {
         }
     }
 
-    /// Works until told to finish.
-    pub fn run(mut self) {
-        let now = Instant::now();
-        let mut due = Due { identity: now, advice: now, life: now, watch: now, lag: now };
+    /// Takes note of what was reported, and does what is due. False when told to finish.
+    fn advance(&mut self) -> bool {
         loop {
-            match self.parts.reports.recv_timeout(self.patience(&due)) {
-                Ok(Report::Finish) | Err(RecvTimeoutError::Disconnected) => break,
+            match self.parts.reports.things.try_recv() {
+                Ok(Report::Finish) | Err(TryRecvError::Disconnected) => return false,
                 Ok(report) => self.note(report),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(TryRecvError::Empty) => break,
             }
-            self.claim_what_is_due();
-            self.do_what_is_due(&mut due);
         }
-        self.advise(CommitMode::Sync);
-        self.leave();
+        self.claim_what_is_due();
+        self.do_what_is_due();
+        true
     }
 
     /// How long nothing is to be done unless something is reported.
-    fn patience(&self, due: &Due) -> Duration {
-        if !self.wanted.is_empty() {
-            return CLAIM_PERIOD;
-        }
+    fn patience(&self) -> Duration {
+        let (due, now) = (&self.due, Instant::now());
         let first = due.identity.min(due.advice).min(due.life).min(due.watch).min(due.lag);
-        first.saturating_duration_since(Instant::now())
+        // One that is due and was not claimed waits for its lane to let go of it.
+        let claim = self.wanted.values().min().map(|&at| at.max(now + CLAIM_PERIOD));
+        first.min(claim.unwrap_or(first)).saturating_duration_since(now)
     }
 
-    fn do_what_is_due(&mut self, due: &mut Due) {
+    fn do_what_is_due(&mut self) {
         let now = Instant::now();
-        if now >= due.identity {
+        if now >= self.due.identity {
             self.check_identity();
-            due.identity = Instant::now() + IDENTITY_PERIOD;
+            self.identity_asked = Instant::now();
+            self.due.identity = self.identity_asked + IDENTITY_PERIOD;
         }
-        if now >= due.advice {
+        if now >= self.due.advice {
             self.advise(CommitMode::Async);
             self.note_what_goes_on(|_| false);
-            due.advice = now + ADVICE_PERIOD;
+            self.due.advice = now + ADVICE_PERIOD;
         }
-        if now >= due.life {
-            due.life = Instant::now() + self.show_life();
+        if now >= self.due.life {
+            self.due.life = Instant::now() + self.show_life();
         }
-        if now >= due.watch {
-            due.watch = Instant::now() + self.watch_positions();
+        if now >= self.due.watch {
+            self.due.watch = Instant::now() + self.watch_positions();
         }
-        if now >= due.lag {
-            due.lag = Instant::now() + self.measure_lag();
+        if now >= self.due.lag {
+            self.due.lag = Instant::now() + self.measure_lag();
         }
     }
 
@@ -159,6 +174,10 @@ impl ClaimsThread {
                     None => self.parts.ownership.partitions(),
                 };
                 self.hold_read(partitions, &fault);
+            }
+            Report::Doubtful => {
+                let soon = self.identity_asked + IDENTITY_PERIOD_IN_DOUBT;
+                self.due.identity = self.due.identity.min(soon);
             }
             Report::Finish => {}
         }
@@ -346,5 +365,30 @@ impl ClaimsThread {
     fn advise(&mut self, mode: CommitMode) {
         let advice = std::mem::take(&mut self.advice);
         self.parts.member.advise(advice.into_iter(), mode);
+    }
+}
+
+impl Work for ClaimsThread {
+    type End = ();
+
+    /// Most of the time it is only seen that this host still lives, and that the group was told all.
+    fn glance(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.advice.is_empty() && self.holds.is_empty() && now >= self.due.advice {
+            self.due.advice = now + ADVICE_PERIOD;
+        }
+        if self.parts.store.is_known_to_live() && now >= self.due.life {
+            self.due.life = now + LIFE_PERIOD;
+        }
+        Some(self.patience()).filter(|wait| !wait.is_zero())
+    }
+
+    fn turn(&mut self) -> Turn<()> {
+        if self.advance() {
+            return Turn::Sleep(self.patience());
+        }
+        self.advise(CommitMode::Sync);
+        self.leave();
+        Turn::End(())
     }
 }

@@ -1,23 +1,23 @@
-//! librdkafka as a source: one client per lane reads the partitions assigned to it by hand, and
-//! messages are copied once, into the batch's arena.
+//! librdkafka as a source: a lane reads the partitions assigned to it by hand, by a client that lanes of
+//! other topics may share, and messages are copied once, into the batch's arena.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::fault::{Fault, Remedy, broker};
 use crate::settings::SourceSettings;
-use crate::source::native::{FetchError, FetchedQueues, LogQueue};
+use crate::source::clients::Lease;
+use crate::source::native::{FetchError, FetchedQueues, Need, Topic};
 use crate::source::position::Positions;
-use crate::source::{PartitionFault, Room, Source, properties};
+use crate::source::{Ease, PartitionFault, Room, Source, properties};
 
 /// Most messages taken from librdkafka in one call.
 const TAKEN_MAX: usize = 4096;
@@ -25,12 +25,17 @@ const TAKEN_MAX: usize = 4096;
 /// As long as it would take librdkafka to ask by itself.
 const LEADERS_WAIT: Duration = Duration::from_secs(1);
 
-/// For as many partitions the client is made until it is known how many the topic has.
-const PARTITIONS_EXPECTED: usize = 12;
+/// What comes while nothing is needed is asked for so long before it is: time for two answers of a broker, because the
+/// first one, which was kept back, has only what came soon after the fetch before.
+const AHEAD: Duration = Duration::from_millis(5);
+/// Longest time without asking, because a broker that gets no word for `socket.timeout.ms` counts as gone.
+const REST_MAX: Duration = Duration::from_secs(1);
+/// The same while others read by the same client for whom any message may be the first after silence.
+const REST_MAX_BESIDE_IDLE: Duration = Duration::from_millis(20);
 
 /// Reads messages of some partitions of one topic.
 pub struct KafkaSource {
-    client: Client,
+    reader: Reader,
     settings: SourceSettings,
     lanes: usize,
     /// Rung when messages have come, among others.
@@ -38,78 +43,110 @@ pub struct KafkaSource {
     started: BTreeSet<i32>,
     /// True when the client knows who leads the topic's partitions.
     acquainted: bool,
+    rest: Rest,
 }
 
-struct Client {
-    // Dropped before the consumer they belong to.
+/// When the source does without messages.
+#[derive(Default)]
+struct Rest {
+    /// Until when.
+    until: Option<Instant>,
+    /// When it last ended.
+    over: Option<Instant>,
+}
+
+/// A client and what it reads for one lane.
+struct Reader {
+    // Dropped before the client they belong to.
     fetched: FetchedQueues,
-    log: LogQueue,
-    consumer: BaseConsumer<Logged>,
+    topic: Topic,
+    lease: Lease,
+    bell: Arc<Bell>,
+    need: Need,
+    errors_seen: u64,
     /// Most partitions that one lane may have, as far as was known.
     partitions: usize,
 }
 
-impl Client {
+impl Reader {
     fn new(settings: &SourceSettings, partitions: usize, bell: &Arc<Bell>) -> Result<Self, Fault> {
-        let consumer: BaseConsumer<Logged> = properties::fetcher(settings, partitions)
-            .create_with_context(Logged)
-            .map_err(|error| refused(&error))?;
-        let log = LogQueue::of(&consumer);
-        let fetched = FetchedQueues::of(&consumer, TAKEN_MAX, bell.clone());
-        Ok(Self { fetched, log, consumer, partitions })
+        let lease = Lease::take(&properties::fetcher(settings, partitions), &settings.topic)?;
+        let topic = Topic::new(lease.client(), &settings.topic);
+        let fetched = FetchedQueues::new(TAKEN_MAX, bell.clone());
+        lease.client().join(bell);
+        let (bell, need) = (bell.clone(), Need::default());
+        Ok(Self { fetched, topic, lease, bell, need, errors_seen: 0, partitions })
     }
 
     /// Asks how many partitions the topic has and who leads them. librdkafka would find out by itself that it
-    /// does not know the leaders, but looks only once a second, and meanwhile fetches nothing.
+    /// does not know the leaders, but looks only once a second, and fetches nothing until then.
     fn count_partitions(&self, topic: &str) -> Option<usize> {
-        let metadata = self.consumer.fetch_metadata(Some(topic), LEADERS_WAIT).ok()?;
+        let client = self.lease.client().client();
+        let metadata = client.fetch_metadata(Some(topic), LEADERS_WAIT).ok()?;
         metadata.topics().first().map(|topic| topic.partitions().len())
+    }
+
+    fn needs(&mut self, need: Need) {
+        self.lease.client().change_need(self.need, need);
+        self.need = need;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.lease.client().leave(&self.bell, self.need);
     }
 }
 
 impl KafkaSource {
-    /// Creates the client of one of `lanes`; connects in the background. `bell` is rung when messages have come, and ends
-    /// the wait of [`Source::fill`] whoever rings it.
+    /// The source of one of `lanes`, for a topic of `partitions`; connects in the background. `bell` is rung when messages
+    /// have come.
     ///
     /// # Errors
     /// `SL-K001` when librdkafka refuses a property.
-    pub fn new(settings: &SourceSettings, lanes: usize, bell: Arc<Bell>) -> Result<Self, Fault> {
+    pub fn new(
+        settings: &SourceSettings,
+        lanes: usize,
+        partitions: usize,
+        bell: Arc<Bell>,
+    ) -> Result<Self, Fault> {
         Ok(Self {
-            client: Client::new(settings, PARTITIONS_EXPECTED.div_ceil(lanes), &bell)?,
+            reader: Reader::new(settings, partitions.div_ceil(lanes).max(1), &bell)?,
             settings: settings.clone(),
             lanes,
             bell,
             started: BTreeSet::new(),
             acquainted: false,
+            rest: Rest::default(),
         })
     }
 
-    fn one(&self, partition: i32, offset: Offset) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.settings.topic, partition, offset)
-            .expect("a position is never negative");
-        list
-    }
-
-    /// Makes the client known to the brokers, and another one if the topic has more or fewer partitions than
+    /// Makes the client known to the brokers, and takes another one if the topic has more or fewer partitions than
     /// this one was made for. No answer is no harm.
     fn get_acquainted(&mut self) -> Result<(), Fault> {
         if self.acquainted {
             return Ok(());
         }
-        let Some(partitions) = self.client.count_partitions(&self.settings.topic) else {
+        let Some(partitions) = self.reader.count_partitions(&self.settings.topic) else {
             return Ok(());
         };
         let partitions = partitions.div_ceil(self.lanes).max(1);
-        if partitions != self.client.partitions && self.started.is_empty() {
-            self.client = Client::new(&self.settings, partitions, &self.bell)?;
-            self.client.count_partitions(&self.settings.topic);
+        if partitions != self.reader.partitions && self.started.is_empty() {
+            self.reader = Reader::new(&self.settings, partitions, &self.bell)?;
+            self.reader.count_partitions(&self.settings.topic);
         }
         self.acquainted = true;
         Ok(())
     }
 
-    fn fault(&self, error: &FetchError) -> Option<PartitionFault> {
+    fn end_rest(&mut self, need: Need) {
+        if self.rest.until.take().is_some() {
+            self.rest.over = Some(Instant::now());
+        }
+        self.reader.needs(need);
+    }
+
+    fn fault(&self, error: &FetchError) -> PartitionFault {
         let place = match error.partition {
             Some(partition) => format!("topic {} partition {partition}", self.settings.topic),
             None => format!("topic {}", self.settings.topic),
@@ -118,9 +155,8 @@ impl KafkaSource {
         if fault.remedy == Remedy::Retry {
             let partition = error.partition;
             tracing::warn!(partition, "broker error, trying again: {}", fault.message);
-            return None;
         }
-        Some(PartitionFault { partition: error.partition, fault })
+        PartitionFault { partition: error.partition, fault }
     }
 }
 
@@ -129,12 +165,10 @@ impl Source for KafkaSource {
         self.stop(partition)?;
         self.get_acquainted()?;
         self.started.insert(partition);
-        let list = self.one(partition, Offset::Offset(offset));
-        let Client { fetched, consumer, .. } = &mut self.client;
-        fetched.add(consumer, &self.settings.topic, partition);
-        consumer.incremental_assign(&list).map_err(|error| {
-            Fault::stop(broker::UNEXPECTED, format!("failed to read partition {partition}"))
-                .because(error)
+        let Reader { fetched, topic, .. } = &mut self.reader;
+        topic.start(fetched, partition, offset).map_err(|text| {
+            let message = format!("failed to read partition {partition}: {text}");
+            Fault::stop(broker::UNEXPECTED, message)
         })
     }
 
@@ -142,11 +176,10 @@ impl Source for KafkaSource {
         if !self.started.remove(&partition) {
             return Ok(());
         }
-        let list = self.one(partition, Offset::Invalid);
-        self.client.fetched.remove(partition);
-        self.client.consumer.incremental_unassign(&list).map_err(|error| {
-            Fault::stop(broker::UNEXPECTED, format!("failed to leave partition {partition}"))
-                .because(error)
+        let Reader { fetched, topic, .. } = &mut self.reader;
+        topic.stop(fetched, partition).map_err(|text| {
+            let message = format!("failed to leave partition {partition}: {text}");
+            Fault::stop(broker::UNEXPECTED, message)
         })
     }
 
@@ -155,25 +188,52 @@ impl Source for KafkaSource {
         batch: &mut Batch,
         room: Room,
         positions: &mut Positions,
-        wait: Duration,
     ) -> Vec<PartitionFault> {
-        self.client.log.drain(|level, facility, text| log_line(level_of(level), facility, text));
-        let mut waited = wait.is_zero();
-        while !room.is_full(batch) {
+        let tell = |level, facility: &str, text: &str| log_line(level_of(level), facility, text);
+        let errors = self.reader.lease.client().news(&mut self.reader.errors_seen, tell);
+        let mut faults: Vec<_> = errors.iter().map(|error| self.fault(error)).collect();
+        while faults.is_empty() && !room.is_full(batch) {
             let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
             let accept = |partition, offset| positions.accept(partition, offset);
-            let (count, errors) = self.client.fetched.take(batch, messages_max, accept);
-            let faults: Vec<_> = errors.iter().filter_map(|error| self.fault(error)).collect();
-            if !faults.is_empty() || (count == 0 && waited) {
-                return faults;
-            }
+            let (count, errors) = self.reader.fetched.take(batch, messages_max, accept);
+            faults.extend(errors.iter().map(|error| self.fault(error)));
             if count == 0 {
-                self.bell.wait(wait);
+                break;
             }
-            // What was taken is not kept back for more.
-            waited = true;
         }
-        Vec::new()
+        faults
+    }
+
+    fn rest(&mut self, ease: Ease) -> Duration {
+        let Ease::For(ease) = ease else {
+            self.end_rest(Need::Anything);
+            return Duration::MAX;
+        };
+        let now = Instant::now();
+        if let Some(left) = self.rest.until.and_then(|it| it.checked_duration_since(now))
+            && !left.is_zero()
+        {
+            return left;
+        }
+        self.end_rest(Need::Everything);
+        let since = self.rest.over.map_or(AHEAD, |over| now - over);
+        let awake = AHEAD.saturating_sub(since);
+        if !awake.is_zero() {
+            return awake;
+        }
+        let rest_max =
+            if self.reader.lease.client().has_idle() { REST_MAX_BESIDE_IDLE } else { REST_MAX };
+        let rest = ease.saturating_sub(AHEAD).min(rest_max);
+        if rest.is_zero() {
+            return Duration::MAX;
+        }
+        self.reader.needs(Need::Nothing);
+        self.rest.until = Some(now + rest);
+        rest
+    }
+
+    fn hurry(&mut self) {
+        self.end_rest(Need::Everything);
     }
 }
 
@@ -182,7 +242,7 @@ pub fn refused(error: &KafkaError) -> Fault {
     Fault::stop(broker::SETTINGS, format!("librdkafka refuses the settings: {error}"))
 }
 
-/// Sends librdkafka's log lines to the host's log.
+/// Sends the log lines of a client that only asks to the host's log.
 pub struct Logged;
 
 impl ClientContext for Logged {

@@ -1,9 +1,9 @@
-//! This host as a member of the consumer group: a thread that polls for rebalances and nothing else, so
+//! This host as a member of the consumer group: polls for rebalances and for nothing else, so
 //! that neither a slow database nor a slow plugin makes the group expel it. It reads no messages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -14,61 +14,60 @@ use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::bell::Bell;
 use crate::fault::{Fault, broker};
 use crate::settings::{SourceSettings, Start};
 use crate::source::kafka::{log_line, refused};
 use crate::source::native;
 use crate::source::properties::{self, ANSWER_WAIT};
 use crate::source::rebalance::Ownership;
+use crate::threads::{self, Job, Turn, Work};
+
+/// How often to poll although there is nothing to poll for.
+const POLL_PERIOD: Duration = Duration::from_secs(3);
 
 /// The client of the group's member.
 pub struct Member {
     consumer: BaseConsumer<Rebalances>,
     topic: String,
+    bell: Arc<Bell>,
 }
 
 impl Member {
     /// Creates the client; it joins the group with [`Member::join`].
     pub fn new(settings: &SourceSettings, ownership: Arc<Ownership>) -> Result<Arc<Self>, Fault> {
         let context = Rebalances { ownership, brokers_down: AtomicBool::new(false) };
-        let consumer = properties::member(settings)
+        let mut consumer: BaseConsumer<Rebalances> = properties::member(settings)
             .create_with_context(context)
             .map_err(|error| refused(&error))?;
-        Ok(Arc::new(Self { consumer, topic: settings.topic.clone() }))
+        let bell = Arc::<Bell>::default();
+        let rung = bell.clone();
+        consumer.set_nonempty_callback(move || rung.ring());
+        Ok(Arc::new(Self { consumer, topic: settings.topic.clone(), bell }))
     }
 
-    /// Joins the group and polls on a thread of its own until `stop`.
-    /// A fatal error of the client is handed to `failed`.
-    ///
-    /// # Panics
-    /// When the system gives no thread.
+    /// Joins the group, and polls whenever there is something to poll for, until `stop` is set and the bell of
+    /// [`Member::bell`] rung. A fatal error of the client is handed to `failed`.
     pub fn join(
         self: &Arc<Self>,
+        runtime: &Handle,
         stop: Arc<AtomicBool>,
         failed: impl Fn(Fault) + Send + 'static,
-    ) -> Result<JoinHandle<()>, Fault> {
+    ) -> Result<Job<()>, Fault> {
         self.consumer.subscribe(&[&self.topic]).map_err(|error| {
             Fault::stop(broker::SETTINGS, format!("cannot subscribe to topic {}", self.topic))
                 .because(error)
         })?;
-        let member = self.clone();
-        let poll = move || {
-            while !stop.load(Ordering::Acquire) {
-                let polled = member.consumer.poll(Duration::from_millis(100));
-                if let Some(fault) = polled.and_then(Result::err).and_then(|it| expelled(&it)) {
-                    failed(fault);
-                    return;
-                }
-            }
-            // Leaves the group, so that others need not wait for the session to expire.
-            member.consumer.unsubscribe();
-        };
-        Ok(std::thread::Builder::new()
-            .name("sluice-member".into())
-            .spawn(poll)
-            .expect("the system gives a thread"))
+        let polling = Polling { member: self.clone(), stop, failed };
+        Ok(threads::spawn(runtime, self.bell.clone(), polling))
+    }
+
+    /// Rung when there is something to poll for.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Kafka's id of the topic.
@@ -107,6 +106,12 @@ impl Member {
             .map_err(|error| self.away(&error))
     }
 
+    /// Offsets behind the newest messages of `partitions` that can be read. Without those that gave no answer.
+    pub fn ends(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Fault> {
+        native::ends(&self.consumer, &self.topic, partitions, ANSWER_WAIT)
+            .map_err(|(_, text)| self.away(&text))
+    }
+
     /// Where `partition` begins for a pipeline that has no position in it.
     pub fn start_of(&self, partition: i32, start: Start) -> Result<i64, Fault> {
         let (low, high) = self.watermarks(partition)?;
@@ -137,6 +142,37 @@ impl Member {
 
     fn away(&self, error: &impl std::fmt::Display) -> Fault {
         Fault::retry(broker::AWAY, format!("no broker answers for topic {}: {error}", self.topic))
+    }
+}
+
+/// The member's turns: they serve rebalances.
+struct Polling<F> {
+    member: Arc<Member>,
+    stop: Arc<AtomicBool>,
+    failed: F,
+}
+
+impl<F: Fn(Fault) + Send + 'static> Work for Polling<F> {
+    type End = ();
+
+    fn turn(&mut self) -> Turn<()> {
+        let consumer = &self.member.consumer;
+        // Once more than needed: librdkafka expels whoever does not poll for `max.poll.interval.ms`.
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                // Leaves the group, so that others need not wait for the session to expire.
+                consumer.unsubscribe();
+                return Turn::End(());
+            }
+            let polled = consumer.poll(Duration::ZERO);
+            if let Some(fault) = polled.and_then(Result::err).and_then(|it| expelled(&it)) {
+                (self.failed)(fault);
+                return Turn::End(());
+            }
+            if !native::has_events(consumer) {
+                return Turn::Sleep(POLL_PERIOD);
+            }
+        }
     }
 }
 
@@ -180,7 +216,7 @@ impl ClientContext for Rebalances {
 }
 
 impl ConsumerContext for Rebalances {
-    /// Runs on the member's thread, inside `poll`. librdkafka goes on with the rebalance only when we
+    /// Runs inside `poll`. librdkafka goes on with the rebalance only when we
     /// have called (un)assign, and sends heartbeats meanwhile.
     fn rebalance(
         &self,

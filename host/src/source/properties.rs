@@ -28,10 +28,11 @@ const FETCH_BYTES: usize = 1 << 20;
 /// What a partition may have at least in its queue, in one of very many.
 const PARTITION_BYTES_MIN: usize = 256 << 10;
 
-/// The client that reads messages for one lane, which may have as many as `partitions`, each with a queue of
-/// its own. It is in no group: partitions are assigned by hand.
+/// The client that reads messages for a lane, which may have as many as `partitions`, each with a queue of
+/// its own. It is in no group, which would cost a thread and a connection: partitions are assigned by hand.
 pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
     let mut config = base(source);
+    config.remove("group.id");
     let queue_bytes = (source.queue_bytes / partitions).max(PARTITION_BYTES_MIN);
     // Fetches of 1 MiB and bounded queues take a third of the CPU and a fraction of the memory of the
     // defaults; a short back-off keeps a full queue from costing a second.
@@ -41,7 +42,8 @@ pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
         .set("queued.max.messages.kbytes", (queue_bytes / 1024).to_string())
         .set("queued.min.messages", "1000000")
         .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.wait.max.ms", "100")
+        // Idle partitions cost a fetch each time. A partition that is started waits for the one under way, at most.
+        .set("fetch.wait.max.ms", "500")
         .set("socket.timeout.ms", SILENCE_MAX_MS);
     apply(&mut config, source, |key| !MEMBER_ONLY.contains(&key));
     config
@@ -127,6 +129,8 @@ fn base(source: &SourceSettings) -> ClientConfig {
         .set("group.id", &source.group)
         .set("client.id", "sluice")
         .set("reconnect.backoff.max.ms", "2000")
+        // Brokers that collect metrics of their clients (KIP-714) have nothing to ask of these.
+        .set("enable.metrics.push", "false")
         // Partitions that were added are found within this time, and those whose leader has changed while the
         // old one says nothing at all.
         .set("topic.metadata.refresh.interval.ms", "10000");

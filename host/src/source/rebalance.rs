@@ -2,13 +2,13 @@
 //! reading it, and back. Knows neither SQL nor librdkafka's callbacks.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::bell::Bell;
+use crate::bell::{Mailbox, Post};
 use crate::fault::Fault;
 use crate::source::Claimed;
 
@@ -43,35 +43,20 @@ pub enum Command {
     Finish,
 }
 
-/// A lane's end of its [`LaneHandle`].
-#[derive(Debug)]
-pub struct LaneEnd {
-    /// What it is told.
-    pub commands: Receiver<Command>,
-    /// Rung with each command, and by all others that have something for the lane.
-    pub bell: Arc<Bell>,
-}
-
 /// Tells a lane something and wakes it.
 #[derive(Debug, Clone)]
-pub struct LaneHandle {
-    commands: Sender<Command>,
-    bell: Arc<Bell>,
-}
+pub struct LaneHandle(Post<Command>);
 
 impl LaneHandle {
-    /// A handle and what the lane keeps of it.
-    pub fn pair() -> (Self, LaneEnd) {
-        let (sender, commands) = channel();
-        let bell = Arc::<Bell>::default();
-        (Self { commands: sender, bell: bell.clone() }, LaneEnd { commands, bell })
+    /// A handle, and where the lane is told.
+    pub fn pair() -> (Self, Mailbox<Command>) {
+        let (post, mailbox) = Post::new();
+        (Self(post), mailbox)
     }
 
     /// False when the lane has ended.
     pub fn tell(&self, command: Command) -> bool {
-        let told = self.commands.send(command).is_ok();
-        self.bell.ring();
-        told
+        self.0.send(command).is_ok()
     }
 }
 
@@ -91,6 +76,8 @@ pub enum Report {
         /// Why.
         fault: Fault,
     },
+    /// Reading fails, and is tried again: the topic may be another one of that name.
+    Doubtful,
     /// Lanes have ended: commit to the group what is known, and end.
     Finish,
 }
@@ -106,7 +93,7 @@ struct Assignment {
 #[derive(Debug)]
 pub struct Ownership {
     lanes: Vec<LaneHandle>,
-    reports: Sender<Report>,
+    reports: Post<Report>,
     state: Mutex<State>,
 }
 
@@ -118,7 +105,7 @@ struct State {
 
 impl Ownership {
     /// Nothing is assigned yet.
-    pub fn new(lanes: Vec<LaneHandle>, reports: Sender<Report>) -> Self {
+    pub fn new(lanes: Vec<LaneHandle>, reports: Post<Report>) -> Self {
         Self { lanes, reports, state: Mutex::default() }
     }
 
@@ -230,15 +217,15 @@ impl Ownership {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::Receiver;
 
     use super::*;
 
     fn ownership(lanes: usize) -> (Ownership, Vec<Receiver<Command>>, Receiver<Report>) {
-        let (handles, ends): (_, Vec<LaneEnd>) = (0..lanes).map(|_| LaneHandle::pair()).unzip();
-        let receivers = ends.into_iter().map(|end| end.commands).collect();
-        let (reports, reported) = channel();
-        (Ownership::new(handles, reports), receivers, reported)
+        let (handles, ends): (_, Vec<_>) = (0..lanes).map(|_| LaneHandle::pair()).unzip();
+        let receivers = ends.into_iter().map(|end| end.things).collect();
+        let (reports, reported) = Post::new();
+        (Ownership::new(handles, reports), receivers, reported.things)
     }
 
     fn claimed(partition: i32) -> Claimed {

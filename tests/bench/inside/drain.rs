@@ -6,18 +6,15 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::{Offset, TopicPartitionList};
 use sluice::batch::Batch;
 use sluice::bell::Bell;
 use sluice::settings::Settings;
-use sluice::source::native::FetchedQueues;
-use sluice::source::{Room, properties};
+use sluice::source::kafka::KafkaSource;
+use sluice::source::position::Positions;
+use sluice::source::{Claimed, PartitionFault, Room, Source as _};
 
 use super::{Job, begun, done};
 
-/// As the host takes them.
-const TAKEN_MAX: usize = 4096;
 const WAIT: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_micros(200);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,28 +55,28 @@ struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    fn lane(&self, lane: usize) -> Result<BaseConsumer> {
-        let source = &self.settings.source;
+    fn lane(&self, lane: usize) -> Result<KafkaSource> {
+        let settings = &self.settings.source;
         let lanes = self.settings.pipeline.lanes;
-        let share = usize::try_from(self.job.partitions)?.div_ceil(lanes);
+        let count = usize::try_from(self.job.partitions)?;
         let bell = Arc::<Bell>::default();
-        let consumer: BaseConsumer = properties::fetcher(source, share).create()?;
-        let mut queues = FetchedQueues::of(&consumer, TAKEN_MAX, bell.clone());
-        let mut partitions = TopicPartitionList::new();
+        let mut source = KafkaSource::new(settings, lanes, count, bell.clone())?;
+        let mut positions = Positions::default();
         for partition in (0..self.job.partitions).skip(lane).step_by(lanes) {
-            queues.add(&consumer, &source.topic, partition);
-            partitions.add_partition_offset(&source.topic, partition, Offset::Beginning)?;
+            source.start(partition, 0)?;
+            positions.hold(Claimed { partition, next_offset: 0, epoch: 0 });
         }
-        consumer.assign(&partitions)?;
         let limits = self.settings.batch;
         let room = Room { messages_max: limits.max_messages, bytes_max: limits.max_bytes };
-        let mut batch = Batch::new(&source.topic);
+        let mut batch = Batch::new(&settings.topic);
         let mut moved = Instant::now();
         while self.taken.load(Ordering::Relaxed) < self.job.messages {
-            let (count, errors) = queues.take(&mut batch, TAKEN_MAX, |_, _| true);
-            if let Some(error) = errors.first() {
-                bail!("librdkafka: {error:?}");
+            let before = batch.len();
+            let faults = source.fill(&mut batch, room, &mut positions);
+            if let Some(PartitionFault { fault, .. }) = faults.into_iter().next() {
+                return Err(fault.into());
             }
+            let count = batch.len() - before;
             if count > 0 {
                 self.first.get_or_init(Instant::now);
                 moved = Instant::now();
@@ -90,9 +87,10 @@ impl Drain<'_> {
             }
             self.taken.fetch_add(count as u64, Ordering::Relaxed);
             if room.is_full(&batch) {
+                positions.close_batch();
                 batch.clear();
             }
         }
-        Ok(consumer)
+        Ok(source)
     }
 }

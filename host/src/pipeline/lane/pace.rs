@@ -3,25 +3,38 @@
 use std::time::{Duration, Instant};
 
 use super::Lane;
-use crate::source::PartitionFault;
+use crate::batch::Batch;
+use crate::fault::Remedy;
 use crate::source::rebalance::Report;
+use crate::source::{Ease, PartitionFault};
 
 /// How long a lane with nothing to do sleeps. Messages, answers of Postgres and commands wake it.
-pub(super) const IDLE_WAIT: Duration = Duration::from_millis(250);
-/// The same while it waits for what wakes nobody: room for dead letters, or keys that are free again.
-pub(super) const LOOK_AROUND: Duration = Duration::from_millis(20);
+pub(super) const IDLE_WAIT: Duration = Duration::from_secs(10);
+/// The same while it waits for what wakes nobody: room for dead letters.
+pub(super) const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// A batch has plenty of room when what it holds is less than one in so many of what it may hold.
+const PLENTY: usize = 8;
 
 /// From the begin of one write to the begin of the next.
 #[derive(Debug)]
 pub(super) struct Pace {
     period: Duration,
     next: Option<Instant>,
+    /// What the batch had that was made last.
+    messages: usize,
+    bytes: usize,
 }
 
 impl Pace {
     /// Nothing was written yet: the first write is due at once.
     pub fn new(period: Duration) -> Self {
-        Self { period, next: None }
+        Self { period, next: None, messages: 0, bytes: 0 }
+    }
+
+    /// A batch was made.
+    pub fn note(&mut self, batch: &Batch) {
+        (self.messages, self.bytes) = (batch.len(), batch.bytes());
     }
 
     /// A write begins.
@@ -36,25 +49,52 @@ impl Pace {
 }
 
 impl Lane {
-    /// Takes what the source has, or sleeps until there is something to do. A full lane takes no more
-    /// messages, so librdkafka's bounded queue fills and it stops fetching, while the member's thread goes
-    /// on polling for the group.
-    pub(super) fn gather(&mut self) {
-        let (room, wait) = (self.room(), self.patience(Instant::now()));
+    /// Takes what the source has, and says for how long nothing is to be done if nothing else is. A full lane takes no
+    /// more messages, so librdkafka's bounded queue fills and it stops fetching, while the group's member goes on.
+    pub(super) fn gather(&mut self) -> Duration {
+        let (room, before) = (self.room(), self.batch.len());
         if room.is_full(&self.batch) && self.ready.is_some() {
-            return self.parts.bell.wait(wait);
+            self.parts.source.rest(Ease::For(Duration::ZERO));
+            return IDLE_WAIT;
         }
-        let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions, wait);
+        let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions);
         for PartitionFault { partition, fault } in faults {
-            self.report(Report::Held { partition, fault });
+            self.report(match fault.remedy {
+                Remedy::Retry => Report::Doubtful,
+                _ => Report::Held { partition, fault },
+            });
+        }
+        if self.batch.len() > before {
+            return Duration::ZERO;
+        }
+        let now = Instant::now();
+        self.patience(now).min(self.parts.source.rest(self.ease(now)))
+    }
+
+    /// How long nothing is to be done if no message comes and nobody rings.
+    fn patience(&self, now: Instant) -> Duration {
+        let wait = self.order.look_after(now).map_or(IDLE_WAIT, |it| it.min(IDLE_WAIT));
+        let waits_for_its_time = !self.batch.is_empty() && !self.busy();
+        if waits_for_its_time { wait.min(self.pace.left(now)) } else { wait }
+    }
+
+    /// How soon messages are needed.
+    fn ease(&self, now: Instant) -> Ease {
+        let left = self.pace.left(now);
+        let idle = self.batch.is_empty() && self.ready.is_none() && !self.busy();
+        match left {
+            Duration::ZERO if idle => Ease::Idle,
+            left if self.has_plenty_of_room() => Ease::For(left),
+            _ => Ease::For(Duration::ZERO),
         }
     }
 
-    /// How long nothing is to be done if nobody rings.
-    fn patience(&self, now: Instant) -> Duration {
-        let wait = if self.order.is_waiting() { LOOK_AROUND } else { IDLE_WAIT };
-        let waits_for_its_time = !self.batch.is_empty() && !self.busy();
-        if waits_for_its_time { wait.min(self.pace.left(now)) } else { wait }
+    /// True when what comes within a period is far from filling a batch.
+    fn has_plenty_of_room(&self) -> bool {
+        let room = self.room();
+        let messages = self.batch.len().max(self.pace.messages) * PLENTY;
+        let bytes = self.batch.bytes().max(self.pace.bytes) * PLENTY;
+        self.ready.is_none() && messages < room.messages_max && bytes < room.bytes_max
     }
 
     /// True when a batch is full, or due while nothing is being written.

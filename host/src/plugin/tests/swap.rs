@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::*;
 use crate::fault::Fault;
 use crate::plugin::watch::{Look, Watch};
+use crate::threads;
 
 /// What a lane would work with: the generation and what the gate made of it.
 type Active = (String, Arc<Generation>);
@@ -199,7 +200,8 @@ fn a_watcher_finds_a_new_version_by_itself_and_ends_when_dropped() {
     let running = Running::new(admit);
     let lane = running.slot.current();
     let Running { folder, slot, watch, .. } = running;
-    let watcher = Watcher::start(watch).expect("a thread");
+    let runtime = threads::runtime().expect("threads");
+    let watcher = Watcher::start(watch, runtime.handle());
     deploy_in(folder.path(), &next_version(5));
     watcher.check_now();
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -12,7 +12,7 @@ use crate::fault::{Fault, Remedy, broker};
 use crate::source::Stored;
 
 /// How often it is looked whether others can see that this host lives; the second while Postgres is away.
-const LIFE_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(1);
 const LIFE_PERIOD_AWAY: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody has set a position: while one is held, and else.
 const WATCH_PERIOD_HELD: Duration = Duration::from_secs(2);
@@ -142,12 +142,10 @@ impl ClaimsThread {
 
     fn lag(&mut self, assigned: &[i32]) -> Option<i64> {
         let stored = self.parts.store.positions().ok()?;
-        let mut lag = 0;
-        for position in stored.iter().filter(|it| assigned.contains(&it.partition)) {
-            let (_, end) = self.parts.member.watermarks(position.partition).ok()?;
-            lag += (end - position.next_offset).max(0);
-        }
-        Some(lag)
+        let ends = self.parts.member.ends(assigned).ok()?;
+        let ours = stored.iter().filter(|it| assigned.contains(&it.partition));
+        let lags = ours.map(|it| Some((ends.get(&it.partition)? - it.next_offset).max(0)));
+        lags.sum()
     }
 
     /// When the topic was deleted and created again, offsets mean other messages: nothing more may be

@@ -1,0 +1,101 @@
+//! Clients that read messages, shared by all pipelines of this process that reach the same brokers in the same way: each
+//! client costs threads, connections and fetches, whether there are messages or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rdkafka::ClientConfig;
+
+use crate::fault::Fault;
+use crate::source::kafka::refused;
+use crate::source::native::FetchClient;
+
+/// Those that are in use.
+static CLIENTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+struct Entry {
+    properties: BTreeMap<String, String>,
+    client: Weak<FetchClient>,
+    /// What is read by it: a client reads each topic for one lane only, because a partition has one position in it.
+    topics: BTreeSet<String>,
+}
+
+/// The use of a client for one topic.
+pub struct Lease {
+    client: Arc<FetchClient>,
+    topic: String,
+}
+
+impl Lease {
+    /// A client that nobody reads `topic` by, made if there is none.
+    ///
+    /// # Errors
+    /// `SL-K001` when librdkafka refuses a property.
+    pub fn take(config: &ClientConfig, topic: &str) -> Result<Self, Fault> {
+        let properties: BTreeMap<String, String> = config
+            .config_map()
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        let mut entries = entries();
+        entries.retain(|it| it.client.strong_count() > 0);
+        let free = entries
+            .iter_mut()
+            .filter(|it| it.properties == properties && !it.topics.contains(topic))
+            .find_map(|it| Some((it.client.upgrade()?, it)));
+        if let Some((client, entry)) = free {
+            entry.topics.insert(topic.to_owned());
+            return Ok(Self { client, topic: topic.to_owned() });
+        }
+        let client = Arc::new(FetchClient::new(config).map_err(|error| refused(&error))?);
+        entries.push(Entry {
+            properties,
+            client: Arc::downgrade(&client),
+            topics: BTreeSet::from([topic.to_owned()]),
+        });
+        Ok(Self { client, topic: topic.to_owned() })
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Arc<FetchClient> {
+        &self.client
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let ours = Arc::downgrade(&self.client);
+        for entry in entries().iter_mut().filter(|it| it.client.ptr_eq(&ours)) {
+            entry.topics.remove(&self.topic);
+        }
+    }
+}
+
+fn entries() -> MutexGuard<'static, Vec<Entry>> {
+    CLIENTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipelines_share_a_client_and_lanes_of_one_topic_do_not() {
+        let config = |brokers: &str| {
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", brokers);
+            config
+        };
+        let (here, there) = (config("127.0.0.1:1"), config("127.0.0.1:2"));
+        let lane_0 = Lease::take(&here, "a").unwrap();
+        let lane_1 = Lease::take(&here, "a").unwrap();
+        let other_topic = Lease::take(&here, "b").unwrap();
+        let elsewhere = Lease::take(&there, "b").unwrap();
+        assert!(!Arc::ptr_eq(lane_0.client(), lane_1.client()));
+        assert!(Arc::ptr_eq(lane_0.client(), other_topic.client()));
+        assert!(!Arc::ptr_eq(lane_0.client(), elsewhere.client()));
+        drop(lane_0);
+        let again = Lease::take(&here, "a").unwrap();
+        assert!(Arc::ptr_eq(again.client(), other_topic.client()), "its topic is free again");
+    }
+}

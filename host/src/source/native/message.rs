@@ -1,0 +1,97 @@
+//! One message of librdkafka, copied into a batch.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use rdkafka::bindings as sys;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::{FetchError, text};
+use crate::batch::{Batch, Message};
+
+/// # Safety
+/// `message` was handed out by librdkafka and not yet destroyed.
+#[inline]
+pub(super) unsafe fn read(
+    message: &sys::rd_kafka_message_t,
+    batch: &mut Batch,
+    accept: &mut impl FnMut(i32, i64) -> bool,
+    errors: &mut Vec<FetchError>,
+) {
+    if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        // SAFETY: passed on from the caller.
+        errors.push(unsafe { read_error(message) });
+        return;
+    }
+    if !accept(message.partition, message.offset) {
+        return;
+    }
+    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: the message is valid, and its key and payload pointers are valid for their lengths or null.
+    unsafe {
+        let timestamp_ms = sys::rd_kafka_message_timestamp(message, &raw mut kind);
+        batch.push(Message {
+            partition: message.partition,
+            offset: message.offset,
+            timestamp_us: if timestamp_ms < 0 { -1 } else { timestamp_ms.saturating_mul(1000) },
+            key: bytes(message.key.cast(), message.key_len),
+            payload: bytes(message.payload.cast(), message.len),
+        });
+        read_headers(message, batch);
+    }
+    if kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
+        batch.mark_log_append_time();
+    }
+    batch.close_message();
+}
+
+/// # Safety
+/// `start` is null or valid for `length` bytes during `'a`.
+#[inline]
+unsafe fn bytes<'a>(start: *const u8, length: usize) -> Option<&'a [u8]> {
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: as the caller promises.
+    Some(unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+/// # Safety
+/// `message` was handed out by librdkafka and not yet destroyed.
+unsafe fn read_headers(message: &sys::rd_kafka_message_t, batch: &mut Batch) {
+    let mut headers = ptr::null_mut();
+    // SAFETY: `message` is valid; headers, names and values belong to it and outlive this function.
+    unsafe {
+        if sys::rd_kafka_message_headers(message, &raw mut headers)
+            != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            return;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+            let answer = sys::rd_kafka_header_get_all(
+                headers,
+                index,
+                &raw mut name,
+                &raw mut value,
+                &raw mut length,
+            );
+            if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            batch.push_header(CStr::from_ptr(name).to_bytes(), bytes(value.cast(), length));
+        }
+    }
+}
+
+/// # Safety
+/// `message` carries an error and was not yet destroyed.
+unsafe fn read_error(message: &sys::rd_kafka_message_t) -> FetchError {
+    // SAFETY: librdkafka gives a text for every error.
+    let text = unsafe { text(sys::rd_kafka_message_errstr(message)) };
+    FetchError {
+        partition: (!message.rkt.is_null() && message.partition >= 0).then_some(message.partition),
+        code: message.err.into(),
+        text,
+    }
+}

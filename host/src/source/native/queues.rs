@@ -1,0 +1,142 @@
+//! Messages that were fetched, a queue for each partition.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
+
+use rdkafka::bindings as sys;
+
+use super::message::read;
+use super::{FetchClient, FetchError};
+use crate::batch::Batch;
+use crate::bell::Bell;
+
+/// What a client has fetched, each partition in a queue of its own; messages are taken many at a time.
+///
+/// In a queue that partitions share, the first ones starve the last while there is a backlog: whenever it is full,
+/// librdkafka forgets whose turn it is (2.12.1, `rd_kafka_broker_active_toppar_add`), and one partition fills a
+/// whole response. A full queue of one partition takes only that one out of the turns.
+pub struct FetchedQueues {
+    queues: Vec<(i32, Queue)>,
+    turn: usize,
+    taken: Vec<*mut sys::rd_kafka_message_t>,
+    // Dropped after the queues that ring it.
+    bell: Arc<Bell>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; `&mut self` keeps it to one at a time.
+unsafe impl Send for FetchedQueues {}
+
+impl FetchedQueues {
+    /// No queues yet. `bell` is rung when one that was empty has something; at most `messages_max` messages are taken in
+    /// one call.
+    pub fn new(messages_max: usize, bell: Arc<Bell>) -> Self {
+        Self { queues: Vec::new(), turn: 0, taken: vec![ptr::null_mut(); messages_max], bell }
+    }
+
+    /// A queue for `partition`, from which its messages are taken from now on; `client` must outlive it.
+    pub(super) fn add(&mut self, client: &FetchClient, partition: i32) -> &Queue {
+        // SAFETY: the client is valid.
+        let pointer = unsafe { sys::rd_kafka_queue_new(client.native()) };
+        let bell = Arc::as_ptr(&self.bell).cast_mut().cast();
+        // SAFETY: `ring` gets the pointer of a bell that outlives the queue.
+        let queue = unsafe { Queue::ringing(pointer, ring, bell) };
+        self.queues.push((partition, queue));
+        &self.queues.last().expect("just added").1
+    }
+
+    /// Takes messages of `partition` no more.
+    pub fn remove(&mut self, partition: i32) {
+        self.queues.retain(|&(number, _)| number != partition);
+        self.turn = 0;
+    }
+
+    /// Takes up to `messages_max` messages from the first queue in turn that has any. `accept` says whether
+    /// a message at (partition, offset) is wanted; wanted ones are copied into `batch`.
+    /// Returns the number taken, wanted or not, and the errors met; nothing means that all queues are empty.
+    pub fn take(
+        &mut self,
+        batch: &mut Batch,
+        messages_max: usize,
+        mut accept: impl FnMut(i32, i64) -> bool,
+    ) -> (usize, Vec<FetchError>) {
+        let mut errors = Vec::new();
+        for _ in 0..self.queues.len() {
+            self.turn = (self.turn + 1) % self.queues.len();
+            let count = self.call(batch, messages_max, &mut accept, &mut errors);
+            if count > 0 {
+                return (count, errors);
+            }
+        }
+        (0, errors)
+    }
+
+    fn call(
+        &mut self,
+        batch: &mut Batch,
+        messages_max: usize,
+        accept: &mut impl FnMut(i32, i64) -> bool,
+        errors: &mut Vec<FetchError>,
+    ) -> usize {
+        let queue = self.queues[self.turn].1.pointer;
+        let messages_max = messages_max.min(self.taken.len());
+        // SAFETY: `taken` has room for `messages_max` pointers, and the queue lives as long as self.
+        let got = unsafe {
+            if sys::rd_kafka_queue_length(queue) == 0 {
+                return 0;
+            }
+            sys::rd_kafka_consume_batch_queue(queue, 0, self.taken.as_mut_ptr(), messages_max)
+        };
+        let got = usize::try_from(got).unwrap_or(0);
+        for &message in &self.taken[..got] {
+            // SAFETY: librdkafka filled the first `got` pointers with messages that are now ours; each is
+            // read before it is destroyed, once.
+            unsafe {
+                read(&*message, batch, accept, errors);
+                sys::rd_kafka_message_destroy(message);
+            }
+        }
+        got
+    }
+}
+
+/// One of librdkafka's queues, which calls back when it was empty and no longer is.
+pub(super) struct Queue {
+    pub pointer: *mut sys::rd_kafka_queue_t,
+}
+
+type CallBack = unsafe extern "C" fn(*mut sys::rd_kafka_t, *mut c_void);
+
+impl Queue {
+    /// # Safety
+    /// `pointer` is a queue that is ours to give back, and `call_back` may be called with `argument` from any thread
+    /// until this is dropped.
+    pub unsafe fn ringing(
+        pointer: *mut sys::rd_kafka_queue_t,
+        call_back: CallBack,
+        argument: *mut c_void,
+    ) -> Self {
+        assert!(!pointer.is_null(), "every client has queues");
+        // SAFETY: as the caller promises.
+        unsafe { sys::rd_kafka_queue_cb_event_enable(pointer, Some(call_back), argument) };
+        Self { pointer }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: made by librdkafka, given back once. librdkafka holds the queue's lock while it calls back, and
+        // takes it to take the callback off: afterwards its argument is not touched.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(self.pointer, None, ptr::null_mut());
+            sys::rd_kafka_queue_destroy(self.pointer);
+        }
+    }
+}
+
+/// # Safety
+/// `bell` points to a [`Bell`].
+unsafe extern "C" fn ring(_: *mut sys::rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: as the caller promises.
+    unsafe { &*bell.cast_const().cast::<Bell>() }.ring();
+}
