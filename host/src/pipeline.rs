@@ -10,9 +10,9 @@ use crate::fault::Fault;
 use crate::plugin::load::{Generation, Loader};
 use crate::plugin::slot::Slot;
 use crate::plugin::watch::{Watch, Watcher};
-use crate::relay::RelayThread;
+use crate::relay::RelayTask;
 use crate::settings::Settings;
-use crate::sink::postgres::Options;
+use crate::sink::postgres::{Options, Session};
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
 use crate::source::claims::{self, ClaimsThread, Standing};
@@ -81,7 +81,7 @@ pub struct Running {
     result: Result<(), Fault>,
     member: Membership,
     retries: Retries,
-    relay: Option<RelayThread>,
+    relay: Option<RelayTask>,
 }
 
 /// A handle to a pipeline, for others than the one who waits for its end: signal handlers, displays.
@@ -227,7 +227,9 @@ fn begin(
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
-    let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
+    let options = Options::parse(&settings.sink.url)?
+        .sharing(settings.sink.connections_max)
+        .named(&name, &owner);
     match schema {
         Schema::Made => runtime.block_on(sink::migrate::migrate(&options)).map(drop)?,
         Schema::Expected => runtime.block_on(sink::migrate::expect(&options))?,
@@ -276,7 +278,7 @@ fn begin(
     let membership = Membership::join(member, claiming, reports, end.clone(), runtime)?;
     let file = settings.plugin.path.clone();
     let watcher = Watcher::start(Watch::new(file, loader, slot, generation, gate), runtime);
-    let relay = RelayThread::start(settings, &options, &owner, counters.relay.clone());
+    let relay = RelayTask::start(settings, &options, &owner, counters.relay.clone(), runtime);
     tracing::info!(pipeline = &*name, topic = settings.source.topic, owner, "pipeline started");
     let (state, watcher) = (Arc::default(), Arc::new(watcher));
     let control = Control { name, counters, lanes: handles, state, watcher };
@@ -301,10 +303,10 @@ fn gate(
     let (tables, options, runtime) = (settings.sink.clone(), options.clone(), runtime.clone());
     move |generation| {
         let description = &generation.description;
-        let plan = runtime.block_on(async {
-            let session = options.connect().await?;
-            sink::table::plan(&session, &description.outputs, &tables).await
-        })?;
+        let plan = async |session: &Session| {
+            sink::table::plan(session, &description.outputs, &tables).await
+        };
+        let plan = runtime.block_on(options.errand("read the tables", plan))?;
         let version = Version {
             digest: generation.digest.clone(),
             plugin: description.name.clone(),

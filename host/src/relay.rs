@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::backoff::Backoff;
 use crate::fault::Fault;
@@ -29,7 +30,7 @@ const LETTERS_MAX: i64 = 500;
 /// Their bytes; a single letter may have more.
 const BYTES_MAX: i64 = 4 << 20;
 /// Pause when nothing waits.
-const IDLE_PAUSE: Duration = Duration::from_millis(500);
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Pause while another host relays.
 const STANDBY_PAUSE: Duration = Duration::from_secs(1);
 /// How often the lease is prolonged while answers are waited for.
@@ -57,39 +58,35 @@ pub struct Figures {
     pub oldest_seconds: AtomicU64,
 }
 
-/// A relay at work, on a thread of its own. Nothing else ever waits for it.
+/// A relay at work. Nothing else ever waits for it.
 #[derive(Debug)]
-pub struct RelayThread {
+pub struct RelayTask {
     stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
+    task: JoinHandle<()>,
+    runtime: Handle,
 }
 
-impl RelayThread {
+impl RelayTask {
     /// Starts the relay of a pipeline, if its settings name a topic for dead letters.
-    ///
-    /// # Panics
-    /// When the system gives no thread.
     pub fn start(
         settings: &Settings,
         options: &Options,
         owner: &str,
         figures: Arc<Figures>,
+        runtime: &Handle,
     ) -> Option<Self> {
         let relay = Relay::new(settings, options, owner, figures)?;
         let (stop, stopped) = watch::channel(false);
-        let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(relay.run(stopped)),
-            Err(error) => tracing::error!(code = "SL-X001", "the relay cannot start: {error}"),
-        };
-        let thread = std::thread::Builder::new().name("relay".into()).spawn(run);
-        Some(Self { stop, thread: thread.expect("the system gives a thread") })
+        let task = runtime.spawn(relay.run(stopped));
+        Some(Self { stop, task, runtime: runtime.clone() })
     }
 
-    /// Finishes what is under way, but does not take long: what is not sent, another host or the next start sends.
+    /// Finishes what is under way, but does not take long: what is not sent, another host or the next start sends. Not to
+    /// be called on a thread of the runtime.
     pub fn end(self) {
-        // Fails when the thread has ended by itself.
+        // Fails when the task has ended by itself.
         let _ = self.stop.send(true);
-        if self.thread.join().is_err() {
+        if self.runtime.block_on(self.task).is_err() {
             tracing::error!(code = "SL-X001", "the relay has panicked; its message is in the log");
         }
     }
@@ -161,7 +158,10 @@ impl Relay {
             () = self.work(stop.clone()) => {}
             () = told => tracing::info!(pipeline = self.origin.pipeline, "relay ended while it waited"),
         }
-        self.sender = None;
+        if let Some(sender) = self.sender.take() {
+            // Nothing more is sent once another host may; but brokers that are away are not waited for.
+            let _ = tokio::time::timeout(END_WAIT, spawn_blocking(move || drop(sender))).await;
+        }
         let last_words = async {
             let _ = self.settle().await;
             let _ = self.outbox.leave_lease().await;
@@ -184,7 +184,7 @@ impl Relay {
                 }
                 Err(fault) => {
                     // With whatever is under way: what was not acknowledged is sent again.
-                    (self.sender, self.leased) = (None, None);
+                    self.stop_sending();
                     self.trouble.goes_on(&fault);
                     self.trouble.backoff.pause()
                 }
@@ -199,8 +199,15 @@ impl Relay {
 
     async fn turn(&mut self) -> Result<Turn, Fault> {
         self.settle().await?;
-        if self.leased.is_none() && !self.outbox.has_letters().await? {
-            return Ok(Turn::Idle);
+        if self.leased.is_none() {
+            if !self.outbox.has_letters().await? {
+                self.outbox.close();
+                return Ok(Turn::Idle);
+            }
+            if self.outbox.is_leased_elsewhere().await? {
+                self.outbox.close();
+                return Ok(Turn::Standby);
+            }
         }
         if !self.keep_lease().await? {
             return Ok(Turn::Standby);
@@ -227,9 +234,18 @@ impl Relay {
         if taken {
             self.leased = Some(now);
         } else {
-            (self.sender, self.leased) = (None, None);
+            self.stop_sending();
+            self.outbox.close();
         }
         Ok(taken)
+    }
+
+    /// Lets go of the producer, whose end may block.
+    fn stop_sending(&mut self) {
+        self.leased = None;
+        if let Some(sender) = self.sender.take() {
+            spawn_blocking(move || drop(sender));
+        }
     }
 
     async fn next(&mut self) -> Result<Vec<Letter>, Fault> {
@@ -261,7 +277,9 @@ impl Relay {
 
     async fn send(&mut self, letters: &[Letter]) -> Result<Turn, Fault> {
         if self.sender.is_none() {
-            self.sender = Some(Sender::connect(&self.source, &self.topic)?);
+            let (source, topic) = (self.source.clone(), self.topic.clone());
+            let connecting = spawn_blocking(move || Sender::connect(&source, &topic));
+            self.sender = Some(connecting.await.expect("connecting does not panic")?);
         }
         let all: Vec<usize> = (0..letters.len()).collect();
         let Some(suspects) = self.deliver(letters, &all).await? else { return Ok(Turn::Standby) };

@@ -213,6 +213,8 @@ pub enum Isolation {
 pub struct SinkSettings {
     /// `url`: `postgres://user:password@host:port/database` or libpq's key-value form. Never printed.
     pub url: String,
+    /// `connections_max`: most sessions that pipelines of one process have to themselves in one database; default 32.
+    pub connections_max: usize,
     /// `table` (one output) or `[sink.tables] output = "table"`; keyed by output, with `""` for `table`.
     pub tables: BTreeMap<String, TableSettings>,
 }

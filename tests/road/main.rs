@@ -14,6 +14,7 @@ mod hold;
 mod hostile;
 mod kill;
 mod letters;
+mod many;
 mod memory;
 mod outage;
 mod pace;

@@ -36,8 +36,9 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P005",
         title: "Postgres has no disk, memory or connections left",
         text: "The batch is kept and tried again with growing pauses; no message is buried for it.",
-        way_out: "Free disk space, or raise max_connections: one connection for each lane and two for each pipeline, three \
-                  with a topic for dead letters.",
+        way_out: "Free disk space, raise max_connections, or lower `[sink] connections_max`: the pipelines of a process have \
+                  one connection for each lane, one for each pipeline whose messages are tried again, and no more than that \
+                  number in one database, and up to six that they share.",
     },
     Explanation {
         code: "SL-P006",

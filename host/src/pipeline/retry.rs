@@ -118,11 +118,16 @@ impl Retrier {
         let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
         let wait = wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
         if !wait.is_zero() && !behind {
+            self.parts.due.rest();
             return Ok(wait);
         }
         let moved = self.batch(&runtime)?;
         // What is due and was not taken is in other hands, or behind what is.
-        Ok(if moved { Duration::ZERO } else { wait.clamp(LOOK_EVERY / 20, LOOK_EVERY / 4) })
+        Ok(match (moved, wait.is_zero()) {
+            (true, _) => Duration::ZERO,
+            (false, true) => LOOK_EVERY,
+            (false, false) => wait,
+        })
     }
 
     fn batch(&mut self, runtime: &Handle) -> Result<bool, Fault> {

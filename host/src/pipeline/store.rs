@@ -9,9 +9,9 @@ use uuid::Uuid;
 use crate::fault::{Fault, sqlstate};
 use crate::settings::{RetryOrder, Settings};
 use crate::sink::claims::resolve::RESOLVER;
-use crate::sink::claims::{self, Claims, Witness};
+use crate::sink::claims::{self, Claims, Heartbeat};
 use crate::sink::parked::due;
-use crate::sink::postgres::Options;
+use crate::sink::postgres::{Options, Session};
 use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
 
 /// Longest time for one of the small things that are asked: the claims thread has others to do.
@@ -25,7 +25,7 @@ pub struct PostgresClaims {
     pipeline: String,
     order: RetryOrder,
     runtime: Handle,
-    witness: Option<Witness>,
+    heartbeat: Option<Heartbeat>,
     /// True once others could see that this host lives: before that, nothing is claimed.
     has_lived: bool,
 }
@@ -36,30 +36,33 @@ impl PostgresClaims {
         let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
         let claims = Claims::new(options, pipeline, topic, owner);
         let order = settings.retry.order;
-        Self { claims, pipeline: pipeline.clone(), order, runtime, witness: None, has_lived: false }
+        Self {
+            claims,
+            pipeline: pipeline.clone(),
+            order,
+            runtime,
+            heartbeat: None,
+            has_lived: false,
+        }
     }
 
-    /// Asks something on the session of the witness, made anew where it was lost.
+    /// Asks something while others can see that this host lives.
     fn ask<T>(
         &mut self,
-        ask: impl AsyncFnOnce(&Claims, &Witness) -> Result<T, Fault>,
+        ask: impl AsyncFnOnce(&Claims, &Session) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let Self { claims, runtime, witness, has_lived, .. } = self;
-        let known = witness.take().filter(Witness::is_there);
-        let asking = async {
-            let there = match known {
-                Some(there) => there,
-                None => claims.witness().await?,
-            };
-            let answer = ask(claims, &there).await;
-            Ok((answer, there))
-        };
-        let in_time = runtime.block_on(async { timeout(ASK_WAIT, asking).await });
-        // Without an answer the session is thrown away: it would answer something else first.
-        let (answer, there) = in_time.unwrap_or_else(|_| Err(no_answer()))?;
-        (*witness, *has_lived) = (Some(there), true);
-        answer
+        self.show_life()?;
+        let claims = &self.claims;
+        let asking = claims.errand("ask for claims", async |session| ask(claims, session).await);
+        self.runtime.block_on(in_time(ASK_WAIT, asking))
     }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    ask: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    timeout(limit, ask).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 fn no_answer() -> Fault {
@@ -68,7 +71,13 @@ fn no_answer() -> Fault {
 
 impl ClaimStore for PostgresClaims {
     fn show_life(&mut self) -> Result<(), Fault> {
-        self.ask(async |_, _| Ok(()))
+        if !self.heartbeat.as_ref().is_some_and(Heartbeat::is_there) {
+            self.heartbeat = None;
+            let heartbeat = in_time(ASK_WAIT, self.claims.heartbeat());
+            self.heartbeat = Some(self.runtime.block_on(heartbeat)?);
+            self.has_lived = true;
+        }
+        Ok(())
     }
 
     fn is_known_to_live(&self) -> bool {
@@ -130,16 +139,12 @@ impl ClaimStore for PostgresClaims {
         if !self.has_lived {
             return Ok(());
         }
-        let (claims, known) = (&self.claims, self.witness.take().filter(Witness::is_there));
-        let goodbye = async {
-            let witness = match known {
-                Some(witness) => witness,
-                None => claims.witness().await?,
-            };
-            claims.say_goodbye(&witness).await
-        };
-        let in_time = self.runtime.block_on(async { timeout(GOODBYE_WAIT, goodbye).await });
-        in_time.unwrap_or_else(|_| Err(no_answer()))
+        let claims = &self.claims;
+        let goodbye =
+            claims.errand("say goodbye", async |session| claims.say_goodbye(session).await);
+        let said = self.runtime.block_on(in_time(GOODBYE_WAIT, goodbye));
+        self.heartbeat = None;
+        said
     }
 }
 

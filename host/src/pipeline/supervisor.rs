@@ -22,7 +22,7 @@ use crate::plugin::watch::Stamp;
 use crate::settings::Settings;
 use crate::sink::claims::Claims;
 use crate::sink::claims::holds::WHOLE_PIPELINE;
-use crate::sink::postgres::Options;
+use crate::sink::postgres::{Options, Session};
 use crate::threads::{self, Job, Turn, Work};
 
 /// How often it is looked whether a pipeline that was held goes on.
@@ -43,6 +43,8 @@ pub struct Supervisor {
     settings: Settings,
     runtime: Runtime,
     owner: String,
+    /// Kept, so that what pipelines share of a database outlives a pipeline that is blocked.
+    options: Option<Options>,
     handle: Handle,
     books: Books,
     backoff: Backoff,
@@ -170,11 +172,15 @@ impl Supervisor {
     /// A pipeline with `settings`.
     pub fn new(settings: Settings, runtime: &Runtime) -> Self {
         let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
+        // An address that cannot be read is reported when the pipeline begins.
+        let options = Options::parse(&settings.sink.url).ok();
+        let options = options.map(|options| options.sharing(settings.sink.connections_max));
         Self {
             books: Books::new(&settings),
             settings,
             runtime: runtime.clone(),
             owner,
+            options,
             handle: Handle::default(),
             backoff: Backoff::for_mending(),
             schema: Schema::Made,
@@ -284,15 +290,13 @@ impl Supervisor {
     /// Writes down for everybody that the pipeline is held on this host, or strikes it out. Best effort: what holds
     /// it may be that Postgres cannot be written to.
     fn write_down(&self, fault: Option<&Fault>) {
-        let Ok(options) = Options::parse(&self.settings.sink.url) else { return };
-        let claims = Claims::new(&options, self.name(), &self.settings.source.topic, &self.owner);
-        let written = async {
-            let session = options.named(self.name(), &self.owner).connect().await?;
-            match fault {
-                Some(fault) => claims.hold(&session, &[WHOLE_PIPELINE], fault).await,
-                None => claims.let_go(&session, &[WHOLE_PIPELINE], false).await,
-            }
+        let Some(options) = &self.options else { return };
+        let claims = Claims::new(options, self.name(), &self.settings.source.topic, &self.owner);
+        let write = async |session: &Session| match fault {
+            Some(fault) => claims.hold(session, &[WHOLE_PIPELINE], fault).await,
+            None => claims.let_go(session, &[WHOLE_PIPELINE], false).await,
         };
+        let written = claims.errand("write down what is blocked", write);
         let written =
             self.runtime.block_on(async { tokio::time::timeout(WRITE_DOWN_WAIT, written).await });
         if let Ok(Err(fault)) = written {

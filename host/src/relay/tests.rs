@@ -14,9 +14,9 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{END_WAIT, Figures, RelayThread};
+use super::{END_WAIT, Figures, RelayTask};
 use crate::settings::Settings;
-use crate::sink::tests::lab::{Database, until};
+use crate::sink::tests::lab::{Database, runtime, until};
 
 const PARTITIONS: i32 = 3;
 
@@ -40,9 +40,10 @@ impl Scene {
         Self { cluster, database: Database::new(), settings, figures: Arc::default() }
     }
 
-    fn start(&self) -> RelayThread {
+    fn start(&self) -> RelayTask {
         let (options, figures) = (&self.database.options, self.figures.clone());
-        RelayThread::start(&self.settings, options, "host", figures).expect("there is a topic")
+        RelayTask::start(&self.settings, options, "host", figures, &runtime())
+            .expect("there is a topic")
     }
 
     /// The broker goes away, and letters are written that nobody takes.

@@ -178,6 +178,7 @@ fn sink_settings(section: Section<'_>) -> SinkSettings {
     let tables = section.section("tables");
     let settings = SinkSettings {
         url: url.map(|url| url.value).unwrap_or_default(),
+        connections_max: section.integer("connections_max", 2..=1000, 32) as usize,
         tables: match (table, tables.is_there()) {
             (_, true) => several_tables(&section, &tables, table),
             (true, false) => BTreeMap::from([(String::new(), one_table(&section, Mode::Append))]),

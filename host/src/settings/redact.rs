@@ -52,10 +52,11 @@ impl fmt::Debug for PluginSettings {
 
 impl fmt::Debug for SinkSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, tables } = self;
+        let Self { url: _, connections_max, tables } = self;
         formatter
             .debug_struct("SinkSettings")
             .field("url", &Hidden)
+            .field("connections_max", connections_max)
             .field("tables", tables)
             .finish()
     }

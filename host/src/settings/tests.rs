@@ -68,6 +68,7 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert_eq!(settings.batch.max_messages, 50_000);
     assert_eq!(settings.batch.max_bytes, 32 << 20);
     assert_eq!(settings.batch.pace, Duration::from_millis(100));
+    assert_eq!(settings.sink.connections_max, 32);
     assert_eq!(settings.plugin.settings, serde_json::json!({}));
     assert_eq!(settings.plugin.memory_bytes, 256 << 20);
     assert_eq!(settings.plugin.timeout, Duration::from_secs(10));
@@ -111,6 +112,7 @@ fn every_key_is_read() {
         [sink]
         url = "host=db password=${EMPTY:-x}"
         mode = "ignore"
+        connections_max = 9
         [sink.tables]
         orders = { table = "shop.orders", mode = "upsert", key = ["id"], newer_than = "version" }
         lines = "shop.order_lines"
@@ -133,6 +135,7 @@ fn every_key_is_read() {
     assert_eq!(settings.source.properties["check.crcs"], "true");
     assert_eq!((settings.batch.max_messages, settings.batch.max_bytes), (1000, 65536));
     assert_eq!(settings.batch.pace, Duration::ZERO);
+    assert_eq!(settings.sink.connections_max, 9);
     assert_eq!(settings.plugin.timeout, Duration::from_millis(2500));
     assert_eq!(settings.plugin.isolation, Isolation::Batch);
     assert_eq!(

@@ -14,7 +14,8 @@ use super::postgres::blockers::end_abandoned;
 use super::postgres::connection::{Options, Session, fault};
 use crate::fault::{Fault, sqlstate};
 
-pub use vanished::{Vanished, Witness};
+pub use super::postgres::sessions::heartbeat::Heartbeat;
+pub use vanished::Vanished;
 
 /// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.
 const ATTEMPTS_MAX: u32 = 4;
@@ -107,7 +108,7 @@ impl Claims {
 
     /// All positions stored for the topic, whoever owns them.
     pub async fn stored(&self) -> Result<Vec<Position>, Fault> {
-        self.stored_on(&self.options.connect().await?).await
+        self.errand("read positions", async |session| self.stored_on(session).await).await
     }
 
     /// Claims `wanted`: partitions, each with the offset at which it starts if it has no position yet. Answers in
@@ -143,7 +144,7 @@ impl Claims {
         topic_id: Uuid,
         wanted: &[(i32, i64)],
     ) -> Result<Vec<ClaimAnswer>, Fault> {
-        let session = self.options.connect().await?;
+        let session = self.options.connect_for_claim().await?;
         tokio::select! {
             answer = self.claim_on(&session, topic_id, wanted) => answer,
             () = end_abandoned(&self.options, session.pid()) => unreachable!("it never returns"),

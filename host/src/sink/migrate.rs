@@ -2,8 +2,8 @@
 
 use refinery::Runner;
 
-use super::postgres::Options;
 use super::postgres::connection::{describe, fault};
+use super::postgres::{Options, Session};
 use crate::fault::{Fault, sqlstate};
 
 mod embedded {
@@ -54,9 +54,10 @@ pub async fn migrate(options: &Options) -> Result<Report, Fault> {
 
 /// Makes sure that the schema is there and of this program's version, and changes nothing.
 pub async fn expect(options: &Options) -> Result<(), Fault> {
-    let session = options.named("migrate", "sluice").connect().await?;
-    let (stored, needed) =
-        (stored_version(&session).await?, newest(&embedded::migrations::runner()));
+    let doing = "read the version of schema sluice";
+    let stored = async |session: &Session| stored_version(session).await;
+    let stored = options.errand(doing, stored).await?;
+    let needed = newest(&embedded::migrations::runner());
     if stored == needed {
         return Ok(());
     }

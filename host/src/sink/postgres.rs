@@ -30,6 +30,7 @@ pub(in crate::sink) mod connection;
 mod diagnosis;
 mod judge;
 mod search;
+pub mod sessions;
 pub(in crate::sink) mod settle;
 mod transaction;
 
@@ -199,7 +200,13 @@ async fn work(
     answers: mpsc::Sender<Written>,
     bell: Arc<Bell>,
 ) {
-    while let Some(Job { plan, prepared, aside }) = jobs.recv().await {
+    loop {
+        let job = tokio::select! {
+            biased;
+            () = attempts.rest() => continue,
+            job = jobs.recv() => job,
+        };
+        let Some(Job { plan, prepared, aside }) = job else { return };
         let written = attempts.write(&plan, prepared, aside).await;
         if answers.send(written).is_err() {
             return;

@@ -20,5 +20,6 @@ mod refusals;
 mod refused;
 mod resolve;
 mod search;
+mod sessions;
 mod tls;
 mod vanished;

@@ -1,9 +1,11 @@
 //! Positions that are stored or fenced without being claimed.
 
+use postgres_types::ToSql;
 use uuid::Uuid;
 
 use super::{Claims, schema_fault};
 use crate::fault::Fault;
+use crate::sink::postgres::Session;
 
 const INITIALISE: &str = "\
 INSERT INTO sluice.positions (pipeline, topic, topic_id, owner, partition, next_offset, epoch)
@@ -20,25 +22,23 @@ impl Claims {
         let doing = format!("store first positions of topic {:?}", self.topic);
         let (partitions, offsets): (Vec<i32>, Vec<i64>) = starts.iter().copied().unzip();
         let topic_id = topic_id.to_string();
-        let session = self.options.connect().await?;
-        session
-            .execute(
-                INITIALISE,
-                &[&self.pipeline, &self.topic, &topic_id, &self.owner, &partitions, &offsets],
-            )
-            .await
-            .map(drop)
-            .map_err(|error| schema_fault(&doing, &error))
+        let Self { pipeline, topic, owner, .. } = self;
+        let initialise = async |session: &Session| {
+            let parameters: [&(dyn ToSql + Sync); 6] =
+                [pipeline, topic, &topic_id, owner, &partitions, &offsets];
+            let stored = session.execute(INITIALISE, &parameters).await;
+            stored.map(drop).map_err(|error| schema_fault(&doing, &error))
+        };
+        self.errand(&doing, initialise).await
     }
 
     /// Makes all claims made so far worthless, our own included.
     pub async fn fence(&self, partitions: &[i32]) -> Result<(), Fault> {
         let doing = format!("fence partitions of topic {:?}", self.topic);
-        let session = self.options.connect().await?;
-        session
-            .execute(FENCE, &[&self.pipeline, &self.topic, &partitions])
-            .await
-            .map(drop)
-            .map_err(|error| schema_fault(&doing, &error))
+        let fence = async |session: &Session| {
+            let fenced = session.execute(FENCE, &[&self.pipeline, &self.topic, &partitions]).await;
+            fenced.map(drop).map_err(|error| schema_fault(&doing, &error))
+        };
+        self.errand(&doing, fence).await
     }
 }

@@ -6,10 +6,7 @@ use tokio_postgres::Row;
 use super::{Claims, Position, schema_fault};
 use crate::fault::Fault;
 use crate::sink::postgres::connection::Session;
-
-/// The lock that an owner holds as long as its process lives: nobody ever wants it for himself alone, so it is
-/// always granted, and the kernel closes the session of a process however it ends. "slui" in ASCII.
-const SIGN_OF_LIFE: i32 = 0x736c_7569;
+use crate::sink::postgres::sessions::heartbeat::{Heartbeat, LOCK};
 
 const STORED: &str = "\
 SELECT p.partition, p.topic_id::text AS topic_id, p.next_offset, p.epoch, p.owner,
@@ -54,46 +51,26 @@ pub struct Vanished {
     pub counts: bool,
 }
 
-/// A session that tells others that this owner's process lives, and on which small things are asked.
-#[derive(Debug)]
-pub struct Witness {
-    session: Session,
-}
-
-impl Witness {
-    /// False when the connection is gone, and with it the sign of life.
-    pub fn is_there(&self) -> bool {
-        !self.session.is_closed()
-    }
-}
-
-impl std::ops::Deref for Witness {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
-    }
-}
-
 impl Claims {
-    /// Tells others that this owner lives, until the witness is dropped or its connection is lost.
-    pub async fn witness(&self) -> Result<Witness, Fault> {
-        let session = self.options.connect().await?;
-        session
-            .query(
-                "SELECT pg_advisory_lock_shared($1, hashtext($2))",
-                &[&SIGN_OF_LIFE, &self.owner],
-            )
-            .await
-            .map_err(|error| schema_fault("give a sign of life", &error))?;
-        Ok(Witness { session })
+    /// Tells others that this owner lives, until the heartbeat is dropped or its session is lost.
+    pub async fn heartbeat(&self) -> Result<Heartbeat, Fault> {
+        self.options.heartbeat(&self.owner).await
+    }
+
+    /// Lets `ask` put a small question on a session that others use, too.
+    pub async fn errand<T>(
+        &self,
+        doing: &str,
+        ask: impl AsyncFnOnce(&Session) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.options.errand(doing, ask).await
     }
 
     /// All positions stored for the topic, asked on `session`.
     pub async fn stored_on(&self, session: &Session) -> Result<Vec<Position>, Fault> {
         let doing = format!("read the positions of topic {:?}", self.topic);
         let rows = session
-            .query(STORED, &[&self.pipeline, &self.topic, &self.owner, &SIGN_OF_LIFE])
+            .query(STORED, &[&self.pipeline, &self.topic, &self.owner, &LOCK])
             .await
             .map_err(|error| schema_fault(&doing, &error))?;
         Ok(rows.iter().map(position).collect())

@@ -28,6 +28,14 @@ ON CONFLICT (pipeline) DO UPDATE SET topic = excluded.topic, owner = excluded.ow
 WHERE held.owner = excluded.owner OR held.until < clock_timestamp()
     OR NOT EXISTS (SELECT FROM pg_stat_get_activity(held.backend_pid))";
 
+/// The same condition the other way round.
+const LEASE_TAKEN: &str = "\
+SELECT EXISTS (
+    SELECT FROM sluice.relays AS held
+    WHERE held.pipeline = $1 AND held.owner <> $2 AND held.until >= clock_timestamp()
+        AND EXISTS (SELECT FROM pg_stat_get_activity(held.backend_pid))
+) AS taken";
+
 const LEAVE_LEASE: &str = "UPDATE sluice.relays SET until = '-infinity', fault = NULL, fault_since = NULL \
     WHERE pipeline = $1 AND owner = $2";
 
@@ -116,6 +124,7 @@ impl Standing {
 pub struct Outbox {
     options: Options,
     key: Key,
+    /// While this host relays: the lease goes with it.
     session: Option<Session>,
 }
 
@@ -127,7 +136,7 @@ struct Key {
 }
 
 impl Outbox {
-    /// Connects with the first call.
+    /// Connects with the first lease; what is asked without one is asked on a session that others use, too.
     pub fn new(options: Options, pipeline: &str, topic: &str, owner: &str) -> Self {
         let (pipeline, topic, owner) = (pipeline.to_owned(), topic.to_owned(), owner.to_owned());
         Self { options, key: Key { pipeline, topic, owner }, session: None }
@@ -144,17 +153,32 @@ impl Outbox {
         Ok(taken.await? == 1)
     }
 
+    /// True when another host relays: there is no use in asking for the lease.
+    pub async fn is_leased_elsewhere(&mut self) -> Result<bool, Fault> {
+        let row = self.look("look for the lease of the relay", async |session, key| {
+            session.query_one(LEASE_TAKEN, &[&key.pipeline, &key.owner]).await
+        });
+        Ok(row.await?.get("taken"))
+    }
+
+    /// Closes the session, and with it whatever lease was not left.
+    pub fn close(&mut self) {
+        self.session = None;
+    }
+
     /// Lets another host go on at once.
     pub async fn leave_lease(&mut self) -> Result<(), Fault> {
-        let left = self.ask("leave the lease of the relay", async |session, key| {
+        let left = self.look("leave the lease of the relay", async |session, key| {
             session.execute(LEAVE_LEASE, &[&key.pipeline, &key.owner]).await
         });
-        left.await.map(drop)
+        left.await?;
+        self.close();
+        Ok(())
     }
 
     /// True when letters wait.
     pub async fn has_letters(&mut self) -> Result<bool, Fault> {
-        let row = self.ask("look for letters to be relayed", async |session, key| {
+        let row = self.look("look for letters to be relayed", async |session, key| {
             session.query_one(HAS_LETTERS, &[&key.pipeline]).await
         });
         Ok(row.await?.get("has"))
@@ -192,10 +216,26 @@ impl Outbox {
 
     /// How far the relay is behind.
     pub async fn lag(&mut self) -> Result<Lag, Fault> {
-        let row = self.ask("count letters that wait for their relay", async |session, key| {
+        let row = self.look("count letters that wait for their relay", async |session, key| {
             session.query_one(LAG, &[&key.pipeline]).await
         });
         Ok(lag(&row.await?))
+    }
+
+    /// One statement, on the session if there is one.
+    async fn look<T>(
+        &mut self,
+        doing: &str,
+        statement: impl AsyncFnOnce(&Session, &Key) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Fault> {
+        if self.session.is_some() {
+            return self.ask(doing, statement).await;
+        }
+        let Self { options, key, .. } = self;
+        let ask = async |session: &Session| {
+            statement(session, key).await.map_err(|error| fault_of_ours(doing, &error))
+        };
+        options.errand(doing, ask).await
     }
 
     /// One statement on the session; with any error the session is thrown away.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use postgres_types::ToSql;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -21,10 +22,21 @@ use crate::sink::{Prepared, Version};
 
 /// Messages of one batch, those that wait behind others included.
 const MESSAGES_MAX: i64 = 10_000;
+/// Longest time to wait for a session; there will be another round.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
-/// Those that wait behind others are due when those are done, which only [`TAKE`] finds out.
-const NEXT: &str = "SELECT extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - clock_timestamp())::float8, \
-     coalesce(bool_or(attempts = 0), false) FROM sluice.parked WHERE pipeline = $1";
+/// Those that wait behind others are due when nothing of their key is parked before them.
+const NEXT: &str = "\
+SELECT extract(epoch FROM min(p.due_at) FILTER (WHERE p.attempts > 0) - clock_timestamp())::float8,
+    EXISTS (
+        SELECT FROM sluice.parked AS b
+        WHERE b.pipeline = $1 AND b.attempts = 0 AND NOT EXISTS (
+            SELECT FROM sluice.parked AS e
+            WHERE e.pipeline = b.pipeline AND e.topic_id = b.topic_id AND e.partition = b.partition
+                AND md5(e.key) = md5(b.key) AND e.key = b.key AND e.\"offset\" < b.\"offset\"
+        )
+    )
+FROM sluice.parked AS p WHERE p.pipeline = $1";
 
 const STANDING: &str = "SELECT count(*), count(*) FILTER (WHERE attempts = 0), \
      extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - now())::bigint \
@@ -100,7 +112,6 @@ pub struct Due {
     /// True when letters are sent to a topic as well.
     relay: bool,
     settler: Settler,
-    session: Option<Session>,
     /// Most messages that are taken at a time.
     messages_max: i64,
 }
@@ -110,7 +121,7 @@ pub struct Due {
 pub struct Next {
     /// Time until the next message is due, zero when one is.
     pub wait: Option<Duration>,
-    /// True when messages wait behind others, which may be gone by now.
+    /// True when messages waited behind others that are gone.
     pub behind: bool,
 }
 
@@ -150,22 +161,25 @@ pub struct Verdicts {
 impl Due {
     /// Connects when it is needed.
     pub fn new(options: &Options, pipeline: &str, rule: Arc<RetrySettings>, relay: bool) -> Self {
+        let options = options.clone().waiting_at_most(TURN_WAIT);
         Self {
-            options: options.clone(),
+            settler: Settler::new(&options),
+            options,
             pipeline: pipeline.to_owned(),
             rule,
             relay,
-            settler: Settler::new(options),
-            session: None,
             messages_max: MESSAGES_MAX,
         }
     }
 
     /// What is parked.
-    pub async fn next(&mut self) -> Result<Next, Fault> {
-        let pipeline = self.pipeline.clone();
-        let row = self.session().await?.query_one(NEXT, &[&pipeline]).await;
-        let row = row.map_err(|error| fault_of_ours("look for parked messages", &error))?;
+    pub async fn next(&self) -> Result<Next, Fault> {
+        let doing = "look for parked messages";
+        let next = async |session: &Session| {
+            let row = session.query_one(NEXT, &[&self.pipeline]).await;
+            row.map_err(|error| fault_of_ours(doing, &error))
+        };
+        let row = self.options.errand(doing, next).await?;
         let seconds: Option<f64> = row.get(0);
         let wait = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
         Ok(Next { wait, behind: row.get(1) })
@@ -179,8 +193,7 @@ impl Due {
     /// Takes messages that are due, in their order.
     pub async fn take(&mut self, plan: &Plan) -> Result<Vec<Letter>, Fault> {
         let by_key = self.rule.order == RetryOrder::Key;
-        let parameters: &[&(dyn postgres_types::ToSql + Sync)] =
-            &[&self.pipeline, &by_key, &self.messages_max];
+        let parameters: &[&(dyn ToSql + Sync)] = &[&self.pipeline, &by_key, &self.messages_max];
         let select = Statement { doing: "take parked messages", text: TAKE, parameters };
         let rows = self.settler.take(plan, select).await?;
         rows.iter().map(Letter::from_row).collect()
@@ -203,9 +216,14 @@ impl Due {
         self.settler.hold(runtime, work)
     }
 
-    /// Lets go of what was taken.
+    /// Lets go of what was taken, and of the session.
     pub fn let_go(&mut self) {
         self.settler = Settler::new(&self.options);
+    }
+
+    /// Closes the session: nothing is due for a while.
+    pub fn rest(&mut self) {
+        self.settler.rest();
     }
 
     /// Finds messages with rows that are refused, by constraints that have refused others. They stay taken.
@@ -272,27 +290,21 @@ impl Due {
 
     /// Those of `keys` of which no message is parked any more.
     pub async fn free(
-        &mut self,
+        &self,
         topic_id: Uuid,
         keys: Vec<(i32, Vec<u8>)>,
     ) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
         let (partitions, names): (Vec<i32>, Vec<Vec<u8>>) = keys.iter().cloned().unzip();
-        let (pipeline, topic_id) = (self.pipeline.clone(), topic_id.to_string());
-        let rows = self
-            .session()
-            .await?
-            .query(STILL_PARKED, &[&pipeline, &topic_id, &partitions, &names])
-            .await
-            .map_err(|error| fault_of_ours("look for parked keys", &error))?;
+        let (doing, topic_id) = ("look for parked keys", topic_id.to_string());
+        let still = async |session: &Session| {
+            let parameters: [&(dyn ToSql + Sync); 4] =
+                [&self.pipeline, &topic_id, &partitions, &names];
+            let rows = session.query(STILL_PARKED, &parameters).await;
+            rows.map_err(|error| fault_of_ours(doing, &error))
+        };
+        let rows = self.options.errand(doing, still).await?;
         let parked: Vec<(i32, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         Ok(keys.into_iter().filter(|key| !parked.contains(key)).collect())
-    }
-
-    async fn session(&mut self) -> Result<&Session, Fault> {
-        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
-            self.session = Some(self.options.connect().await?);
-        }
-        Ok(self.session.as_ref().expect("opened above"))
     }
 }
 

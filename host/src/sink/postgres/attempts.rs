@@ -9,6 +9,7 @@ use super::blockers::end_abandoned;
 use super::connection::Options;
 use super::diagnosis::{self, Diagnosis};
 use super::judge::Suspect;
+use super::sessions::TURN_MIN;
 use super::transaction::{Aside, Failure, Progress, Work};
 use crate::backoff::Backoff;
 use crate::fault::{Fault, Remedy, sqlstate};
@@ -88,6 +89,25 @@ enum Verdict {
 impl Attempts {
     pub fn new(options: Options, head: Letterhead) -> Self {
         Self { options, head, work: None, suspects: Suspects::default() }
+    }
+
+    /// Waits until the session is to be given up, because it stays without work or because others wait for one and
+    /// this lane has had its turn, and gives it up. Never returns where there is none.
+    pub async fn rest(&mut self) {
+        let Some(work) = &self.work else { return std::future::pending().await };
+        let turn_end = work.session().opened() + TURN_MIN;
+        let wanted = async {
+            let Some(sessions) = self.options.sessions() else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep_until(turn_end.into()).await;
+            sessions.wanted().await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(self.options.idle_max) => {}
+            () = wanted => {}
+        }
+        self.work = None;
     }
 
     /// Writes a batch. Returns only when it is certain what became of it.

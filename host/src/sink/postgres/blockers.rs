@@ -24,29 +24,25 @@ WHERE a.pid = ANY(pg_blocking_pids($1))
 pub(in crate::sink) async fn end_abandoned(options: &Options, blocked: i32) {
     loop {
         tokio::time::sleep(PATIENCE / 2).await;
-        if let Err(fault) = watch(options, blocked).await {
+        let doing = "look for blocking sessions";
+        let end = async |session: &Session| end(session, blocked, doing).await;
+        if let Err(fault) = options.errand(doing, end).await {
             tracing::debug!("cannot look for blocking sessions: {fault}");
         }
     }
 }
 
-async fn watch(options: &Options, blocked: i32) -> Result<(), Fault> {
-    let session: Session = options.connect().await?;
-    loop {
-        let ended = session
-            .query(END, &[&blocked, &PATIENCE.as_secs_f64()])
-            .await
-            .map_err(|error| fault("look for blocking sessions", &error))?;
-        for row in ended {
-            let (pid, name): (i32, String) = (row.get("pid"), row.get("application_name"));
-            if row.get("ended") {
-                tracing::warn!(
-                    pid,
-                    owner = name,
-                    "ended the session of an owner that kept a transaction open"
-                );
-            }
+async fn end(session: &Session, blocked: i32, doing: &str) -> Result<(), Fault> {
+    let ended = session.query(END, &[&blocked, &PATIENCE.as_secs_f64()]).await;
+    for row in ended.map_err(|error| fault(doing, &error))? {
+        let (pid, name): (i32, String) = (row.get("pid"), row.get("application_name"));
+        if row.get("ended") {
+            tracing::warn!(
+                pid,
+                owner = name,
+                "ended the session of an owner that kept a transaction open"
+            );
         }
-        tokio::time::sleep(PATIENCE / 2).await;
     }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Connections to Postgres: how to make one, with which settings, and what its errors mean.
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
@@ -10,6 +11,7 @@ use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
 use super::address::Address;
+use super::sessions::{Permit, Sessions};
 use crate::fault::{Fault, Remedy, sqlstate};
 
 /// A dead peer is noticed after this long, whether we wait for it to answer or to take our bytes.
@@ -31,8 +33,23 @@ const SESSION_SETTINGS: &str = "SET synchronous_commit = on; SET lock_timeout = 
 pub struct Options {
     config: Config,
     tls: MakeTlsConnector,
+    pub(super) key: Arc<Key>,
+    /// Shared with other pipelines of this process.
+    pub(super) sessions: Option<Arc<Sessions>>,
+    /// Longest time to wait for our turn; as long as it takes where there is none.
+    pub(super) permit_wait: Option<Duration>,
     /// Longest time one transaction may take before its connection is thrown away.
     pub write_max: Duration,
+    /// A session without work for so long is closed.
+    pub idle_max: Duration,
+}
+
+/// What makes sessions of two pipelines alike: everything but their names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    config: Config,
+    verifies: bool,
+    root_certificates: Option<String>,
 }
 
 impl Options {
@@ -62,22 +79,30 @@ impl Options {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let tls = tls_connector(&address)?;
-        Ok(Self { config, tls, write_max: Duration::from_mins(5) })
+        let verifies = address.verifies();
+        let root_certificates = address.root_certificates;
+        let key = Arc::new(Key { config: config.clone(), verifies, root_certificates });
+        let (write_max, idle_max) = (Duration::from_mins(5), Duration::from_mins(1));
+        Ok(Self { config, tls, key, sessions: None, permit_wait: None, write_max, idle_max })
     }
 
     /// The same under the name by which `pg_stat_activity` and a successor know us.
     #[must_use]
     pub fn named(&self, pipeline: &str, owner: &str) -> Self {
+        self.called(&format!("sluice/{pipeline}/{owner}"))
+    }
+
+    pub(super) fn called(&self, name: &str) -> Self {
         let mut named = self.clone();
-        named.config.application_name(format!("sluice/{pipeline}/{owner}"));
+        named.config.application_name(name);
         named
     }
 
-    /// Opens a session on a server that takes writes.
-    pub async fn connect(&self) -> Result<Session, Fault> {
+    /// Opens a session on a server that takes writes, whoever waits for one.
+    pub(super) async fn open(&self) -> Result<Session, Fault> {
         // The library's own limit ends with the TCP connection; an address may take that and say nothing.
         let limit = self.connect_max();
-        tokio::time::timeout(limit, self.open()).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, self.try_open()).await.unwrap_or_else(|_| {
             let message = format!("connect to {self}: no answer within {limit:?}");
             Err(Fault::retry(sqlstate::CONNECTION, message))
         })
@@ -89,7 +114,7 @@ impl Options {
         each.saturating_mul(hosts).saturating_add(SESSION_MAX)
     }
 
-    async fn open(&self) -> Result<Session, Fault> {
+    async fn try_open(&self) -> Result<Session, Fault> {
         let (client, mut connection) = self
             .config
             .connect(self.tls.clone())
@@ -120,7 +145,7 @@ impl Options {
                 }
             }
         });
-        let mut session = Session { client, pid: 0, task };
+        let mut session = Session { client, pid: 0, task, opened: Instant::now(), permit: None };
         session.pid = session.prepare_for_work(self).await?;
         Ok(session)
     }
@@ -159,9 +184,27 @@ pub struct Session {
     client: Client,
     pid: i32,
     task: tokio::task::JoinHandle<()>,
+    opened: Instant,
+    /// Goes with the session, after it: whoever gets it next is to find a connection free.
+    permit: Option<Permit>,
 }
 
 impl Session {
+    pub(super) fn with(mut self, permit: Permit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// When it was opened.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Closes it, whoever else has it: it counts as closed for them, too.
+    pub(super) fn end(&self) {
+        self.task.abort();
+    }
+
     /// Process id of the server's side.
     pub fn pid(&self) -> i32 {
         self.pid

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::connection::{Options, fault};
+use super::connection::{Options, Session, fault};
 use super::judge::Suspect;
 use super::search::{Search, write};
 use super::transaction::Work;
@@ -133,8 +133,9 @@ async fn plan_again(options: &Options, plan: &Plan, fault: Fault) -> Result<Diag
     if fault.remedy == Remedy::Retry && fault.sqlstate != "55000" {
         return Err(fault);
     }
-    let session = options.connect().await?;
-    match plan.again(&session).await? {
+    // No session of our own: whoever has one must not wait for another.
+    let again = async |session: &Session| plan.again(session).await;
+    match options.errand("read the tables again", again).await? {
         Some(next) => Ok(Diagnosis::Changed(Box::new(next))),
         None if fault.remedy == Remedy::Bury => Err(Fault::stop(
             sqlstate::STATEMENT,

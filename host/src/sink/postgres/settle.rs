@@ -64,6 +64,11 @@ impl Settler {
         Self { options: options.clone(), idle: None, taken: None, suspects: (0, Vec::new()) }
     }
 
+    /// Closes the session, if nothing is taken: there is nothing to do for a while.
+    pub fn rest(&mut self) {
+        self.idle = None;
+    }
+
     /// Begins a transaction and reads messages with `select`, which should lock them: `FOR UPDATE SKIP LOCKED`.
     /// What was taken before and not settled stays where it was.
     ///

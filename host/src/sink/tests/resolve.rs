@@ -146,9 +146,9 @@ fn what_is_held_can_be_seen_by_all_and_is_struck_out_by_who_goes_on() {
     });
     assert_eq!(held(), "-1 two SL-P007, 2 two SL-K010, 3 one SL-K010");
     wait_for(async {
-        let witness = one.witness().await.unwrap();
-        one.let_go(&witness, &[2], true).await.unwrap();
-        one.say_goodbye(&witness).await.unwrap();
+        let session = database.options.connect().await.unwrap();
+        one.let_go(&session, &[2], true).await.unwrap();
+        one.say_goodbye(&session).await.unwrap();
     });
     assert_eq!(held(), "-1 two SL-P007");
 }

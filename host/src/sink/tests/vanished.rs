@@ -17,18 +17,23 @@ fn seen(database: &Database, owner: &str) -> Vec<(bool, i32)> {
     stored.iter().map(|it| (it.vanished, it.deaths)).collect()
 }
 
+fn say_goodbye(owner: &Claims) {
+    wait_for(owner.errand("say goodbye", async |session| owner.say_goodbye(session).await))
+        .unwrap();
+}
+
 /// A life that ends without a word after it has claimed both partitions, and a successor that takes note of it.
 fn die(database: &Database, name: &str, counts: [bool; 2]) {
     wait_for(async {
         let owner = claims(database, name);
-        let witness = owner.witness().await.unwrap();
+        let heartbeat = owner.heartbeat().await.unwrap();
         owner.claim(TOPIC, &[(0, 0), (1, 0)]).await.unwrap();
-        drop(witness);
+        drop(heartbeat);
     });
     let next = claims(database, "next");
     let gone = |partition: i32, counts| Vanished { partition, owner: name.to_owned(), counts };
     wait_for(async {
-        let session = next.witness().await.unwrap();
+        let session = database.options.connect().await.unwrap();
         // The server learns of the end of a session a moment later.
         while !next.stored_on(&session).await.unwrap().iter().all(|it| it.vanished) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -43,12 +48,12 @@ fn die(database: &Database, name: &str, counts: [bool; 2]) {
 fn an_owner_that_lives_or_has_said_goodbye_has_not_vanished() {
     let database = Database::new();
     let owner = claims(&database, "owner");
-    let witness = wait_for(owner.witness()).unwrap();
+    let heartbeat = wait_for(owner.heartbeat()).unwrap();
     wait_for(owner.claim(TOPIC, &[(0, 0), (1, 0)])).unwrap();
     assert_eq!(seen(&database, "next"), [(false, 0); 2], "it lives");
     assert_eq!(seen(&database, "owner"), [(false, 0); 2], "it is oneself");
-    wait_for(owner.say_goodbye(&witness)).unwrap();
-    drop(witness);
+    say_goodbye(&owner);
+    drop(heartbeat);
     assert_eq!(seen(&database, "next"), [(false, 0); 2], "it said goodbye");
     wait_for(owner.claim(TOPIC, &[(0, 0)])).unwrap();
     assert_eq!(seen(&database, "next"), [(true, 0), (false, 0)]);
@@ -60,9 +65,10 @@ fn a_goodbye_clears_what_was_counted_before() {
     die(&database, "a", [true, true]);
     die(&database, "b", [true, true]);
     let owner = claims(&database, "owner");
-    let witness = wait_for(owner.witness()).unwrap();
+    let heartbeat = wait_for(owner.heartbeat()).unwrap();
     wait_for(owner.claim(TOPIC, &[(0, 0)])).unwrap();
-    wait_for(owner.say_goodbye(&witness)).unwrap();
+    say_goodbye(&owner);
+    drop(heartbeat);
     assert_eq!(seen(&database, "next"), [(false, 0), (false, 2)]);
 }
 
@@ -75,7 +81,7 @@ fn each_death_is_counted_once_and_only_where_something_was_to_be_read() {
     }
     wait_for(async {
         let next = claims(&database, "next");
-        let session = next.witness().await.unwrap();
+        let session = database.options.connect().await.unwrap();
         next.forgive(&session, 0).await.unwrap();
     });
     assert_eq!(seen(&database, "next"), [(false, 0); 2]);
