@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub mod completions;
+mod connections;
 mod database;
 pub mod demo;
 pub mod dlq;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Format;
 use super::output::plain;
+use crate::explain;
 use crate::fault::{Fault, Remedy};
 use crate::settings::SettingsError;
 
@@ -23,6 +24,25 @@ pub fn print(error: &anyhow::Error, format: Format) -> ExitCode {
     // Nobody is left to be told when standard error is gone.
     let _ = writeln!(std::io::stderr().lock(), "{}", plain(&text));
     ExitCode::from(exit_code(error))
+}
+
+/// Prints to standard error what is no error yet.
+pub fn warn(fault: &Fault, format: Format) {
+    // Nobody is left to be told when standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{}", plain(&warning(fault, format)));
+}
+
+fn warning(fault: &Fault, format: Format) -> String {
+    let Fault { code, message, .. } = fault;
+    let hint = explain::find(code).map_or("", |it| it.way_out);
+    match format {
+        Format::Text => {
+            format!("warning {code}: {message}\n  hint: {hint}\n\nexplain: sluice explain {code}")
+        }
+        Format::Json => {
+            json!({ "warning": { "code": code, "message": message, "hint": hint } }).to_string()
+        }
+    }
 }
 
 /// An error over several lines, ready for the terminal.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::connections;
+use crate::explain;
 use crate::fault::{self, Fault};
 use crate::pipeline;
 use crate::pipeline::counters::Snapshot;
@@ -28,6 +30,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Settings::load_all(&arguments.files)?;
     let runtime = pipeline::runtime()?;
+    let settings = all.clone();
+    // Beside their start, which does not wait for it.
+    runtime.spawn(async move { warn_of(connections::shortages(&settings, true).await) });
     let pipelines: Vec<Supervisor> =
         all.into_iter().map(|settings| Supervisor::new(settings, runtime.handle())).collect();
     let handles = pipelines.iter().map(Supervisor::handle).collect();
@@ -39,6 +44,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match faults.into_iter().next() {
         None => Ok(()),
         Some((name, fault)) => Err(anyhow::Error::from(fault).context(format!("pipeline {name}"))),
+    }
+}
+
+fn warn_of(shortages: Vec<Fault>) {
+    for fault in shortages {
+        let hint = explain::find(fault.code).map_or("", |it| it.way_out);
+        tracing::warn!(code = fault.code, hint, "few connections: {}", fault.message);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Format, block_on, output, report};
+use super::{Format, block_on, connections, output, report};
 use crate::description::{FieldSource, Output, OutputField};
 use crate::fault::Fault;
 use crate::plugin::{Generation, Loader};
@@ -63,8 +63,9 @@ struct ValidField {
 /// Checks everything and says all that is wrong; what is right is shown all the same.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let (mut valid, mut wrong) = (Vec::new(), Vec::new());
-    for settings in Settings::load_all(&arguments.files)? {
-        match check(&settings) {
+    let all = Settings::load_all(&arguments.files)?;
+    for settings in &all {
+        match check(settings) {
             Ok(pipeline) => valid.push(pipeline),
             Err(faults) => {
                 let context = format!("pipeline {}", settings.pipeline.name);
@@ -73,6 +74,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
         }
     }
     output::print(format, &valid, || valid.iter().map(Valid::text).collect::<Vec<_>>().join("\n"))?;
+    for fault in &block_on(async { Ok(connections::shortages(&all, false).await) })? {
+        report::warn(fault, format);
+    }
     let Some(last) = wrong.pop() else { return Ok(()) };
     for error in &wrong {
         report::print(error, format);

@@ -168,4 +168,14 @@ pub(super) const CODES: &[Explanation] = &[
         way_out: "Create the partition (the message names the value), or a DEFAULT partition for values that nobody \
                   expects. `[retry] sqlstates = [\"23514\"]` parks such messages instead of blocking the pipeline.",
     },
+    Explanation {
+        code: "SL-P022",
+        title: "Postgres has too few connections for all pipelines",
+        text: "A warning. The pipelines of these files, run by one process, may want more connections to a database than it has \
+               free: one for each lane, one for each pipeline's retries, at most `[sink] connections_max` of them, and those that \
+               pipelines share. Connections that others have now, and those that are reserved for superusers, are not free. \
+               Pipelines that find none are tried again with pauses (SL-P005), and others may be refused as well.",
+        way_out: "Lower `[sink] connections_max`: lanes then take turns. Or raise max_connections, or the CONNECTION LIMIT of \
+                  role or database.",
+    },
 ];

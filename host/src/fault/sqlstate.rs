@@ -45,6 +45,8 @@ pub const CHANGED: &str = "SL-P019";
 pub const ALL_REJECTED: &str = "SL-P020";
 /// A partitioned table has no partition for a row.
 pub const NO_PARTITION: &str = "SL-P021";
+/// Pipelines may want more connections than there are.
+pub const FEW_CONNECTIONS: &str = "SL-P022";
 
 /// SQLSTATE with which `sluice.advance` refuses a write under a stale claim.
 pub const STALE_CLAIM: &str = "SL001";

@@ -71,7 +71,7 @@ fn no_answer() -> Fault {
 
 impl ClaimStore for PostgresClaims {
     fn show_life(&mut self) -> Result<(), Fault> {
-        if !self.heartbeat.as_ref().is_some_and(Heartbeat::is_there) {
+        if !self.is_known_to_live() {
             self.heartbeat = None;
             let heartbeat = in_time(ASK_WAIT, self.claims.heartbeat());
             self.heartbeat = Some(self.runtime.block_on(heartbeat)?);
@@ -81,7 +81,7 @@ impl ClaimStore for PostgresClaims {
     }
 
     fn is_known_to_live(&self) -> bool {
-        self.witness.as_ref().is_some_and(Witness::is_there)
+        self.heartbeat.as_ref().is_some_and(Heartbeat::is_there)
     }
 
     fn positions(&mut self) -> Result<Vec<Stored>, Fault> {

@@ -86,6 +86,11 @@ impl Options {
         Ok(Self { config, tls, key, sessions: None, permit_wait: None, write_max, idle_max })
     }
 
+    /// True when sessions of both are alike but for their names: one server, database and user.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
     /// The same under the name by which `pg_stat_activity` and a successor know us.
     #[must_use]
     pub fn named(&self, pipeline: &str, owner: &str) -> Self {

@@ -17,6 +17,7 @@ use heartbeat::Heartbeats;
 pub use turns::Permit;
 use turns::Turns;
 
+pub mod capacity;
 pub mod errands;
 pub mod heartbeat;
 pub mod turns;

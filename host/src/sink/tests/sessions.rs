@@ -15,6 +15,7 @@ use crate::sink::claims::holds::host_name;
 use crate::sink::parked::due::Due;
 use crate::sink::postgres::connection::fault;
 use crate::sink::postgres::sessions::BEYOND_MAX;
+use crate::sink::postgres::sessions::capacity::{Wanted, shortage};
 use crate::sink::postgres::{Options, Session};
 use crate::sink::table::Plan;
 
@@ -289,4 +290,49 @@ fn the_smallest_number_of_connections_counts() {
     assert!(wait_for(third.connect()).is_err());
     drop((held, second));
     assert!(wait_for(third.connect()).is_ok());
+}
+
+#[test]
+fn a_server_with_too_few_connections_is_told_beforehand() {
+    let database = Database::new();
+    let role = format!("few_{}", database.name);
+    let options =
+        Options::parse(&format!("postgres://{role}@127.0.0.1:{}/{}", database.port, database.name));
+    let options = options.unwrap();
+    // One session for heartbeats and two for errands come on top.
+    let (few, many) =
+        (Wanted { own: 2, connections_max: 32 }, Wanted { own: 2000, connections_max: 1000 });
+    let check = |limits: &str, wanted, expected: Option<&str>| {
+        database.run(limits);
+        // The session that asked last may still be ending.
+        until(|| {
+            let told = wait_for(shortage(&options, wanted, true)).unwrap();
+            let told = told.map(|it| it.to_string().split_once(": the ").unwrap().1.to_owned());
+            told.as_deref() == expected
+        });
+    };
+    check(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 5"), few, None);
+    check(
+        &format!("ALTER ROLE {role} CONNECTION LIMIT 4"),
+        few,
+        Some(
+            "pipelines want up to 5 connections and 4 are free: the role's CONNECTION LIMIT allows 4, others have 0",
+        ),
+    );
+    check(
+        &format!(
+            "ALTER ROLE {role} CONNECTION LIMIT -1; ALTER DATABASE {} CONNECTION LIMIT 3",
+            database.name
+        ),
+        few,
+        Some(
+            "pipelines want up to 5 connections and 3 are free: the database's CONNECTION LIMIT allows 3, others have 0",
+        ),
+    );
+    database.run(&format!("ALTER DATABASE {} CONNECTION LIMIT -1", database.name));
+    let told = wait_for(shortage(&options, many, false)).unwrap().unwrap();
+    assert_eq!(told.code, sqlstate::FEW_CONNECTIONS);
+    // 60 of the server, three of them reserved.
+    assert!(told.message.contains("want up to 1006 connections"), "{told}");
+    assert!(told.message.contains("max_connections allows 57, others have"), "{told}");
 }
