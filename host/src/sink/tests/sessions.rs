@@ -269,8 +269,11 @@ fn retries_have_a_session_only_while_something_is_due() {
     let plan = make_plan(&database, &outputs, &[("", to_table("t", Mode::Append))]);
     wait_for(due.take(&plan)).unwrap();
     assert_eq!(count.sessions("application_name = 'sluice/pipeline/owner'"), 1);
+    let let_go = Instant::now();
     due.let_go();
     until(|| count.sessions("application_name = 'sluice/pipeline/owner'") == 0);
+    // After 5 s the server would end a transaction that does nothing.
+    assert!(let_go.elapsed() < Duration::from_secs(4), "{:?}", let_go.elapsed());
 }
 
 #[test]
