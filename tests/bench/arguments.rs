@@ -18,6 +18,8 @@ Rows:
   upsert  the host, upserting into a table with a primary key
   raw     the host, with a plugin that decodes payloads itself
   beside  the program named with --beside
+  pace    a table of its own, only when asked for: what 10 to 50,000 messages a second and full speed cost, and
+          how soon they are visible, with the default pace, none and 1 s; --per-second and --pace pick from it
 
 All figures are of the time from the first commit to the last (drain: from the first message received; copy: from
 the first byte sent), and of the messages after the first commit. CPU is that of the host, of all of Postgres and
@@ -32,9 +34,9 @@ pub struct Arguments {
     /// Rows, shapes, or both, such as `road,native,short` [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub only: Vec<Pick>,
-    /// How often each row is measured
-    #[arg(long, default_value_t = 3)]
-    pub runs: usize,
+    /// How often each row is measured [default: 3; pace: 1]
+    #[arg(long)]
+    pub runs: Option<usize>,
     /// Lanes of the host, and threads or connections of the halves
     #[arg(long, default_value_t = 2)]
     pub lanes: usize,
@@ -68,9 +70,9 @@ pub struct Arguments {
     /// Instead of all this, measure how long messages take to become rows; a run without `--only` does so, too
     #[arg(long, conflicts_with_all = ["only", "soak"])]
     pub latency: bool,
-    /// Messages a second then: by default those of 500,000 devices that send one a minute
-    #[arg(long, default_value_t = 8334)]
-    pub per_second: u64,
+    /// Messages a second then [default: 8,334, those of 500,000 devices that send one a minute]
+    #[arg(long)]
+    pub per_second: Option<u64>,
     /// Instead of all this, run the host for so long at full speed while its plugin is swapped every ten
     /// seconds, and compare the first sixth of the time with the last
     #[arg(long, value_name = "MINUTES", conflicts_with = "keep")]
@@ -93,16 +95,21 @@ pub enum Pick {
     Way(Way),
     /// One kind of message.
     Shape(Shape),
+    /// The table of paces.
+    Pace,
 }
 
 impl FromStr for Pick {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "pace" {
+            return Ok(Self::Pace);
+        }
         let way = Way::from_str(text, true).map(Self::Way);
         way.or_else(|_| Shape::from_str(text, true).map(Self::Shape)).map_err(|_| {
             let ways = Way::value_variants().iter().map(|way| way.name());
-            format!("one of {}, short, long", ways.collect::<Vec<_>>().join(", "))
+            format!("one of {}, short, long, pace", ways.collect::<Vec<_>>().join(", "))
         })
     }
 }
@@ -113,6 +120,11 @@ fn property(text: &str) -> Result<(String, String), String> {
 }
 
 impl Arguments {
+    /// How often each row is measured.
+    pub fn runs(&self) -> usize {
+        self.runs.unwrap_or(3)
+    }
+
     /// The topics that are needed.
     pub fn loads(&self) -> Vec<Load> {
         let load = |shape, messages| Load {
@@ -142,6 +154,7 @@ impl Arguments {
                 lanes: self.lanes,
                 batch: self.batch,
                 from_start: false,
+                pace: None,
             })
         });
         cases.collect()

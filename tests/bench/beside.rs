@@ -52,5 +52,6 @@ fn figures(text: &str) -> Option<Figures> {
         memory_mb: behind("rss"),
         start_ms: None,
         foreign_percent: behind("foreign"),
+        totals: None,
     })
 }

@@ -103,6 +103,11 @@ pub fn memory_of_tree(pid: u32) -> u64 {
     own + shared
 }
 
+/// Threads of a process, 0 when there is none.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
 /// What a folder takes on disk. Files that vanish meanwhile are not counted.
 pub fn disk_of(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -1,6 +1,7 @@
 //! What is measured, and the table of it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::turn::Case;
 use crate::way::Way;
@@ -22,6 +23,21 @@ pub struct Figures {
     pub start_ms: Option<f64>,
     /// Share of the machine that others used.
     pub foreign_percent: Option<f64>,
+    /// Not in this table.
+    pub totals: Option<Totals>,
+}
+
+/// What one run did in all.
+#[derive(Debug, Clone, Copy)]
+pub struct Totals {
+    /// Messages.
+    pub messages: u64,
+    /// Commits of the host; 0 where there is none.
+    pub commits: u64,
+    /// The time all that took.
+    pub time: Duration,
+    /// Written to the WAL.
+    pub wal_bytes: u64,
 }
 
 const COLUMNS: [&str; 7] =

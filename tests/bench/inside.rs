@@ -31,7 +31,7 @@ pub enum Work {
     Host(PathBuf),
     /// A producer; see [`feed`].
     Feed(Feed),
-    /// A producer that looks at what becomes of its messages; see [`evenly`].
+    /// A producer that sends at an even rate; see [`evenly`].
     Evenly(Evenly),
 }
 
@@ -103,6 +103,8 @@ pub struct Begun {
 pub struct Done {
     /// Messages since.
     pub messages: u64,
+    /// Commits since; 0 where no host is measured.
+    pub commits: u64,
     /// The time they took.
     pub time: Duration,
     /// CPU time since the process began.
@@ -144,11 +146,11 @@ fn begun(after: Duration) -> Result<()> {
     say(&Mark::Begun(Begun { after, cpu: own_cpu() }))
 }
 
-/// Says that `messages` took `time`. Returns when the one who measures has read the clocks of all others: until
+/// Says that `messages` took `time` and `commits`. Returns when the one who measures has read the clocks of all others: until
 /// then sessions and clients must stay, for what ends is counted elsewhere.
-fn done(messages: u64, time: Duration) -> Result<()> {
+fn done(messages: u64, commits: u64, time: Duration) -> Result<()> {
     let peak_bytes = clocks::peak_bytes()?;
-    say(&Mark::Done(Done { messages, time, cpu: own_cpu(), peak_bytes }))?;
+    say(&Mark::Done(Done { messages, commits, time, cpu: own_cpu(), peak_bytes }))?;
     stdin().lock().read_line(&mut String::new()).map(drop).context("read standard input")
 }
 

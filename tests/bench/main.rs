@@ -4,6 +4,7 @@
 //! cargo bench -p sluice-tests --bench road                              all rows, then the latency: some minutes
 //! cargo bench -p sluice-tests --bench road -- --only road,short --keep  one row; the next call takes seconds
 //! cargo bench -p sluice-tests --bench road -- --latency                 from the send of a message to its row
+//! cargo bench -p sluice-tests --bench road -- --only pace               costs and latency by rate and pace, six minutes
 //! cargo bench -p sluice-tests --bench road -- --matrix                  cost of a message, by the shape of the work
 //! cargo bench -p sluice-tests --bench road -- --soak 60                 an hour at full speed, with the books checked
 //! cargo bench -p sluice-tests --bench road -- --help                    all else that can be asked for
@@ -38,11 +39,13 @@ mod inside;
 mod latency;
 mod load;
 mod matrix;
+mod pace;
 mod priority;
 mod scene;
 mod servers;
 mod settings;
 mod soak;
+mod steady;
 mod turn;
 mod way;
 
@@ -51,7 +54,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser as _;
 
-use arguments::Arguments;
+use arguments::{Arguments, Pick};
 use figures::Table;
 use scene::Scene;
 
@@ -75,11 +78,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut scene = Scene::open(arguments)?;
     if arguments.latency {
-        println!("{}", latency::measure(&scene, arguments, arguments.runs)?);
+        println!("{}", latency::measure(&scene, arguments, arguments.runs())?);
         return Ok(());
     }
     if arguments.matrix {
         println!("{}", matrix::measure(&mut scene, arguments)?);
+        return Ok(());
+    }
+    if arguments.only.contains(&Pick::Pace) {
+        println!("{}", pace::measure(&mut scene, arguments)?);
         return Ok(());
     }
     println!("{}", compare(&mut scene, arguments)?);
@@ -96,7 +103,7 @@ fn compare(scene: &mut Scene<'_>, arguments: &Arguments) -> Result<Table> {
         scene.prepare(&load)?;
     }
     let mut table = Table::new(&cases);
-    for round in 0..arguments.runs {
+    for round in 0..arguments.runs() {
         // Another order in each round, so that what one row leaves behind, and what disturbs the machine, hits
         // all alike; the same orders in each call.
         let mut order: Vec<usize> = (0..cases.len()).collect();

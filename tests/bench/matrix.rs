@@ -39,7 +39,7 @@ pub fn measure(scene: &mut Scene<'_>, arguments: &Arguments) -> Result<Matrix> {
     for case in matrix.pairs.iter().flat_map(|pair| pair.cases) {
         scene.fill(&case.load)?;
     }
-    for round in 0..arguments.runs {
+    for round in 0..arguments.runs() {
         for pair in &mut matrix.pairs {
             let mut figures = [(0.0, 0.0); 2];
             // Who comes second may find a warmer machine: each is second in every other round.
@@ -65,7 +65,7 @@ impl Matrix {
             bad_per_mille: arguments.bad_per_mille,
         };
         let (lanes, batch) = (arguments.lanes, arguments.batch);
-        let base = Case { way: Way::Road, load, lanes, batch, from_start: true };
+        let base = Case { way: Way::Road, load, lanes, batch, from_start: true, pace: None };
         let partitions = |partitions| Case { load: Load { partitions, ..load }, ..base };
         let bad = |bad_per_mille| Case { load: Load { bad_per_mille, ..load }, ..base };
         let lanes = |lanes| Case { lanes, ..base };

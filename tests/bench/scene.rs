@@ -73,7 +73,7 @@ impl<'a> Scene<'a> {
 
     fn case(&self, way: Way, load: &Load) -> Case {
         let Arguments { lanes, batch, .. } = *self.arguments;
-        Case { way, load: *load, lanes, batch, from_start: false }
+        Case { way, load: *load, lanes, batch, from_start: false, pace: None }
     }
 
     /// Measures once.
@@ -93,6 +93,7 @@ impl<'a> Scene<'a> {
             plugin: self.plugin(case.way.plugin()),
             reference: reference(&case.load),
             servers: &self.servers,
+            database: &self.database,
             arguments: self.arguments,
         };
         let figures = turn.run().with_context(|| case.name())?;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use sluice_tests::host::Pipeline;
+use sluice_tests::postgres::Database;
 
 use crate::apart::{start, tail};
 use crate::arguments::Arguments;
 use crate::clocks;
-use crate::figures::Figures;
+use crate::figures::{Figures, Totals};
 use crate::inside::{Begun, Done, Job, Mark, Work};
 use crate::load::Load;
 use crate::priority::prefer;
@@ -32,6 +33,8 @@ pub struct Case {
     pub batch: usize,
     /// True when all counts from the end of the host's start-up on, not from its first commit.
     pub from_start: bool,
+    /// The host's pace, where the row has one of its own.
+    pub pace: Option<&'static str>,
 }
 
 impl Case {
@@ -55,6 +58,8 @@ pub struct Turn<'a> {
     pub reference: String,
     /// Whose clocks are read.
     pub servers: &'a Servers,
+    /// Where the rows go.
+    pub database: &'a Database,
     /// What all turns have in common.
     pub arguments: &'a Arguments,
 }
@@ -65,6 +70,7 @@ struct Clocks {
     postgres: Duration,
     broker: Duration,
     machine: Duration,
+    wal_bytes: u64,
 }
 
 impl Turn<'_> {
@@ -104,9 +110,10 @@ impl Turn<'_> {
     }
 
     fn settings(&self) -> Result<PathBuf> {
-        let Case { way, lanes, batch, .. } = *self.case;
+        let Case { way, lanes, batch, pace, .. } = *self.case;
+        let pace = pace.or(self.arguments.pace.as_deref());
         let pipeline = Pipeline {
-            batch_lines: settings::batch_lines(batch, self.arguments.pace.as_deref()),
+            batch_lines: settings::batch_lines(batch, pace),
             lanes,
             sink_lines: way.sink().to_owned(),
             ..settings::of(self.arguments, self.servers, &self.name, self.topic, &self.plugin)
@@ -116,12 +123,19 @@ impl Turn<'_> {
 
     fn clocks(&self) -> Result<Clocks> {
         Ok(Clocks {
+            wal_bytes: wal_bytes(self.database)?,
             at: Instant::now(),
             postgres: clocks::of_tree(self.servers.postgres),
             broker: clocks::of_process(self.servers.broker),
             machine: clocks::of_machine()?,
         })
     }
+}
+
+/// How much WAL was ever written.
+pub fn wal_bytes(database: &Database) -> Result<u64> {
+    let bytes = database.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")?;
+    Ok(u64::try_from(bytes)?)
 }
 
 /// What happened between the two marks, a message.
@@ -142,6 +156,12 @@ fn figures(begun: &Begun, before: &Clocks, done: &Done, after: &Clocks) -> Figur
         memory_mb: Some(done.peak_bytes as f64 / 1e6),
         start_ms: Some(begun.after.as_secs_f64() * 1e3),
         foreign_percent: Some(foreign * 100.0),
+        totals: Some(Totals {
+            messages: done.messages,
+            commits: done.commits,
+            time: done.time,
+            wal_bytes: after.wal_bytes - before.wal_bytes,
+        }),
     }
 }
 

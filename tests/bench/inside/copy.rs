@@ -40,7 +40,7 @@ pub fn run(job: &Job, settings: &Settings) -> Result<()> {
         for task in tasks {
             clients.push(task.await??);
         }
-        done(count, first.elapsed())
+        done(count, 0, first.elapsed())
     })
 }
 

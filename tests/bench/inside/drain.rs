@@ -42,7 +42,7 @@ pub fn run(job: &Job, settings: &Settings) -> Result<()> {
             .collect::<Result<Vec<_>>>()
     })?;
     let first = drain.first.get().context("no message came")?;
-    done(job.messages, first.elapsed())?;
+    done(job.messages, 0, first.elapsed())?;
     drop(clients);
     Ok(())
 }

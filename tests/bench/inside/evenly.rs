@@ -1,11 +1,12 @@
-//! A producer that sends as evenly as devices do, and a reader that sees when their messages are rows.
+//! A producer that sends as evenly as devices do. Each reading says when it was sent; when it became visible, only
+//! Postgres knows.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -18,14 +19,14 @@ use sluice_tests::wait::{SOON, until_true};
 
 use super::say;
 use crate::load::Load;
-use reader::Sighting;
+use stamp::Stamp;
 
-mod reader;
+mod stamp;
 
-/// Time between two looks at what is due: some eight messages at the devices' pace.
-const TICK: Duration = Duration::from_millis(1);
+/// Least time between two looks at what is due: some two messages at the devices' pace.
+const TICK: Duration = Duration::from_micros(250);
 
-/// What to send, and where the rows appear.
+/// What to send.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Evenly {
     /// Where to send it.
@@ -42,10 +43,6 @@ pub struct Evenly {
     pub warm_up: Duration,
     /// Then everything that is sent.
     pub counted: Duration,
-    /// Database with the positions.
-    pub url: String,
-    /// Whose positions.
-    pub pipeline: String,
 }
 
 /// What came of it.
@@ -57,9 +54,7 @@ pub struct Seen {
     pub sent: u64,
     /// Those of them that become dead letters.
     pub bad: u64,
-    /// From the call that hands a message to librdkafka to the moment its row was seen.
-    pub visible: Quantiles,
-    /// From that call to the broker's acknowledgement.
+    /// From the call that hands a message to librdkafka to the broker's acknowledgement.
     pub acknowledged: Quantiles,
     /// How much later than it was due a message was sent at most.
     pub late_ms: f64,
@@ -86,20 +81,14 @@ impl Quantiles {
     }
 }
 
-/// Sends, looks, and says what came of it.
+/// Sends, and says what came of it.
 pub fn run(order: &Evenly) -> Result<()> {
-    let (messages, bad) = prepare(order);
+    let (mut messages, bad) = prepare(order);
     let origin = Instant::now();
     let acknowledged = Arc::new(Mutex::new(Vec::with_capacity(messages.len())));
     let producer = connect(order, Reports { origin, acknowledged: acknowledged.clone() })?;
-    let reader = reader::Reader::connect(order, messages.len() as u64, origin)?;
     say(&Seen { begun: true, ..Seen::default() })?;
-    let (sent, sightings) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| reader.watch());
-        let sent = send(order, &producer, &messages, origin);
-        let sightings = reader.join().ok().context("the reader panicked")?;
-        anyhow::Ok((sent?, sightings?))
-    })?;
+    let sent = send(order, &producer, &mut messages, origin)?;
     let counts_from = sent.begun + order.warm_up;
     let acknowledged = std::mem::take(&mut *lock(&acknowledged));
     ensure!(acknowledged.len() == messages.len(), "the broker refused messages");
@@ -108,7 +97,6 @@ pub fn run(order: &Evenly) -> Result<()> {
         begun: true,
         sent: messages.len() as u64,
         bad,
-        visible: Quantiles::of(visible(&sent.at, &sightings, counts_from)?),
         acknowledged: Quantiles::of(counted.map(|(_, took)| took).collect()),
         late_ms: sent.late.as_secs_f64() * 1e3,
     })
@@ -142,58 +130,37 @@ fn connect(order: &Evenly, reports: Reports) -> Result<ThreadedProducer<Reports>
     Ok(config.create_with_context(reports)?)
 }
 
-/// When messages were sent, as durations since the origin.
+/// When it began, and how much later than it was due a message was sent at most; both since the origin.
 struct Sent {
     begun: Duration,
-    /// By partition, in the order of offsets.
-    at: Vec<Vec<Duration>>,
     late: Duration,
 }
 
 fn send(
     order: &Evenly,
     producer: &ThreadedProducer<Reports>,
-    messages: &[KeyAndPayload],
+    messages: &mut [KeyAndPayload],
     origin: Instant,
 ) -> Result<Sent> {
     let partitions = order.partitions as usize;
-    let mut sent =
-        Sent { begun: origin.elapsed(), at: vec![Vec::new(); partitions], late: Duration::ZERO };
-    for (index, (key, payload)) in messages.iter().enumerate() {
+    let mut stamp = Stamp::new();
+    let mut sent = Sent { begun: origin.elapsed(), late: Duration::ZERO };
+    for (index, (key, payload)) in messages.iter_mut().enumerate() {
         let due = Duration::from_secs_f64(index as f64 / order.per_second as f64) + sent.begun;
-        while origin.elapsed() < due {
-            sleep(TICK);
+        while let Some(early) = due.checked_sub(origin.elapsed()).filter(|early| !early.is_zero()) {
+            sleep(early.max(TICK));
         }
         let now = origin.elapsed();
         sent.late = sent.late.max(now.saturating_sub(due));
-        sent.at[index % partitions].push(now);
+        stamp.put(payload);
         let record = BaseRecord::with_opaque_to(&order.topic, now.as_micros() as usize)
             .partition((index % partitions) as i32)
-            .key(key)
-            .payload(payload);
+            .key(&*key)
+            .payload(&*payload);
         producer.send(record).map_err(|(error, _)| error)?;
     }
     until_true("everything is acknowledged", SOON, || Ok(producer.in_flight_count() == 0))?;
     Ok(sent)
-}
-
-/// How long each message took to become visible, of those that were sent at `from` or later.
-fn visible(
-    sent: &[Vec<Duration>],
-    sightings: &[Sighting],
-    from: Duration,
-) -> Result<Vec<Duration>> {
-    let mut seen = vec![0; sent.len()];
-    let mut durations = Vec::new();
-    for sighting in sightings {
-        let seen = &mut seen[sighting.partition];
-        let new = sent[sighting.partition].get(*seen..sighting.next_offset);
-        let new = new.context("a position is behind what was sent, or went back")?;
-        durations
-            .extend(new.iter().filter(|at| **at >= from).map(|at| sighting.at.saturating_sub(*at)));
-        *seen = sighting.next_offset;
-    }
-    Ok(durations)
 }
 
 /// Notes when a message was sent and how long its acknowledgement took.

@@ -22,7 +22,8 @@ pub fn run(job: &Job, settings: &Settings) -> Result<()> {
     let loader = if job.way == Way::Native { loader.with_link(link::link) } else { loader };
     let running = pipeline::start_with(settings, loader, runtime.handle())?;
     let control = running.control();
-    let told = watch(&control, job).and_then(|(messages, time)| done(messages, time));
+    let told =
+        watch(&control, job).and_then(|(messages, commits, time)| done(messages, commits, time));
     control.stop();
     running.wait()?;
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -30,29 +31,32 @@ pub fn run(job: &Job, settings: &Settings) -> Result<()> {
 }
 
 /// Waits for the last message. What counts begins with the first commit, unless all does: how many messages were
-/// committed after it, and in which time.
-fn watch(control: &Control, job: &Job) -> Result<(u64, Duration)> {
+/// committed after it, in how many batches, and in which time.
+fn watch(control: &Control, job: &Job) -> Result<(u64, u64, Duration)> {
     let messages = job.messages;
     let start = Instant::now();
     let (mut first, mut before, mut moved) = (None, 0, start);
     if job.from_start {
         begun(Duration::ZERO)?;
-        first = Some((0, start));
+        first = Some((0, 0, start));
     }
     loop {
         if control.wait_for_end(LOOK) {
             bail!("the pipeline has ended by itself");
         }
-        let (count, now) = (control.counters().messages, Instant::now());
+        let (counters, now) = (control.counters(), Instant::now());
+        let count = counters.messages;
         if count > 0 && first.is_none() {
             begun(now - start)?;
-            first = Some((count, now));
+            first = Some((count, counters.batches, now));
         }
         if count > before {
             (before, moved) = (count, now);
         }
         match first {
-            Some((first, since)) if count >= messages => return Ok((count - first, now - since)),
+            Some((first, batches, since)) if count >= messages => {
+                return Ok((count - first, counters.batches - batches, now - since));
+            }
             _ if now - moved > PATIENCE => bail!("only {count} of {messages} messages came"),
             _ => (),
         }
