@@ -28,4 +28,5 @@ mod secure;
 mod swap;
 mod tables;
 mod topics;
+mod trickle;
 mod zombie;

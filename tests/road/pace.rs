@@ -15,7 +15,7 @@ const ENDLESS: &str = "pace = \"60s\"";
 const PROMPT: Duration = Duration::from_secs(20);
 
 /// A reading that says when it was sent.
-fn sent_now(_: Mix, partition: i32, number: u64) -> Made {
+pub fn sent_now(_: Mix, partition: i32, number: u64) -> Made {
     let now = Timestamp::now();
     let device_id = format!("hems-{partition:02}-{number}");
     let reading = serde_json::json!({
