@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::sink::postgres::{Options, Session};
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
-use crate::source::claims::{self, ClaimsThread, Standing};
+use crate::source::claims::{self, Claimer, Standing};
 use crate::source::member::Member;
 use crate::source::rebalance::{Command, LaneHandle, Ownership, Report};
 use crate::threads::Job;
@@ -274,7 +274,7 @@ fn begin(
         reports: reported,
         standing: books.standing.clone(),
     };
-    let claiming = ClaimsThread::start(claims, runtime);
+    let claiming = Claimer::start(claims, runtime);
     let membership = Membership::join(member, claiming, reports, end.clone(), runtime)?;
     let file = settings.plugin.path.clone();
     let watcher = Watcher::start(Watch::new(file, loader, slot, generation, gate), runtime);

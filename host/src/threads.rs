@@ -13,8 +13,9 @@ use crate::plugin::limits::THREAD_STACK_BYTES;
 
 /// Threads that would be lent at the same time in the worst of cases; none exists before it is needed.
 const THREADS_MAX: usize = 1 << 14;
-/// How long a thread that nobody needs is kept.
-const KEEP: Duration = Duration::from_secs(2);
+/// How long a thread that nobody needs is kept. Not long: they are lent in turn, so that as many stay as are lent
+/// within this time.
+const KEEP: Duration = Duration::from_millis(100);
 
 /// Works by turns.
 pub trait Work: Send + 'static {
@@ -130,6 +131,8 @@ fn take_turns<W: Work>(work: &mut W, bell: &Bell) -> Turn<W::End> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     const LONG: Duration = Duration::from_secs(30);
@@ -139,6 +142,7 @@ mod tests {
         turns: usize,
         last: usize,
         sleep: Duration,
+        all: Arc<AtomicUsize>,
     }
 
     impl Work for Count {
@@ -146,6 +150,7 @@ mod tests {
 
         fn turn(&mut self) -> Turn<usize> {
             self.turns += 1;
+            self.all.fetch_add(1, Ordering::SeqCst);
             if self.turns == self.last { Turn::End(self.turns) } else { Turn::Sleep(self.sleep) }
         }
     }
@@ -153,7 +158,8 @@ mod tests {
     #[test]
     fn work_has_a_turn_at_once_when_its_time_has_come_and_when_somebody_rings() {
         let runtime = runtime().unwrap();
-        let count = |last, sleep| Count { turns: 0, last, sleep };
+        let all = Arc::<AtomicUsize>::default();
+        let count = |last, sleep| Count { turns: 0, last, sleep, all: all.clone() };
         let begin = Instant::now();
         let at_once = spawn(runtime.handle(), Arc::default(), count(1, LONG));
         assert_eq!(at_once.join(), Some(1));
@@ -178,30 +184,33 @@ mod tests {
         }
         let runtime = runtime().unwrap();
         assert_eq!(spawn(runtime.handle(), Arc::default(), Broken).join(), None);
-        let count = Count { turns: 0, last: 3, sleep: Duration::ZERO };
+        let count = Count { turns: 0, last: 3, sleep: Duration::ZERO, all: Arc::default() };
         assert_eq!(spawn(runtime.handle(), Arc::default(), count).join(), Some(3));
     }
 
     #[test]
-    fn whoever_sleeps_keeps_no_thread() {
+    fn whoever_sleeps_keeps_no_thread_and_is_woken_by_a_ring() {
+        const SLEEPERS: usize = 200;
         let runtime = named("sleepers").unwrap();
-        let bells: Vec<Arc<Bell>> = (0..200).map(|_| Arc::default()).collect();
+        let bells: Vec<Arc<Bell>> = (0..SLEEPERS).map(|_| Arc::default()).collect();
+        let all = Arc::<AtomicUsize>::default();
         let jobs: Vec<_> = bells
             .iter()
             .map(|bell| {
-                let count = Count { turns: 0, last: 2, sleep: LONG };
+                let count = Count { turns: 0, last: 2, sleep: LONG * 10, all: all.clone() };
                 spawn(runtime.handle(), bell.clone(), count)
             })
             .collect();
-        let deadline = Instant::now() + LONG;
-        while runtime.metrics().num_alive_tasks() < 200 || threads() > 20 {
-            assert!(Instant::now() < deadline, "{} threads", threads());
+        let begin = Instant::now();
+        while all.load(Ordering::SeqCst) < SLEEPERS || threads() > 3 {
+            assert!(begin.elapsed() < LONG, "{} threads", threads());
             std::thread::sleep(Duration::from_millis(20));
         }
         for bell in bells {
             bell.ring();
         }
         assert!(jobs.into_iter().all(|job| job.join() == Some(2)));
+        assert!(begin.elapsed() < LONG * 2);
     }
 
     /// Those of that runtime.

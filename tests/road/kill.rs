@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use sluice_tests::checker::Readings;
 use sluice_tests::counts::scaled;
 use sluice_tests::load::{Load, Mix};
@@ -12,9 +12,11 @@ use sluice_tests::wait::SOON;
 #[test]
 fn hosts_killed_at_random_lose_and_repeat_nothing() -> Result<()> {
     let scene = Scene::readings("kill")?;
-    let pipeline = scene.pipeline()?.impatient();
+    // Each host writes at another pace.
+    let pipeline = |number: usize| Ok::<_, Error>(scene.pipeline()?.impatient().paced(number));
     let stream = Load::new(&scene.topic, Mix::default())?.stream(3000);
-    let mut hosts = vec![scene.start("host-0", &pipeline)?, scene.start("host-1", &pipeline)?];
+    let mut hosts =
+        vec![scene.start("host-0", &pipeline(0)?)?, scene.start("host-1", &pipeline(1)?)?];
     let kills = scaled(200);
     let mut progress = 0;
     for kill in 0..kills {
@@ -27,7 +29,7 @@ fn hosts_killed_at_random_lose_and_repeat_nothing() -> Result<()> {
         std::thread::sleep(Duration::from_millis(fastrand::u64(0..1500)));
         host.kill()?;
         progress += usize::from(scene.positions(&scene.name)? != before);
-        hosts.push(scene.start(&format!("host-{}", kill + 2), &pipeline)?);
+        hosts.push(scene.start(&format!("host-{}", kill + 2), &pipeline(kill + 2)?)?);
     }
     assert!(
         progress * 2 > kills,

@@ -27,6 +27,7 @@ mod retry;
 mod secure;
 mod swap;
 mod tables;
+mod thirty;
 mod topics;
 mod trickle;
 mod zombie;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use sluice_tests::checker::Readings;
 use sluice_tests::counts::scaled;
 use sluice_tests::load::{Load, Mix};
@@ -21,16 +21,19 @@ fn hosts_come_and_go_without_loss_with_the_cooperative_assignor() -> Result<()> 
 
 fn storm(name: &str, assignor: &str) -> Result<()> {
     let scene = Scene::readings(name)?;
-    let pipeline =
-        scene.pipeline()?.impatient().property("partition.assignment.strategy", assignor);
+    // Each host writes at another pace.
+    let pipeline = |number: usize| {
+        let pipeline = scene.pipeline()?.impatient().paced(number);
+        Ok::<_, Error>(pipeline.property("partition.assignment.strategy", assignor))
+    };
     let stream = Load::new(&scene.topic, Mix::default())?.stream(2000);
-    let mut hosts = vec![scene.start("host-0", &pipeline)?];
+    let mut hosts = vec![scene.start("host-0", &pipeline(0)?)?];
     let (mut joined, mut claims) = (0, 0);
     let rounds = scaled(100);
     while joined < rounds {
         if hosts.len() < 2 || (hosts.len() < 4 && fastrand::bool()) {
             joined += 1;
-            let host = scene.start(&format!("host-{joined}"), &pipeline)?;
+            let host = scene.start(&format!("host-{joined}"), &pipeline(joined)?)?;
             host.wait_until_started()?;
             hosts.push(host);
         } else {

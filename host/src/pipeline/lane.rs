@@ -23,7 +23,7 @@ use crate::sink::postgres::{Writer, Written};
 use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report};
-use crate::source::{Room, Source};
+use crate::source::{Ease, Room, Source};
 
 mod batches;
 mod pace;
@@ -245,6 +245,8 @@ impl Lane {
     /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
     /// of the plugin, which may make fewer. Returns how long it does not.
     fn resume(&mut self) -> Result<Duration, Fault> {
+        // Whoever reads by the same client is not to wait for us.
+        self.parts.source.rest(Ease::Idle);
         // Reading begins anew where the committed positions stand: not while they may still move.
         if self.busy() {
             return Ok(IDLE_WAIT);

@@ -1,4 +1,4 @@
-//! Positions in Postgres as the source's claim store: blocking calls, made on the claims thread.
+//! Positions in Postgres as the source's claim store: blocking calls, made on the claimer.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::sink::parked::due;
 use crate::sink::postgres::{Options, Session};
 use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
 
-/// Longest time for one of the small things that are asked: the claims thread has others to do.
+/// Longest time for one of the small things that are asked: the claimer has others to do.
 const ASK_WAIT: Duration = Duration::from_secs(6);
 /// Longest time for a goodbye: a Postgres that is away must not keep the host from ending.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);

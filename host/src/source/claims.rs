@@ -1,4 +1,4 @@
-//! The claims thread: claims what the group assigns, watches the topic's identity, holds partitions that
+//! The claimer: claims what the group assigns, watches the topic's identity, holds partitions that
 //! cannot be read, and tells the group where its partitions stand.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,7 @@ const TURN_WAIT: Duration = Duration::from_millis(200);
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// What the thread works with.
+/// What it works with.
 pub struct Parts {
     /// The host as a member of the group.
     pub member: Arc<Member>,
@@ -62,8 +62,8 @@ pub struct Parts {
     pub standing: Arc<Standing>,
 }
 
-/// The thread's state.
-pub struct ClaimsThread {
+/// What it has and waits for.
+pub struct Claimer {
     parts: Parts,
     /// Assigned, not yet claimed; and when to try.
     wanted: BTreeMap<i32, Instant>,
@@ -89,7 +89,7 @@ struct Due {
     lag: Instant,
 }
 
-impl ClaimsThread {
+impl Claimer {
     /// Starts to work, with nothing yet.
     pub fn start(parts: Parts, runtime: &Handle) -> Job<()> {
         let bell = parts.reports.bell.clone();
@@ -368,7 +368,7 @@ impl ClaimsThread {
     }
 }
 
-impl Work for ClaimsThread {
+impl Work for Claimer {
     type End = ();
 
     /// Most of the time it is only seen that this host still lives, and that the group was told all.

@@ -27,7 +27,7 @@ const LEADERS_WAIT: Duration = Duration::from_secs(1);
 
 /// What comes while nothing is needed is asked for so long before it is: time for two answers of a broker, because the
 /// first one, which was kept back, has only what came soon after the fetch before.
-const AHEAD: Duration = Duration::from_millis(5);
+const AHEAD: Duration = Duration::from_millis(3);
 /// Longest time without asking, because a broker that gets no word for `socket.timeout.ms` counts as gone.
 const REST_MAX: Duration = Duration::from_secs(1);
 /// The same while others read by the same client for whom any message may be the first after silence.
@@ -160,6 +160,18 @@ impl KafkaSource {
     }
 }
 
+/// Others may go on reading by the same client.
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        let Reader { fetched, topic, .. } = &mut self.reader;
+        for partition in std::mem::take(&mut self.started) {
+            if let Err(text) = topic.stop(fetched, partition) {
+                tracing::debug!(partition, "librdkafka did not stop: {text}");
+            }
+        }
+    }
+}
+
 impl Source for KafkaSource {
     fn start(&mut self, partition: i32, offset: i64) -> Result<(), Fault> {
         self.stop(partition)?;
@@ -283,5 +295,72 @@ pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
             tracing::warn!(target: "librdkafka", facility, "{text}");
         }
         _ => tracing::debug!(target: "librdkafka", facility, "{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Start;
+
+    const PERIOD: Duration = Duration::from_secs(600);
+
+    /// Of a broker that is not there.
+    fn source(topic: &str, brokers: &str) -> KafkaSource {
+        let settings = SourceSettings {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            group: "g".into(),
+            start: Start::Earliest,
+            queue_bytes: 1 << 20,
+            properties: std::collections::BTreeMap::default(),
+        };
+        KafkaSource::new(&settings, 1, 1, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn fetches_rest_while_nothing_is_needed_and_end_a_little_before() {
+        let mut source = source("rest", "127.0.0.1:1");
+        assert_eq!(source.rest(Ease::Idle), Duration::MAX);
+        assert_eq!(source.rest(Ease::For(Duration::ZERO)), Duration::MAX);
+        let ease = Duration::from_millis(400);
+        let rest = source.rest(Ease::For(ease));
+        assert_eq!(rest + AHEAD, ease);
+        assert!(source.rest(Ease::For(PERIOD)) <= rest, "it has begun, and is not prolonged");
+        source.hurry();
+        let awake = source.rest(Ease::For(PERIOD));
+        assert!(awake <= AHEAD, "time to fetch, before the next rest");
+        assert_eq!(source.reader.need, Need::Everything);
+    }
+
+    #[test]
+    fn a_rest_is_bounded_and_short_beside_who_waits_for_any_message() {
+        let mut busy = source("busy", "127.0.0.1:2");
+        assert_eq!(busy.rest(Ease::For(PERIOD)), REST_MAX);
+        let mut other = source("idle", "127.0.0.1:2");
+        assert!(Arc::ptr_eq(other.reader.lease.client(), busy.reader.lease.client()));
+        busy.hurry();
+        while busy.rest(Ease::For(PERIOD)) <= AHEAD {
+            std::thread::yield_now();
+        }
+        let left = busy.rest(Ease::For(PERIOD));
+        assert!(left <= REST_MAX_BESIDE_IDLE, "{left:?}");
+        busy.hurry();
+        other.rest(Ease::For(PERIOD));
+        while busy.rest(Ease::For(PERIOD)) <= AHEAD {
+            std::thread::yield_now();
+        }
+        assert!(busy.rest(Ease::For(PERIOD)) > REST_MAX_BESIDE_IDLE, "both rest");
+    }
+
+    #[test]
+    fn a_client_that_others_share_reads_no_more_for_who_is_gone() {
+        let others = source("others", "127.0.0.1:3");
+        let mut gone = source("gone", "127.0.0.1:3");
+        gone.start(0, 0).unwrap();
+        drop(gone);
+        let topic = Topic::new(others.reader.lease.client(), "gone");
+        let mut fetched = FetchedQueues::new(1, Arc::default());
+        assert!(topic.stop(&mut fetched, 0).is_err(), "it was stopped before");
     }
 }

@@ -54,7 +54,7 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
     let mut config = base(source);
     config
         .set("partition.assignment.strategy", "cooperative-sticky")
-        // The member's thread does nothing but poll and nothing collects garbage, so silence means that
+        // The member does nothing but poll and nothing collects garbage, so silence means that
         // the host is gone: its partitions need not wait 45 s, as they would by default.
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")

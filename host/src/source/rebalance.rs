@@ -15,7 +15,7 @@ use crate::source::Claimed;
 /// How long a revocation waits for lanes to write what they have. The group would wait longer, but a
 /// successor should not; what is not written in time is fenced by the successor's claim and read again.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);
-/// The same for a partition that cannot be read: the claims thread has other things to do.
+/// The same for a partition that cannot be read: the claimer has other things to do.
 const HOLD_WAIT: Duration = Duration::from_secs(1);
 
 /// What a lane is told.
@@ -60,7 +60,7 @@ impl LaneHandle {
     }
 }
 
-/// What the claims thread is told.
+/// What the claimer is told.
 #[derive(Debug)]
 pub enum Report {
     /// The group gave these partitions to this host.

@@ -73,6 +73,14 @@ impl Pipeline {
         self.property("session.timeout.ms", "1500")
     }
 
+    /// The same with another pace for each `number`: none, the default, and a second.
+    #[must_use]
+    pub fn paced(mut self, number: usize) -> Self {
+        let pace = ["pace = \"0ms\"\n", "", "pace = \"1s\"\n"][number % 3];
+        self.batch_lines.push_str(pace);
+        self
+    }
+
     /// The same with a property for librdkafka.
     #[must_use]
     pub fn property(mut self, name: &str, value: &str) -> Self {

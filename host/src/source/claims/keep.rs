@@ -1,4 +1,4 @@
-//! Partitions that are held by the claims thread: told once, written down for everybody, tried again with
+//! Partitions that are held by the claimer: told once, written down for everybody, tried again with
 //! back-off, and let go.
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{ClaimsThread, HeldPartition};
+use super::{Claimer, HeldPartition};
 use crate::explain;
 use crate::fault::{Fault, Remedy, broker};
 use crate::source::Stored;
@@ -24,7 +24,7 @@ const LAG_PERIOD: Duration = Duration::from_secs(20);
 /// The same where they did not answer.
 const LAG_PERIOD_UNKNOWN: Duration = Duration::from_secs(50);
 
-impl ClaimsThread {
+impl Claimer {
     /// Holds partitions that a lane could not read. Of those that are held already and that no lane has, this is an echo.
     pub(super) fn hold_read(&mut self, mut partitions: Vec<i32>, fault: &Fault) {
         let ownership = &self.parts.ownership;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 const UNKNOWN: i64 = -1;
 
-/// Kept by the claims thread.
+/// Kept by the claimer.
 #[derive(Debug)]
 pub struct Standing {
     lag: AtomicI64,

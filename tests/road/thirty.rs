@@ -1,0 +1,127 @@
+//! Thirty pipelines with topics of their own in one process: what they take of it together, and that hosts of so many
+//! replace each other as hosts of one do.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::checker::Readings;
+use sluice_tests::host::{Host, Pipeline};
+use sluice_tests::kafka::Topic;
+use sluice_tests::load::{Load, Mix};
+use sluice_tests::plugins::plugin;
+use sluice_tests::scene::Scene;
+use sluice_tests::wait::{SOON, until_true};
+
+use crate::pace::sent_now;
+
+const PIPELINES: usize = 30;
+const PARTITIONS: i32 = 3;
+/// With those that begin and end just now.
+const SESSIONS_MAX: i64 = 40;
+const THREADS_MAX: usize = 5 * PIPELINES;
+/// For a machine that does nothing else; the group alone takes its time to settle.
+const AT_WORK_MAX: Duration = Duration::from_secs(5);
+/// Longest time until threads that were needed at the start are given back.
+const QUIET_WITHIN: Duration = Duration::from_secs(20);
+
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity \
+    WHERE datname = current_database() AND application_name LIKE 'sluice/%'";
+
+/// One pipeline, its messages and its table.
+struct One {
+    pipeline: Pipeline,
+    table: String,
+    load: Load,
+    sent: i64,
+}
+
+fn all(scene: &Scene) -> Result<Vec<One>> {
+    (0..PIPELINES)
+        .map(|number| {
+            let (name, table) = (format!("thirty-{number}"), format!("readings_{number}"));
+            let copy = format!("CREATE TABLE {table} (LIKE readings INCLUDING ALL)");
+            scene.database.execute(&copy)?;
+            let topic = Topic::create(&name, PARTITIONS)?;
+            let url = scene.database.url();
+            let mut pipeline =
+                Pipeline::new(&name, &topic.name, url, &plugin("readings")?)?.impatient();
+            pipeline.sink_lines = format!("table = \"{table}\"\n");
+            let load = Load::new(&topic, Mix::default())?.making(sent_now);
+            Ok(One { pipeline, table, load, sent: 0 })
+        })
+        .collect()
+}
+
+fn send(all: &mut [One], count: usize) -> Result<()> {
+    for one in all {
+        one.load.send(count)?;
+        one.sent += count as i64;
+    }
+    Ok(())
+}
+
+/// True when each table has a row for each message of its pipeline.
+fn all_there(scene: &Scene, all: &[One]) -> Result<bool> {
+    for One { table, sent, .. } in all {
+        if scene.database.number(&format!("SELECT count(*) FROM {table}"))? < *sent {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn check_rows(scene: &Scene, all: &[One]) -> Result<()> {
+    for One { table, sent, .. } in all {
+        let rows = scene.database.number(&format!("SELECT count(*) FROM {table}"))?;
+        let distinct = format!("SELECT count(DISTINCT device_id) FROM {table}");
+        ensure!(rows == *sent, "{table} has {rows} rows of {sent} messages");
+        ensure!(scene.database.number(&distinct)? == *sent, "{table} has rows twice");
+    }
+    Ok(())
+}
+
+fn threads(host: &Host) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{}/task", host.pid()))?.count())
+}
+
+#[test]
+fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_killed() -> Result<()> {
+    let scene = Scene::alone("thirty", 1, Readings::TABLE)?;
+    let mut all = all(&scene)?;
+    let files: Vec<PathBuf> =
+        all.iter().map(|it| it.pipeline.write(&scene.folder)).collect::<Result<_>>()?;
+    send(&mut all, 30)?;
+
+    let begun = Instant::now();
+    let first = Host::start("first", &scene.folder, &files)?;
+    until_true("all pipelines are at work", SOON, || all_there(&scene, &all))
+        .with_context(|| first.tail())?;
+    let at_work = begun.elapsed();
+    let mut most = 0;
+    let quiet = || {
+        most = most.max(scene.database.number(SESSIONS)?);
+        Ok(threads(&first)? <= THREADS_MAX)
+    };
+    until_true("threads are given back", QUIET_WITHIN, quiet)
+        .with_context(|| format!("{} threads", threads(&first).unwrap_or_default()))?;
+    let idle_threads = threads(&first)?;
+
+    send(&mut all, 300)?;
+    most = most.max(scene.database.number(SESSIONS)?);
+    // A second host beside it, and the first one killed.
+    let second = Host::start("second", &scene.folder, &files)?;
+    send(&mut all, 300)?;
+    second.wait_for_nth("partitions claimed", PIPELINES / 2, SOON)?;
+    send(&mut all, 300)?;
+    first.kill()?;
+    send(&mut all, 300)?;
+    until_true("all messages are rows", SOON, || all_there(&scene, &all))
+        .with_context(|| second.tail())?;
+    check_rows(&scene, &all)?;
+    eprintln!("at work after {at_work:?}, {idle_threads} threads, at most {most} sessions");
+    ensure!(at_work <= AT_WORK_MAX, "{at_work:?} until all pipelines were at work");
+    ensure!(most <= SESSIONS_MAX, "{most} sessions of one host");
+    second.drain().map(drop)
+}
