@@ -26,7 +26,8 @@ fn a_silent_postgres_does_not_fill_the_hosts_memory() -> Result<()> {
     let mut pipeline = scene.pipeline()?;
     pipeline.url = proxy.url(scene.database.url(), scene.database.port()?);
     pipeline.source_lines = "queue_bytes = \"8MiB\"\n".to_owned();
-    pipeline.batch_lines = "max_bytes = \"4MiB\"".to_owned();
+    // Ten times the default: what comes until a write is due must not be kept without bounds either.
+    pipeline.batch_lines = "max_bytes = \"4MiB\"\npace = \"1s\"\n".to_owned();
     let host = scene.start("host", &pipeline)?;
     let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 1000 })?;
     load.send(6000)?;

@@ -30,10 +30,9 @@ use trial::{Admission, Trials};
 
 /// How often it is looked whether partitions that are not claimed yet can be.
 const CLAIM_PERIOD: Duration = Duration::from_millis(50);
-/// How often the topic's id is looked at: a topic deleted and created again is noticed within this time, and at once
-/// where reading it fails.
-const IDENTITY_PERIOD: Duration = Duration::from_secs(5);
-const IDENTITY_PERIOD_IN_DOUBT: Duration = Duration::from_millis(250);
+/// How often the topic's id is looked at: a topic deleted and created again is noticed within this time. What is read
+/// of the new one before that is taken for the old one's, so it is short.
+const IDENTITY_PERIOD: Duration = Duration::from_millis(250);
 /// How often the group is told where its partitions stand.
 const ADVICE_PERIOD: Duration = Duration::from_secs(1);
 /// After this, a partition that was fenced is claimed again if it is still assigned.
@@ -77,7 +76,6 @@ pub struct Claimer {
     retry_wait: Duration,
     away: bool,
     due: Due,
-    identity_asked: Instant,
 }
 
 /// When each of the things that are done now and then is due.
@@ -102,7 +100,6 @@ impl Claimer {
         Self {
             parts,
             due,
-            identity_asked: now,
             wanted: BTreeMap::new(),
             holds: Holds::default(),
             trials: Trials::new(now),
@@ -141,8 +138,7 @@ impl Claimer {
         let now = Instant::now();
         if now >= self.due.identity {
             self.check_identity();
-            self.identity_asked = Instant::now();
-            self.due.identity = self.identity_asked + IDENTITY_PERIOD;
+            self.due.identity = Instant::now() + IDENTITY_PERIOD;
         }
         if now >= self.due.advice {
             self.advise(CommitMode::Async);
@@ -174,10 +170,6 @@ impl Claimer {
                     None => self.parts.ownership.partitions(),
                 };
                 self.hold_read(partitions, &fault);
-            }
-            Report::Doubtful => {
-                let soon = self.identity_asked + IDENTITY_PERIOD_IN_DOUBT;
-                self.due.identity = self.due.identity.min(soon);
             }
             Report::Finish => {}
         }

@@ -76,8 +76,6 @@ pub enum Report {
         /// Why.
         fault: Fault,
     },
-    /// Reading fails, and is tried again: the topic may be another one of that name.
-    Doubtful,
     /// Lanes have ended: commit to the group what is known, and end.
     Finish,
 }

@@ -59,10 +59,9 @@ impl Lane {
         }
         let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions);
         for PartitionFault { partition, fault } in faults {
-            self.report(match fault.remedy {
-                Remedy::Retry => Report::Doubtful,
-                _ => Report::Held { partition, fault },
-            });
+            if fault.remedy != Remedy::Retry {
+                self.report(Report::Held { partition, fault });
+            }
         }
         if self.batch.len() > before {
             return Duration::ZERO;
