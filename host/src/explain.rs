@@ -44,6 +44,11 @@ pub fn find(code: &str) -> Option<&'static Explanation> {
     all().find(|explanation| explanation.code.eq_ignore_ascii_case(code))
 }
 
+/// What to do about `code`, as a hint for a line of the log; empty where there is no such code.
+pub fn hint(code: &str) -> &'static str {
+    find(code).map_or("", |explanation| explanation.way_out)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

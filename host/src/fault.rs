@@ -43,6 +43,20 @@ pub const FINAL: &[&str] = &[broker::SETTINGS, broker::EXPELLED, sqlstate::URL, 
 /// A lane found its own books wrong.
 pub const PANIC: &str = "SL-X001";
 
+/// That `who` has panicked.
+pub fn panicked(who: &str) -> Fault {
+    Fault::stop(PANIC, format!("{who} panicked; its message is in the log"))
+}
+
+/// What `work` of `who` comes to; a panic is a fault, after which nothing that it touched is to be used again.
+///
+/// # Errors
+/// That of `work`, or `SL-X001`.
+pub fn caught<T>(who: &str, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let work = std::panic::AssertUnwindSafe(work);
+    std::panic::catch_unwind(work).unwrap_or_else(|_| Err(panicked(who)))
+}
+
 impl Fault {
     /// A failure.
     pub fn new(code: &'static str, remedy: Remedy, message: impl Into<String>) -> Self {

@@ -139,7 +139,7 @@ pub struct Vanished {
     pub counts: bool,
 }
 
-/// Where positions are kept. Calls block; they are made on the claimer alone.
+/// Where positions are kept. Calls block; they are made by the claimer alone.
 pub trait ClaimStore: Send {
     /// Lets others know that this host lives, for as long as it does. Nothing to do where they know.
     fn show_life(&mut self) -> Result<(), Fault>;

@@ -9,11 +9,10 @@ use anyhow::Result;
 use crate::arguments::Arguments;
 use crate::figures::cell;
 use crate::scene::Scene;
-use crate::steady::{self, Costs, Steady};
+use crate::steady::{self, Costs, DEVICES, Steady};
 use crate::way::Way;
 
 const COUNTED: Duration = Duration::from_secs(15);
-const PER_SECOND: u64 = 8_334;
 
 const FIGURES: [&str; 13] = [
     "visible after ms, p50",
@@ -39,7 +38,7 @@ pub struct Latencies {
 
 /// Measures so many times.
 pub fn measure(scene: &Scene<'_>, arguments: &Arguments, runs: usize) -> Result<Latencies> {
-    let per_second = arguments.per_second.unwrap_or(PER_SECOND);
+    let per_second = arguments.per_second.unwrap_or(DEVICES);
     let steady = Steady { per_second, pace: None, way: Way::Road, hosts: 1, counted: COUNTED };
     let mut latencies = Latencies { per_second, runs: Vec::new() };
     for _ in 0..runs {

@@ -12,14 +12,13 @@ use crate::arguments::Arguments;
 use crate::figures::{Figures, cell};
 use crate::load::Load;
 use crate::scene::Scene;
-use crate::steady::{Costs, Steady, measure as measure_steady};
+use crate::steady::{Costs, DEVICES, Steady, measure as measure_steady};
 use crate::turn::Case;
 use crate::way::Way;
 
 const COUNTED: Duration = Duration::from_secs(10);
 /// The last is that of 500,000 devices which send one message a minute, and six times as many.
-const RATES: [u64; 5] = [10, 100, 1_000, 8_334, 50_000];
-const DEVICES: u64 = 8_334;
+const RATES: [u64; 5] = [10, 100, 1_000, DEVICES, 50_000];
 const PACES: [Option<&str>; 3] = [None, Some("0ms"), Some("1s")];
 /// Unless asked for otherwise: what a host at full speed has to do for a few seconds.
 const BACKLOG: u64 = 3_000_000;

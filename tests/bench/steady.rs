@@ -33,6 +33,9 @@ use crate::way::Way;
 /// Until code is compiled, files are open, caches filled, and the pages that each batch changes are in the WAL.
 const WARM_UP: Duration = Duration::from_secs(3);
 
+/// Messages a second of 500,000 devices that send one a minute each.
+pub const DEVICES: u64 = 8_334;
+
 /// A load that does not change.
 #[derive(Debug, Clone, Copy)]
 pub struct Steady<'a> {

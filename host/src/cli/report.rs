@@ -34,7 +34,7 @@ pub fn warn(fault: &Fault, format: Format) {
 
 fn warning(fault: &Fault, format: Format) -> String {
     let Fault { code, message, .. } = fault;
-    let hint = explain::find(code).map_or("", |it| it.way_out);
+    let hint = explain::hint(code);
     match format {
         Format::Text => {
             format!("warning {code}: {message}\n  hint: {hint}\n\nexplain: sluice explain {code}")

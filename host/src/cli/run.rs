@@ -49,17 +49,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn warn_of(shortages: Vec<Fault>) {
     for fault in shortages {
-        let hint = explain::find(fault.code).map_or("", |it| it.way_out);
+        let hint = explain::hint(fault.code);
         tracing::warn!(code = fault.code, hint, "few connections: {}", fault.message);
     }
 }
 
 /// Waits for the end of a pipeline; its fault, if it has one.
 fn ended((name, job): (String, Job<Result<Snapshot, Fault>>)) -> Option<(String, Fault)> {
-    let end = job.join().unwrap_or_else(|| {
-        let message = "what kept the pipeline going panicked; its message is in the log";
-        Err(Fault::stop(fault::PANIC, message))
-    });
+    let end = job.join().unwrap_or_else(|| Err(fault::panicked("what kept the pipeline going")));
     end.err().map(|fault| (name, fault))
 }
 

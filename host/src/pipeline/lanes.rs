@@ -73,8 +73,8 @@ impl Start<'_> {
                 questions: self.questions.clone(),
             };
             let (end, bell) = (end.clone(), parts.bell.clone());
-            let turns = Turns { number, parts: Some(parts), lane: None, end };
-            lanes.push(threads::spawn(self.runtime, bell, turns));
+            let work = LaneWork { number, parts: Some(parts), lane: None, end };
+            lanes.push(threads::spawn(self.runtime, bell, work));
         }
         Ok(lanes)
     }
@@ -114,8 +114,8 @@ impl Start<'_> {
     }
 }
 
-/// A lane with its turns.
-struct Turns {
+/// A lane as work that has its turns.
+struct LaneWork {
     number: usize,
     /// Taken with the first turn, because plugins are started on a thread that has the stack for it.
     parts: Option<Parts>,
@@ -123,7 +123,7 @@ struct Turns {
     end: Post<Result<(), Fault>>,
 }
 
-impl Turns {
+impl LaneWork {
     fn advance(&mut self) -> Result<Option<Duration>, Fault> {
         if let Some(parts) = self.parts.take() {
             self.lane = Some(Lane::new(parts)?);
@@ -132,7 +132,7 @@ impl Turns {
     }
 }
 
-impl Work for Turns {
+impl Work for LaneWork {
     type End = ();
 
     const LINGER: Duration = Duration::from_millis(2);
@@ -140,12 +140,8 @@ impl Work for Turns {
     /// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
     /// pipeline ends with an error instead.
     fn turn(&mut self) -> Turn<()> {
-        let advance = std::panic::AssertUnwindSafe(|| self.advance());
-        let advanced = std::panic::catch_unwind(advance).unwrap_or_else(|_| {
-            let message = format!("lane {} panicked; its message is in the log", self.number);
-            Err(Fault::stop(fault::PANIC, message))
-        });
-        let end = match advanced {
+        let who = format!("lane {}", self.number);
+        let end = match fault::caught(&who, || self.advance()) {
             Ok(Some(wait)) => return Turn::Sleep(wait),
             Ok(None) => Ok(()),
             Err(fault) => Err(fault),

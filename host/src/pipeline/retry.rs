@@ -246,11 +246,10 @@ impl Work for Retrier {
     type End = ();
 
     fn turn(&mut self) -> Turn<()> {
-        let advance = std::panic::AssertUnwindSafe(|| self.advance());
-        std::panic::catch_unwind(advance).unwrap_or_else(|_| {
-            let message = "what tries parked messages again panicked; its message is in the log";
+        let who = "what tries parked messages again";
+        fault::caught(who, || Ok(self.advance())).unwrap_or_else(|fault| {
             // Fails only when nobody waits for the pipeline any more.
-            let _ = self.parts.end.send(Err(Fault::stop(fault::PANIC, message)));
+            let _ = self.parts.end.send(Err(fault));
             Turn::End(())
         })
     }

@@ -1,4 +1,4 @@
-//! Positions in Postgres as the source's claim store: blocking calls, made on the claimer.
+//! Positions in Postgres as the source's claim store: blocking calls, made by the claimer.
 
 use std::time::Duration;
 

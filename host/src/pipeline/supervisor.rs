@@ -278,7 +278,7 @@ impl Supervisor {
     /// Says that the pipeline is held: in the log once for each reason, and to those who look from elsewhere.
     fn tell_of(&self, fault: &Fault) {
         if self.handle.hold(fault.code) {
-            let way_out = explain::find(fault.code).map_or("", |it| it.way_out);
+            let way_out = explain::hint(fault.code);
             let (pipeline, code) = (self.name(), fault.code);
             tracing::error!(pipeline, code, way_out, "pipeline held: {}", fault.message);
         } else {

@@ -86,7 +86,7 @@ impl Sessions {
         *self.connections_max.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True when somebody waits for a permit and the caller is the one to give up its own.
+    /// Returns when somebody waits for a permit and the caller is the one to give up its own.
     pub async fn wanted(&self) {
         self.turns.wanted().await;
     }

@@ -47,7 +47,7 @@ impl Claimer {
             news.extend(is_news.then_some(partition));
         }
         if !news.is_empty() {
-            let way_out = explain::find(fault.code).map_or("", |it| it.way_out);
+            let way_out = explain::hint(fault.code);
             let (partition, partitions) = ((news.len() == 1).then_some(news[0]), list(&news));
             let (pipeline, code) = (&*self.parts.pipeline, fault.code);
             tracing::error!(
