@@ -16,8 +16,9 @@ use crate::sink::postgres::{Options, Session};
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
 use crate::source::claims::{self, Claimer, Standing};
+use crate::source::identity::Asking;
 use crate::source::member::Member;
-use crate::source::rebalance::{Command, LaneHandle, Ownership, Report};
+use crate::source::rebalance::{Command, LaneHandle, Ownership, Report, Shared};
 use crate::threads::Job;
 
 pub use crate::threads::runtime;
@@ -159,7 +160,8 @@ struct Membership {
     leave: Arc<AtomicBool>,
     polling: Job<()>,
     claiming: Job<()>,
-    reports: Post<Report>,
+    asking: Job<()>,
+    shared: Shared,
 }
 
 /// Checks everything, then starts. Nothing moves before plugin, tables, positions and topic were found to
@@ -240,10 +242,10 @@ fn begin(
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
     books.budget.begin_version(&generation.digest);
 
-    let (reports, reported) = Post::new();
+    let (shared, reported) = Shared::new();
     let (handles, mailboxes): (Vec<_>, Vec<_>) =
         (0..settings.pipeline.lanes).map(|_| LaneHandle::pair()).unzip();
-    let ownership = Arc::new(Ownership::new(handles.clone(), reports.clone()));
+    let ownership = Arc::new(Ownership::new(handles.clone(), shared.reports.clone()));
     let member = Member::new(&settings.source, ownership.clone())?;
     member.topic_id()?;
 
@@ -262,7 +264,7 @@ fn begin(
         questions: &questions,
         partitions: member.partitions()?.len(),
     };
-    let lanes = start.all(mailboxes, &slot, &reports, books, &end)?;
+    let lanes = start.all(mailboxes, &slot, &shared, books, &end)?;
     let retries = Retries { job: start.retries(asked, &slot, books, &end), questions };
     let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = claims::Parts {
@@ -272,10 +274,12 @@ fn begin(
         start: settings.source.start,
         pipeline: name.clone(),
         reports: reported,
+        committed: shared.committed.clone(),
+        identity: shared.identity.clone(),
         standing: books.standing.clone(),
     };
     let claiming = Claimer::start(claims, runtime);
-    let membership = Membership::join(member, claiming, reports, end.clone(), runtime)?;
+    let membership = Membership::join(member, claiming, shared, end.clone(), runtime)?;
     let file = settings.plugin.path.clone();
     let watcher = Watcher::start(Watch::new(file, loader, slot, generation, gate), runtime);
     let relay = RelayTask::start(settings, &options, &owner, counters.relay.clone(), runtime);
@@ -324,7 +328,7 @@ impl Membership {
     fn join(
         member: Arc<Member>,
         claiming: Job<()>,
-        reports: Post<Report>,
+        shared: Shared,
         end: Post<Result<(), Fault>>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self, Fault> {
@@ -334,13 +338,16 @@ impl Membership {
             let _ = end.send(Err(fault));
         };
         let polling = member.join(runtime, leave.clone(), failed)?;
-        Ok(Self { member, leave, polling, claiming, reports })
+        let asking = Asking::start(&shared, member.clone(), runtime);
+        Ok(Self { member, leave, polling, claiming, asking, shared })
     }
 
     fn leave(self) {
-        // Both may have ended by themselves.
-        let _ = self.reports.send(Report::Finish);
+        // All may have ended by themselves.
+        let _ = self.shared.reports.send(Report::Finish);
         let _ = self.claiming.join();
+        self.shared.identity.end();
+        let _ = self.asking.join();
         self.leave.store(true, Ordering::Release);
         self.member.bell().ring();
         let _ = self.polling.join();

@@ -10,6 +10,7 @@ use crate::fault::Fault;
 
 pub mod claims;
 mod clients;
+pub mod identity;
 pub mod kafka;
 pub mod member;
 pub mod native;

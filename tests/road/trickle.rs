@@ -21,7 +21,7 @@ const PER_SECOND: u32 = 20;
 #[test]
 fn each_message_of_a_trickle_is_visible_within_the_pace_and_a_commit() -> Result<()> {
     let server = own_server_with(&[("track_commit_timestamp", "on")])?;
-    let scene = Scene::on_server("trickle", 3, &server)?;
+    let scene = Scene::on_server("steady-trickle", 3, &server)?;
     let mut pipeline = scene.pipeline()?;
     // One lane gets all 20 messages a second: without a pace it would commit as often.
     pipeline.lanes = 1;

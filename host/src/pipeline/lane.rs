@@ -22,7 +22,7 @@ use crate::rows::Rejection;
 use crate::sink::postgres::{Writer, Written};
 use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
 use crate::source::position::Positions;
-use crate::source::rebalance::{Command, Report};
+use crate::source::rebalance::{Command, Report, Shared};
 use crate::source::{Ease, Room, Source};
 
 mod batches;
@@ -33,6 +33,8 @@ use pace::{IDLE_WAIT, LOOK_AROUND, Pace};
 
 /// How long a lane that was told to finish may take to write what it has.
 const FINISH_WAIT: Duration = Duration::from_secs(20);
+/// How long it waits, when there is nothing else to write, to learn that the topic is still the one that it has read.
+const DOUBT_WAIT: Duration = Duration::from_secs(1);
 /// How long batches stay small after one that was too large for a limit of the server.
 const SMALLER_FOR: Duration = Duration::from_hours(1);
 
@@ -50,8 +52,8 @@ pub struct Parts {
     pub commands: Receiver<Command>,
     /// Rung by source, writer, and whoever tells it something.
     pub bell: Arc<Bell>,
-    /// What it tells.
-    pub reports: Post<Report>,
+    /// What it tells the claimer, and what both know.
+    pub shared: Shared,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// How many dead letters it may make.
@@ -78,6 +80,8 @@ pub struct Lane {
     worker: Worker,
     positions: Positions,
     batch: Batch,
+    /// When messages were put into the batch last.
+    read: Instant,
     ready: Option<Ready>,
     writer: Option<(Uuid, Writer)>,
     writing: Option<Writing>,
@@ -105,6 +109,7 @@ impl Lane {
             worker,
             positions: Positions::default(),
             batch,
+            read: Instant::now(),
             ready: None,
             writer: None,
             writing: None,
@@ -297,7 +302,7 @@ impl Lane {
                 self.written(reuse);
                 self.positions.commit(&receipt);
                 let next = receipt.ranges().iter().map(|range| (range.partition, range.to));
-                self.report(Report::Committed(next.collect()));
+                self.parts.shared.committed.note(next);
                 Ok(())
             }
             Written::Fenced { partitions, reuse } => {
@@ -440,16 +445,19 @@ impl Lane {
     /// Writes what was gathered, as long as `deadline` allows. What is not written then is thrown away
     /// together with the connection, so that it cannot come through later unseen, and is read again.
     fn drain(&mut self, deadline: Instant) -> Result<(), Fault> {
+        let in_doubt = Instant::now() + DOUBT_WAIT;
         let mut wait = Duration::ZERO;
         loop {
             self.take_receipt(wait)?;
-            if !self.batch.is_empty() && self.ready.is_none() {
+            if !self.batch.is_empty() && self.ready.is_none() && self.is_known() {
                 self.process()?;
             }
             self.write();
-            if !self.busy() && self.ready.is_none() && self.batch.is_empty() {
+            let nothing_on_its_way = !self.busy() && self.ready.is_none();
+            if nothing_on_its_way && self.batch.is_empty() {
                 return Ok(());
             }
+            let deadline = if nothing_on_its_way { deadline.min(in_doubt) } else { deadline };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return self.throw_away();
@@ -485,6 +493,6 @@ impl Lane {
 
     fn report(&self, report: Report) {
         // Fails only while the pipeline ends, when nobody needs it any more.
-        let _ = self.parts.reports.send(report);
+        let _ = self.parts.shared.reports.send(report);
     }
 }

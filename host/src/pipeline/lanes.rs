@@ -17,7 +17,7 @@ use crate::sink::parked::due::Due;
 use crate::sink::postgres::{Options, Writer};
 use crate::source::Room;
 use crate::source::kafka::KafkaSource;
-use crate::source::rebalance::{Command, Report};
+use crate::source::rebalance::{Command, Shared};
 use crate::threads::{self, Job, Turn, Work};
 
 /// What lanes and retries of a pipeline have in common.
@@ -39,7 +39,7 @@ impl Start<'_> {
         &self,
         mailboxes: Vec<Mailbox<Command>>,
         slot: &Arc<Slot<Deployed>>,
-        reports: &Post<Report>,
+        shared: &Shared,
         books: &Books,
         end: &Post<Result<(), Fault>>,
     ) -> Result<Vec<Job<()>>, Fault> {
@@ -58,7 +58,7 @@ impl Start<'_> {
                 bell,
                 slot: slot.clone(),
                 commands,
-                reports: reports.clone(),
+                shared: shared.clone(),
                 counters: books.counters.clone(),
                 budget: books.budget.clone(),
                 brake: books.brake.clone(),

@@ -1,5 +1,5 @@
-//! The claimer: claims what the group assigns, watches the topic's identity, holds partitions that
-//! cannot be read, and tells the group where its partitions stand.
+//! The claimer: claims what the group assigns, holds partitions that cannot be read, and tells the group where its
+//! partitions stand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use uuid::Uuid;
 use crate::bell::Mailbox;
 use crate::fault::{Fault, Remedy};
 use crate::settings::Start;
+use crate::source::identity::{Identity, created_again};
 use crate::source::member::Member;
-use crate::source::rebalance::{Ownership, Report};
+use crate::source::rebalance::{Committed, Ownership, Report};
 use crate::source::{ClaimAnswer, ClaimStore, Stored, Vanished};
 use crate::threads::{self, Job, Turn, Work};
 
@@ -30,9 +31,6 @@ use trial::{Admission, Trials};
 
 /// How often it is looked whether partitions that are not claimed yet can be.
 const CLAIM_PERIOD: Duration = Duration::from_millis(50);
-/// How often the topic's id is looked at: a topic deleted and created again is noticed within this time. What is read
-/// of the new one before that is taken for the old one's, so it is short.
-const IDENTITY_PERIOD: Duration = Duration::from_millis(250);
 /// How often the group is told where its partitions stand.
 const ADVICE_PERIOD: Duration = Duration::from_secs(1);
 /// After this, a partition that was fenced is claimed again if it is still assigned.
@@ -57,6 +55,10 @@ pub struct Parts {
     pub pipeline: Arc<str>,
     /// What it is told.
     pub reports: Mailbox<Report>,
+    /// What it shares with lanes.
+    pub committed: Arc<Committed>,
+    /// The same.
+    pub identity: Arc<Identity>,
     /// What it tells.
     pub standing: Arc<Standing>,
 }
@@ -70,9 +72,6 @@ pub struct Claimer {
     trials: Trials,
     /// Epochs under which partitions were given to lanes.
     given: BTreeMap<i32, i64>,
-    /// Next offsets that the group was not yet told.
-    advice: BTreeMap<i32, i64>,
-    topic_id: Option<Uuid>,
     retry_wait: Duration,
     away: bool,
     due: Due,
@@ -80,7 +79,6 @@ pub struct Claimer {
 
 /// When each of the things that are done now and then is due.
 struct Due {
-    identity: Instant,
     advice: Instant,
     life: Instant,
     watch: Instant,
@@ -96,7 +94,7 @@ impl Claimer {
 
     fn new(parts: Parts) -> Self {
         let now = Instant::now();
-        let due = Due { identity: now, advice: now, life: now, watch: now, lag: now };
+        let due = Due { advice: now, life: now, watch: now, lag: now };
         Self {
             parts,
             due,
@@ -104,8 +102,6 @@ impl Claimer {
             holds: Holds::default(),
             trials: Trials::new(now),
             given: BTreeMap::new(),
-            advice: BTreeMap::new(),
-            topic_id: None,
             retry_wait: RETRY_WAIT_MIN,
             away: false,
         }
@@ -128,7 +124,7 @@ impl Claimer {
     /// How long nothing is to be done unless something is reported.
     fn patience(&self) -> Duration {
         let (due, now) = (&self.due, Instant::now());
-        let first = due.identity.min(due.advice).min(due.life).min(due.watch).min(due.lag);
+        let first = due.advice.min(due.life).min(due.watch).min(due.lag);
         // One that is due and was not claimed waits for its lane to let go of it.
         let claim = self.wanted.values().min().map(|&at| at.max(now + CLAIM_PERIOD));
         first.min(claim.unwrap_or(first)).saturating_duration_since(now)
@@ -136,13 +132,8 @@ impl Claimer {
 
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
-        if now >= self.due.identity {
-            self.check_identity();
-            self.due.identity = Instant::now() + IDENTITY_PERIOD;
-        }
         if now >= self.due.advice {
-            self.advise(CommitMode::Async);
-            self.note_what_goes_on(|_| false);
+            self.take_note_of_commits(CommitMode::Async);
             self.due.advice = now + ADVICE_PERIOD;
         }
         if now >= self.due.life {
@@ -162,7 +153,6 @@ impl Claimer {
                 self.retry_wait = RETRY_WAIT_MIN;
                 self.wanted.extend(partitions.into_iter().map(|it| (it, Instant::now())));
             }
-            Report::Committed(next_offsets) => self.committed(next_offsets),
             Report::Fenced(partitions) => self.claim_again(partitions, AGAIN_WAIT),
             Report::Held { partition, fault } => {
                 let partitions = match partition {
@@ -171,17 +161,19 @@ impl Claimer {
                 };
                 self.hold_read(partitions, &fault);
             }
+            Report::OtherTopic(fault) => self.other_topic(&fault),
             Report::Finish => {}
         }
     }
 
-    fn committed(&mut self, next_offsets: Vec<(i32, i64)>) {
-        self.trials.end_if(|trial| next_offsets.iter().any(|&(partition, _)| partition == trial));
+    /// Tells the group what lanes have committed, and sees which partitions go on by that.
+    fn take_note_of_commits(&mut self, mode: CommitMode) {
+        self.trials.end_if(|trial| self.parts.committed.has(trial));
+        let next_offsets = self.parts.committed.take();
         if !self.holds.is_empty() {
-            let moved = |held| next_offsets.iter().any(|&(partition, _)| partition == held);
-            self.note_what_goes_on(moved);
+            self.note_what_goes_on(|held| next_offsets.contains_key(&held));
         }
-        self.advice.extend(next_offsets);
+        self.parts.member.advise(next_offsets.into_iter(), mode);
     }
 
     /// Takes partitions from their lanes and claims them anew after `wait`.
@@ -196,6 +188,7 @@ impl Claimer {
 
     fn claim_what_is_due(&mut self) {
         let now = Instant::now();
+        self.trials.end_if(|trial| self.parts.committed.has(trial));
         let due: Vec<(i32, u64)> = self
             .wanted
             .iter()
@@ -240,8 +233,12 @@ impl Claimer {
     }
 
     fn claim(&mut self, due: &[(i32, u64)]) -> Result<(), Fault> {
+        let asked = Instant::now();
         let topic_id = self.parts.member.topic_id()?;
-        self.topic_id = Some(topic_id);
+        if let Some(before) = self.parts.identity.claimed(topic_id, asked) {
+            self.other_topic(&created_again(before, topic_id));
+            return Ok(());
+        }
         self.parts.store.show_life()?;
         let partitions: Vec<i32> = due.iter().map(|&(partition, _)| partition).collect();
         let stored = self.parts.store.positions()?;
@@ -272,7 +269,7 @@ impl Claimer {
                     self.parts.ownership.give(claimed, topic_id, waiting, generation);
                 }
                 ClaimAnswer::OtherTopic { partition, stored } => {
-                    self.hold(&[partition], &keep::created_again(stored, topic_id));
+                    self.hold(&[partition], &created_again(stored, topic_id));
                 }
             }
         }
@@ -353,11 +350,6 @@ impl Claimer {
             .collect::<Result<Vec<_>, Fault>>()?;
         self.parts.store.initialise(topic_id, &starts)
     }
-
-    fn advise(&mut self, mode: CommitMode) {
-        let advice = std::mem::take(&mut self.advice);
-        self.parts.member.advise(advice.into_iter(), mode);
-    }
 }
 
 impl Work for Claimer {
@@ -366,7 +358,7 @@ impl Work for Claimer {
     /// Most of the time it is only seen that this host still lives, and that the group was told all.
     fn glance(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        if self.advice.is_empty() && self.holds.is_empty() && now >= self.due.advice {
+        if now >= self.due.advice && self.parts.committed.is_empty() && self.holds.is_empty() {
             self.due.advice = now + ADVICE_PERIOD;
         }
         if self.parts.store.is_known_to_live() && now >= self.due.life {
@@ -379,7 +371,7 @@ impl Work for Claimer {
         if self.advance() {
             return Turn::Sleep(self.patience());
         }
-        self.advise(CommitMode::Sync);
+        self.take_note_of_commits(CommitMode::Sync);
         self.leave();
         Turn::End(())
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::bell::{Mailbox, Post};
 use crate::fault::Fault;
 use crate::source::Claimed;
+use crate::source::identity::Identity;
 
 /// How long a revocation waits for lanes to write what they have. The group would wait longer, but a
 /// successor should not; what is not written in time is fenced by the successor's claim and read again.
@@ -65,8 +66,6 @@ impl LaneHandle {
 pub enum Report {
     /// The group gave these partitions to this host.
     Assigned(Vec<i32>),
-    /// A lane has committed up to these next offsets.
-    Committed(Vec<(i32, i64)>),
     /// A lane found these partitions claimed by somebody else.
     Fenced(Vec<i32>),
     /// A lane cannot read a partition.
@@ -76,8 +75,60 @@ pub enum Report {
         /// Why.
         fault: Fault,
     },
+    /// The topic is not the one any more under whose id partitions are claimed.
+    OtherTopic(Fault),
     /// Lanes have ended: commit to the group what is known, and end.
     Finish,
+}
+
+/// What lanes tell the claimer, and what both know.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Arrives at the claimer, and wakes it.
+    pub reports: Post<Report>,
+    /// What lanes have committed.
+    pub committed: Arc<Committed>,
+    /// Whether what they have read is of the topic that was claimed.
+    pub identity: Arc<Identity>,
+}
+
+impl Shared {
+    /// With no lane at work yet, and where reports arrive.
+    pub fn new() -> (Self, Mailbox<Report>) {
+        let (reports, reported) = Post::new();
+        (Self { reports, committed: Arc::default(), identity: Arc::default() }, reported)
+    }
+}
+
+/// Next offsets of what lanes have committed since somebody took note. Nobody is woken: a lane commits many times a
+/// second, and the group is told once.
+#[derive(Debug, Default)]
+pub struct Committed(Mutex<BTreeMap<i32, i64>>);
+
+impl Committed {
+    /// A lane has committed up to these next offsets.
+    pub fn note(&self, next_offsets: impl Iterator<Item = (i32, i64)>) {
+        self.lock().extend(next_offsets);
+    }
+
+    /// True when nothing was committed since.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// True when something of `partition` was committed since.
+    pub fn has(&self, partition: i32) -> bool {
+        self.lock().contains_key(&partition)
+    }
+
+    /// What was committed since, by partition.
+    pub fn take(&self) -> BTreeMap<i32, i64> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -58,22 +58,26 @@ impl Lane {
             return IDLE_WAIT;
         }
         let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions);
+        if !faults.is_empty() {
+            self.parts.shared.identity.doubt();
+        }
         for PartitionFault { partition, fault } in faults {
             if fault.remedy != Remedy::Retry {
                 self.report(Report::Held { partition, fault });
             }
         }
+        let now = Instant::now();
         if self.batch.len() > before {
+            self.read = now;
             return Duration::ZERO;
         }
-        let now = Instant::now();
         self.patience(now).min(self.parts.source.rest(self.ease(now)))
     }
 
     /// How long nothing is to be done if no message comes and nobody rings.
     fn patience(&self, now: Instant) -> Duration {
         let wait = self.order.look_after(now).map_or(IDLE_WAIT, |it| it.min(IDLE_WAIT));
-        let waits_for_its_time = !self.batch.is_empty() && !self.busy();
+        let waits_for_its_time = !self.batch.is_empty() && !self.busy() && self.is_known();
         if waits_for_its_time { wait.min(self.pace.left(now)) } else { wait }
     }
 
@@ -96,11 +100,16 @@ impl Lane {
         self.ready.is_none() && messages < room.messages_max && bytes < room.bytes_max
     }
 
-    /// True when a batch is full, or due while nothing is being written.
+    /// True when a batch is full, or due while nothing is being written, and nothing speaks against it.
     pub(super) fn should_process(&self, now: Instant) -> bool {
         let full = self.room().is_full(&self.batch);
         let due = !self.busy() && self.pace.left(now).is_zero();
-        !self.batch.is_empty() && self.ready.is_none() && (full || due)
+        !self.batch.is_empty() && self.ready.is_none() && (full || due) && self.is_known()
+    }
+
+    /// True when what was read is of the topic that was claimed. The lane is woken when that is learned.
+    pub(super) fn is_known(&self) -> bool {
+        self.parts.shared.identity.vouches_for(self.read, &self.parts.bell)
     }
 }
 

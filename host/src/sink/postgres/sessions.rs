@@ -4,7 +4,7 @@
 //! A session of one's own takes a [`Permit`] for its life; whoever finds none free waits for its turn, and lanes give
 //! theirs up for those who wait ([`Turns`]). What never waits behind lanes: the heartbeats of all owners, on one
 //! session ([`heartbeat`]), small statements, on at most [`errands::ERRANDS_MAX`] ([`errands`]), and claims, which
-//! have [`CLAIMS_MAX`] more when all permits are taken.
+//! have `CLAIMS_MAX` more when all permits are taken.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;

@@ -4,11 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
 use super::{Claimer, HeldPartition};
 use crate::explain;
-use crate::fault::{Fault, Remedy, broker};
+use crate::fault::{Fault, broker};
 use crate::source::Stored;
 
 /// How often it is looked whether others can see that this host lives; the second while Postgres is away.
@@ -150,23 +148,15 @@ impl Claimer {
 
     /// When the topic was deleted and created again, offsets mean other messages: nothing more may be
     /// written under the old claims, ours included.
-    pub(super) fn check_identity(&mut self) {
-        let Some(known) = self.topic_id else { return };
+    pub(super) fn other_topic(&mut self, fault: &Fault) {
         let partitions = self.parts.ownership.partitions();
         if partitions.is_empty() {
             return;
         }
-        let fault = match self.parts.member.topic_id() {
-            Ok(found) if found == known => return,
-            Ok(found) => created_again(known, found),
-            Err(fault) if fault.remedy == Remedy::Retry => return,
-            Err(fault) => fault,
-        };
-        self.topic_id = None;
         if let Err(fault) = self.parts.store.fence(&partitions) {
             tracing::warn!(code = fault.code, "could not fence our own writes: {}", fault.message);
         }
-        self.hold(&partitions, &fault);
+        self.hold(&partitions, fault);
     }
 
     /// Says goodbye, so that nobody takes this end for a death.
@@ -194,12 +184,6 @@ impl Claimer {
 /// Partition numbers for the log.
 fn list(partitions: &[i32]) -> String {
     partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// `SL-K015`
-pub(super) fn created_again(stored: Uuid, found: Uuid) -> Fault {
-    let message = format!("the topic was deleted and created again (id {stored}, now {found})");
-    Fault::stop(broker::CREATED_AGAIN, message)
 }
 
 /// `SL-K017`
