@@ -14,6 +14,7 @@ use crate::plugin::slot::Slot;
 use crate::settings::Settings;
 use crate::sink::Parking;
 use crate::sink::parked::due::Due;
+use crate::sink::parked::looks::Watched;
 use crate::sink::postgres::{Options, Writer};
 use crate::source::Room;
 use crate::source::kafka::KafkaSource;
@@ -91,6 +92,7 @@ impl Start<'_> {
         retry::start(retry::Parts {
             pipeline: self.name.clone(),
             slot: slot.clone(),
+            parked: Watched::start(self.options, self.name, asked.bell.clone(), self.runtime),
             due: Due::new(self.options, self.name, self.parking.rule.clone(), relays),
             parking: self.parking.clone(),
             counters: books.counters.clone(),

@@ -20,12 +20,13 @@ use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::letters::read::Letter;
 use crate::sink::parked::due::{Due, Next, Verdicts};
+use crate::sink::parked::looks::{LOOK_EVERY, Watched};
 use crate::sink::postgres::{Diagnosis, can_be_diagnosed};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 use crate::threads::{self, Job, Turn, Work};
 
-/// What is parked by others is found after this time at the latest.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Of the time at most one part in so many goes into looking for what is due: among millions a look takes seconds.
+const LOOK_SHARE: u32 = 10;
 /// How often a batch is tried again of which Postgres refuses rows, and none of them when asked.
 const FRUITLESS_MAX: u32 = 5;
 
@@ -37,6 +38,8 @@ pub struct Parts {
     pub slot: Arc<Slot<Deployed>>,
     /// The parked messages.
     pub due: Due,
+    /// Rings when there are any.
+    pub parked: Arc<Watched>,
     /// What is tried again.
     pub parking: Parking,
     /// What it counts.
@@ -54,13 +57,12 @@ pub struct Parts {
 /// Starts what tries parked messages again.
 pub fn start(parts: Parts) -> Job<()> {
     let (runtime, bell) = (parts.runtime.clone(), parts.questions.bell.clone());
-    let now = Instant::now();
     let retrier = Retrier {
         parts,
         worker: None,
         spare: Prepared::default(),
         trouble: Trouble::default(),
-        next_round: now,
+        next_round: None,
     };
     threads::spawn(&runtime, bell, retrier)
 }
@@ -71,16 +73,19 @@ struct Retrier {
     worker: Option<Worker>,
     spare: Prepared,
     trouble: Trouble,
-    next_round: Instant,
+    /// None while nothing is parked, as far as is known.
+    next_round: Option<Instant>,
 }
 
 impl Retrier {
     /// A round if it is time for one, and answers.
     fn advance(&mut self) -> Turn<()> {
-        if Instant::now() >= self.next_round {
+        if self.next_round.is_none() && self.parts.parked.take_found() {
+            self.next_round = Some(Instant::now());
+        }
+        if self.next_round.is_some_and(|it| Instant::now() >= it) {
             let wait = self.round_or_pause();
-            // Pipelines that began together do not look together.
-            self.next_round = Instant::now() + wait.mul_f64(1.0 - fastrand::f64() / 4.0);
+            self.next_round = wait.map(|it| Instant::now() + it);
         }
         loop {
             match self.parts.questions.things.try_recv() {
@@ -89,10 +94,12 @@ impl Retrier {
                 Err(TryRecvError::Disconnected) => return Turn::End(()),
             }
         }
-        Turn::Sleep(self.next_round.saturating_duration_since(Instant::now()))
+        let left = |it: Instant| it.saturating_duration_since(Instant::now());
+        Turn::Sleep(self.next_round.map_or(Duration::MAX, left))
     }
 
-    fn round_or_pause(&mut self) -> Duration {
+    /// Returns when there is to be another round, if anything is parked.
+    fn round_or_pause(&mut self) -> Option<Duration> {
         match self.round() {
             Ok(wait) => {
                 self.trouble.over(&self.parts.pipeline);
@@ -103,29 +110,32 @@ impl Retrier {
                 if sqlstate::depends_on_size(&fault.sqlstate) {
                     self.parts.due.take_fewer();
                 }
-                self.trouble.met(&self.parts.pipeline, &fault)
+                Some(self.trouble.met(&self.parts.pipeline, &fault))
             }
         }
     }
 
-    /// Deals with one batch, if messages are due; returns how long nothing else will be.
-    fn round(&mut self) -> Result<Duration, Fault> {
+    /// Deals with one batch, if messages are due; returns how long nothing else will be, `None` when nothing is parked.
+    fn round(&mut self) -> Result<Option<Duration>, Fault> {
         if !self.parts.budget.has_room(Instant::now()) {
             // Each may be the last attempt of a message: they wait as the lanes do.
-            return Ok(LOOK_EVERY);
+            return Ok(Some(LOOK_EVERY));
         }
         let runtime = self.parts.runtime.clone();
+        let begun = Instant::now();
         let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
-        let wait = wait.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
-        if !wait.is_zero() && !behind {
+        let pause = begun.elapsed() * LOOK_SHARE;
+        let is_due = wait.is_some_and(|wait| wait.is_zero());
+        let wait = wait.map(|wait| wait.min(LOOK_EVERY).max(pause));
+        if !is_due && !behind {
             self.parts.due.rest();
             return Ok(wait);
         }
         let moved = self.batch(&runtime)?;
         // What is due and was not taken is in other hands, or behind what is.
-        Ok(match (moved, wait.is_zero()) {
-            (true, _) => Duration::ZERO,
-            (false, true) => LOOK_EVERY,
+        Ok(match (moved, is_due) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(LOOK_EVERY.max(pause)),
             (false, false) => wait,
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub mod due;
+pub mod looks;
 
 use super::letters::{front, put_message, put_rejection, under};
 use super::{Letterhead, copy};
