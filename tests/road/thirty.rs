@@ -1,12 +1,15 @@
 //! Thirty pipelines with topics of their own in one process: what they take of it together, and that hosts of so many
 //! replace each other as hosts of one do.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::checker::Readings;
+use sluice_tests::crimes;
 use sluice_tests::host::{Host, Pipeline};
 use sluice_tests::kafka::Topic;
 use sluice_tests::load::{Load, Mix};
@@ -18,9 +21,11 @@ use crate::pace::sent_now;
 
 const PIPELINES: usize = 30;
 const PARTITIONS: i32 = 3;
+const ENDLESS: &str = "thirty-endless";
+const AWAY: &str = "thirty-away";
 /// With those that begin and end just now.
 const SESSIONS_MAX: i64 = 40;
-const THREADS_MAX: usize = 5 * PIPELINES;
+const THREADS_MAX: usize = 5 * (PIPELINES + 2);
 /// Far more than it takes on a machine that does nothing else, which is 3 s.
 const AT_WORK_MAX: Duration = Duration::from_secs(20);
 /// Longest time until threads that were needed at the start are given back.
@@ -53,6 +58,23 @@ fn all(scene: &Scene) -> Result<Vec<One>> {
             Ok(One { pipeline, topic, table, load, sent: 0 })
         })
         .collect()
+}
+
+/// One whose plugin never ends, however often it is begun again, and one whose database takes connections and says
+/// nothing.
+fn broken(scene: &Scene, away: &TcpListener) -> Result<Vec<PathBuf>> {
+    scene.database.execute(crimes::TABLE)?;
+    let topic = Topic::create(ENDLESS, PARTITIONS)?;
+    Load::new(&topic, Mix::default())?.send(300)?;
+    let url = scene.database.url();
+    let mut endless = Pipeline::new(ENDLESS, &topic.name, url, &plugin("hostile")?)?.impatient();
+    "timeout = \"500ms\"\npoison_limit = 20\nsettings = { crime = \"endless-loop\" }\n"
+        .clone_into(&mut endless.plugin_lines);
+    "table = \"hostile\"\n".clone_into(&mut endless.sink_lines);
+    let topic = Topic::create(AWAY, PARTITIONS)?;
+    let nowhere = format!("postgres://postgres@127.0.0.1:{}/nowhere", away.local_addr()?.port());
+    let away = Pipeline::new(AWAY, &topic.name, &nowhere, &plugin("readings")?)?.impatient();
+    [endless, away].iter().map(|it| it.write(&scene.folder)).collect()
 }
 
 fn send(all: &mut [One], count: usize) -> Result<()> {
@@ -95,8 +117,10 @@ fn threads(host: &Host) -> Result<usize> {
 fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_killed() -> Result<()> {
     let scene = Scene::alone("thirty", 1, Readings::TABLE)?;
     let mut all = all(&scene)?;
-    let files: Vec<PathBuf> =
+    let mut files: Vec<PathBuf> =
         all.iter().map(|it| it.pipeline.write(&scene.folder)).collect::<Result<_>>()?;
+    let away = TcpListener::bind("127.0.0.1:0")?;
+    files.extend(broken(&scene, &away)?);
     send(&mut all, 30)?;
 
     let begun = Instant::now();
@@ -128,5 +152,14 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
     eprintln!("at work after {at_work:?}, {idle_threads} threads, at most {most} sessions");
     ensure!(at_work <= AT_WORK_MAX, "{at_work:?} until all pipelines were at work");
     ensure!(most <= SESSIONS_MAX, "{most} sessions of one host");
-    second.drain().map(drop)
+    let (code, events) = second.terminate()?;
+    ensure!(code == 1, "{code}, although a pipeline is held");
+    let held: BTreeSet<String> = events
+        .iter()
+        .filter(|event| event.is("pipeline held"))
+        .filter_map(|event| event.text("pipeline"))
+        .collect();
+    let broken = BTreeSet::from([ENDLESS.to_owned(), AWAY.to_owned()]);
+    ensure!(held.is_subset(&broken) && held.contains(ENDLESS), "held: {held:?}");
+    Ok(())
 }
