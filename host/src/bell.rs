@@ -38,7 +38,10 @@ impl Bell {
     /// Sleeps until the bell is rung, at most for `wait`; not at all if it was rung since the last time. Returns whether
     /// it was.
     pub fn wait(&self, wait: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| !state.rung);
+        let mut state = self.lock();
+        // Of a task that gave up waiting: whoever rings would wake that one, and not this thread.
+        state.waker = None;
+        let waited = self.changed.wait_timeout_while(state, wait, |state| !state.rung);
         std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.rung)
     }
 
@@ -160,6 +163,22 @@ mod tests {
         tokio::task::yield_now().await;
         bell.ring();
         tokio::time::timeout(LONG, waiting).await.expect("it was rung").expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_ring_wakes_the_thread_that_waits_after_a_task_gave_up() {
+        let bell = Arc::new(Bell::default());
+        let gave_up = tokio::time::timeout(Duration::from_millis(1), bell.rung()).await;
+        assert!(gave_up.is_err());
+        let other = bell.clone();
+        let waiting = std::thread::spawn(move || (other.wait(LONG), Instant::now()));
+        // Most likely it waits by then; rung before, it would not wait at all.
+        std::thread::sleep(Duration::from_millis(50));
+        let rung = Instant::now();
+        bell.ring();
+        let (was_rung, woken) = waiting.join().expect("no panic");
+        assert!(was_rung);
+        assert!(woken - rung < LONG / 2, "{:?}", woken - rung);
     }
 
     #[test]

@@ -137,7 +137,8 @@ impl LaneWork {
 impl Work for LaneWork {
     type End = ();
 
-    const LINGER: Duration = Duration::from_millis(2);
+    /// While messages flow a lane keeps its thread from one write to the next, at the default pace.
+    const LINGER: Duration = Duration::from_millis(150);
 
     /// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
     /// pipeline ends with an error instead.

@@ -14,9 +14,9 @@ use crate::source::rebalance::{Report, Shared};
 use crate::threads::{self, Job, Turn, Work};
 
 /// Brokers are asked for the topic's id when something was read so long after they were asked last.
-const ASK_AFTER: Duration = Duration::from_millis(150);
+const ASK_AFTER: Duration = Duration::from_millis(250);
 /// What was read so long after that is in doubt until they have answered: nothing of it is written.
-const DOUBT_AFTER: Duration = Duration::from_millis(250);
+const DOUBT_AFTER: Duration = Duration::from_millis(400);
 /// How often they are asked although nothing is read.
 const IDLE_PERIOD: Duration = Duration::from_secs(5);
 
@@ -50,7 +50,11 @@ impl Identity {
             return Some(other);
         }
         (state.claimed, state.seen) = (Some(topic_id), Some(asked));
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
+        for it in waiting {
+            it.ring();
+        }
         // It sleeps until there is something to ask for.
         self.bell.ring();
         None

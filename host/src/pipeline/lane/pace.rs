@@ -1,5 +1,6 @@
 //! When a lane sleeps and when it writes: each transaction costs Postgres far more than a row.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::Lane;
@@ -15,6 +16,12 @@ pub(super) const LOOK_AROUND: Duration = Duration::from_millis(100);
 
 /// A batch has plenty of room when what it holds is less than one in so many of what it may hold.
 const PLENTY: usize = 8;
+
+/// A lane puts its next write off by at most one in so many of a period, until it writes when the others do.
+const NUDGE: u32 = 8;
+
+/// From where all lanes of the process count their periods.
+static COMMON_BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// From the begin of one write to the begin of the next.
 #[derive(Debug)]
@@ -37,9 +44,18 @@ impl Pace {
         (self.messages, self.bytes) = (batch.len(), batch.bytes());
     }
 
-    /// A write begins.
+    /// A write begins. The next one is due in a period, and a little later where that brings the lane closer to the others
+    /// of the process: those that write at the same time share fetches, wake-ups and flushes.
     pub fn begin(&mut self, now: Instant) {
-        self.next = Some(now + self.period);
+        let nudge_max = self.period / NUDGE;
+        // Who was woken a little late does not fall behind the others.
+        let was_due = self.next.filter(|&next| next <= now && now - next <= nudge_max);
+        let next = was_due.unwrap_or(now) + self.period;
+        let since = next.saturating_duration_since(*COMMON_BEGIN).as_nanos();
+        let behind = since.checked_rem(self.period.as_nanos()).unwrap_or(0);
+        let behind = Duration::from_nanos(u64::try_from(behind).unwrap_or(0));
+        let until_all = if behind.is_zero() { behind } else { self.period.saturating_sub(behind) };
+        self.next = Some(next + until_all.min(nudge_max));
     }
 
     /// How long it is until a batch that is not full is due.
@@ -125,10 +141,34 @@ mod tests {
         let start = Instant::now();
         assert_eq!(pace.left(start), Duration::ZERO);
         pace.begin(start);
-        assert_eq!(pace.left(start), PERIOD);
-        assert_eq!(pace.left(start + PERIOD / 4), PERIOD * 3 / 4);
-        assert_eq!(pace.left(start + PERIOD), Duration::ZERO);
+        let left = pace.left(start);
+        assert!((PERIOD..=PERIOD + PERIOD / NUDGE).contains(&left), "{left:?}");
+        assert_eq!(pace.left(start + PERIOD / 4) + PERIOD / 4, left);
+        assert_eq!(pace.left(start + left), Duration::ZERO);
         assert_eq!(pace.left(start + PERIOD * 50), Duration::ZERO, "silence");
+    }
+
+    #[test]
+    fn lanes_that_began_apart_write_together_soon_and_stay_together() {
+        let mut paces = [(); 5].map(|()| Pace::new(PERIOD));
+        let start = Instant::now();
+        let mut due = [0, 17, 50, 51, 99].map(|ms| start + Duration::from_millis(ms));
+        for _ in 0..2 * NUDGE {
+            for (pace, due) in paces.iter_mut().zip(&mut due) {
+                // Woken a little late.
+                let begin = *due + PERIOD / 50;
+                pace.begin(begin);
+                let next = begin + pace.left(begin);
+                assert!(
+                    next - *due >= PERIOD && next - *due <= PERIOD * 5 / 4,
+                    "{:?}",
+                    next - *due
+                );
+                *due = next;
+            }
+        }
+        let phase = |at: Instant| (at - *COMMON_BEGIN).as_nanos() % PERIOD.as_nanos();
+        assert_eq!(due.map(phase), [0; 5]);
     }
 
     #[test]
