@@ -325,6 +325,7 @@ impl Relay {
                     }
                 }
                 Err(_) if answered_at.elapsed() > SILENCE => {
+                    sender.begin_again();
                     let topic = &self.topic;
                     let text = format!("no broker acknowledges letters for topic {topic}");
                     self.trouble.goes_on(&Fault::retry("SL-K002", text));

@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use sluice_tests::child::Signal;
+use sluice_tests::child::{Signal, signal};
 use sluice_tests::counts::scaled;
-use sluice_tests::kafka::Cluster;
+use sluice_tests::kafka::{Cluster, Tuning};
 use sluice_tests::scene::Scene;
 use sluice_tests::work::Work;
+
+const JAVA: &[&str] = &["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+/// Of a broker with its controller.
+const SHORT_SESSION: &str = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=1500\n";
+/// A broker that is silent for so long is dead for its controller.
+const LONGER_THAN_A_SESSION: Duration = Duration::from_secs(5);
 
 /// With the properties that an operator has who sets none.
 fn begin(name: &str) -> Result<(Cluster, Work)> {
@@ -53,6 +59,24 @@ fn all_brokers_may_be_away_for_a_while() -> Result<()> {
         }
         std::thread::sleep(Duration::from_secs(5));
         cluster.start_missing()?;
+        work.goes_on()?;
+    }
+    work.end()
+}
+
+/// A controller that goes on together with its only broker takes that one for dead at first: for a moment the cluster
+/// has no broker, and says so to whoever asks.
+#[test]
+fn a_cluster_that_has_no_broker_for_a_moment_is_asked_again() -> Result<()> {
+    let tuning = Tuning { java: JAVA, properties: SHORT_SESSION, outlives: false };
+    let (broker, scene) = Scene::on_broker("no_broker", 6, &tuning)?;
+    let mut pipeline = scene.pipeline()?;
+    pipeline.properties.clear();
+    let work = Work::begin_with(scene, &pipeline)?;
+    for _ in 0..=scaled(20) {
+        signal(broker.pid(), Signal::Stop)?;
+        std::thread::sleep(LONGER_THAN_A_SESSION);
+        signal(broker.pid(), Signal::Continue)?;
         work.goes_on()?;
     }
     work.end()

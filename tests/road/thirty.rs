@@ -2,6 +2,7 @@
 //! replace each other as hosts of one do.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -95,6 +96,27 @@ fn all_there(scene: &Scene, all: &[One]) -> Result<bool> {
     Ok(true)
 }
 
+/// How each pipeline stands whose table lacks rows.
+fn lacking(scene: &Scene, all: &[One]) -> Result<String> {
+    let mut lacking = String::new();
+    for One { pipeline, topic, table, sent, .. } in all {
+        let rows = scene.database.number(&format!("SELECT count(*) FROM {table}"))?;
+        if rows < *sent {
+            let (name, ends) = (&pipeline.name, topic.log_ends()?);
+            let positions = format!(
+                "SELECT string_agg(partition || ': ' || next_offset || ' by ' || owner, ', ' ORDER BY partition) \
+                 FROM sluice.positions WHERE pipeline = '{name}'"
+            );
+            let positions = scene.database.text(&positions)?.unwrap_or_default();
+            writeln!(
+                lacking,
+                "{name}: {rows} of {sent} rows; ends {ends:?}; positions {positions}"
+            )?;
+        }
+    }
+    Ok(lacking)
+}
+
 /// What the topic has is there once; a producer that sends again what was not acknowledged in time sends it twice.
 fn check_rows(scene: &Scene, all: &[One]) -> Result<()> {
     for One { topic, table, sent, .. } in all {
@@ -126,7 +148,7 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
     let begun = Instant::now();
     let first = Host::start("first", &scene.folder, &files)?;
     until_true("all pipelines are at work", SOON, || all_there(&scene, &all))
-        .with_context(|| first.tail())?;
+        .with_context(|| format!("{:?}\n{}", lacking(&scene, &all), first.tail()))?;
     let at_work = begun.elapsed();
     let mut most = 0;
     let quiet = || {
@@ -147,7 +169,7 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
     first.kill()?;
     send(&mut all, 300)?;
     until_true("all messages are rows", SOON, || all_there(&scene, &all))
-        .with_context(|| second.tail())?;
+        .with_context(|| format!("{:?}\n{}", lacking(&scene, &all), second.tail()))?;
     check_rows(&scene, &all)?;
     eprintln!("at work after {at_work:?}, {idle_threads} threads, at most {most} sessions");
     ensure!(at_work <= AT_WORK_MAX, "{at_work:?} until all pipelines were at work");

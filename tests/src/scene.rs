@@ -10,7 +10,7 @@ use sluice::demo::postgres::Throwaway;
 
 use crate::checker::{Check, Readings, Shape};
 use crate::host::{Host, Pipeline};
-use crate::kafka::{Cluster, Topic};
+use crate::kafka::{Broker, Cluster, Topic, Tuning};
 use crate::plugins::plugin;
 use crate::postgres::Database;
 use crate::wait::until_true;
@@ -73,6 +73,16 @@ impl Scene {
         let topic = cluster.topic(name, partitions)?;
         let scene = Self::between(topic, Database::create(name)?, turn)?;
         Ok((cluster, scene))
+    }
+
+    /// A broker that the test may freeze, and a scene with a topic on it.
+    pub fn on_broker(name: &str, partitions: i32, tuning: &Tuning) -> Result<(Broker, Self)> {
+        let turn = Turn::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        let broker =
+            Broker::start(tuning, &crate::folders::scratch_for(&format!("{name}-broker"))?)?;
+        let topic = Topic::create_on(broker.address(), name, partitions, 1)?;
+        let scene = Self::between(topic, Database::create(name)?, turn)?;
+        Ok((broker, scene))
     }
 
     fn with_turn(name: &str, partitions: i32, table: &str, turn: Turn) -> Result<Self> {

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::settings::SourceSettings;
 use crate::sink::letters::read::Letter;
 use crate::source::kafka::{log_line, refused};
-use crate::source::properties;
+use crate::source::{native, properties};
 
 /// How long brokers may take to say how many partitions the topic has.
 const REACH: Duration = Duration::from_secs(5);
@@ -39,6 +39,8 @@ pub(super) struct Sender {
     answered: UnboundedReceiver<(usize, Option<RDKafkaErrorCode>)>,
     topic: String,
     partitions: i32,
+    /// Where it began.
+    brokers: String,
 }
 
 impl Sender {
@@ -60,7 +62,13 @@ impl Sender {
         }
         match found.map_or(0, |found| found.partitions().len()) as i32 {
             0 => Err(failed(RDKafkaErrorCode::UnknownTopicOrPartition, topic)),
-            partitions => Ok(Self { producer, answered, topic: topic.to_owned(), partitions }),
+            partitions => Ok(Self {
+                producer,
+                answered,
+                topic: topic.to_owned(),
+                partitions,
+                brokers: source.brokers.clone(),
+            }),
         }
     }
 
@@ -80,6 +88,11 @@ impl Sender {
         let (error, _) = self.producer.send(record).err()?;
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         Some(judge(Some(code), &self.topic))
+    }
+
+    /// No broker has answered for a while: makes sure that somebody is asked.
+    pub fn begin_again(&self) {
+        native::begin_again(self.producer.client(), &self.brokers);
     }
 
     /// What became of one of the letters sent; waits for it. Dropping the future loses nothing.

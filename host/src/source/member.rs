@@ -33,6 +33,8 @@ const POLL_PERIOD: Duration = Duration::from_secs(3);
 pub struct Member {
     consumer: BaseConsumer<Rebalances>,
     topic: String,
+    /// Where it began.
+    brokers: String,
     bell: Arc<Bell>,
 }
 
@@ -46,7 +48,8 @@ impl Member {
         let bell = Arc::<Bell>::default();
         let rung = bell.clone();
         consumer.set_nonempty_callback(move || rung.ring());
-        Ok(Arc::new(Self { consumer, topic: settings.topic.clone(), bell }))
+        let (topic, brokers) = (settings.topic.clone(), settings.brokers.clone());
+        Ok(Arc::new(Self { consumer, topic, brokers, bell }))
     }
 
     /// Joins the group, and polls whenever there is something to poll for, until `stop` is set and the bell of
@@ -83,7 +86,10 @@ impl Member {
         }
         answer.map_err(|(code, text)| match broker::remedy(code) {
             (broker::UNKNOWN_TOPIC | broker::RIGHTS, _) => broker::fault(&doing, code, &text),
-            _ => self.away(&text),
+            _ => {
+                native::begin_again(self.consumer.client(), &self.brokers);
+                self.away(&text)
+            }
         })
     }
 

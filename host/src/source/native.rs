@@ -2,9 +2,10 @@
 //! in turn, a client without a group, its log and its sockets, and the id of a topic. The only `unsafe` of the source;
 //! offsets are taken from the messages alone, because release 2.12.1 moves its own position even on errors.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
 use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -38,6 +39,16 @@ unsafe fn text(start: *const c_char) -> String {
     }
     // SAFETY: as the caller promises.
     unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned()
+}
+
+/// Lets a client begin with the addresses `brokers` again. Release 2.12.1 forgets each broker that the metadata lacks,
+/// those it began with as well: after metadata without any, as a cluster has them whose brokers were all silent for a
+/// moment, it never asks anybody again.
+pub fn begin_again<C: ClientContext>(client: &Client<C>, brokers: &str) {
+    let Ok(brokers) = CString::new(brokers) else { return };
+    // SAFETY: client and list are valid, and librdkafka copies the list.
+    let added = unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
+    tracing::debug!(added, "brokers do not answer: the addresses of the settings are tried again");
 }
 
 /// True when `consumer` is to be polled.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::{CString, c_int, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
@@ -20,6 +21,9 @@ use crate::bell::Bell;
 /// So many errors that concern no partition are remembered for those who have not asked yet.
 const ERRORS_MAX: usize = 16;
 
+/// A client by which nothing is read asks so often whether brokers are there.
+const CHECK_PERIOD: Duration = Duration::from_secs(9);
+
 /// The client.
 pub struct FetchClient {
     // Dropped in this order: the queue calls back, and the client's threads use the sockets.
@@ -27,6 +31,8 @@ pub struct FetchClient {
     client: Client<Sockets>,
     bells: Box<Bells>,
     told: Mutex<Told>,
+    /// When brokers were asked last whether they are there.
+    checked: Mutex<Instant>,
 }
 
 // SAFETY: librdkafka's clients and queues may be used from any thread.
@@ -68,7 +74,8 @@ impl FetchClient {
             let main = sys::rd_kafka_queue_get_main(client.native_ptr());
             Queue::ringing(main, ring_all, argument)
         };
-        Ok(Self { news, client, bells, told: Mutex::default() })
+        let checked = Mutex::new(Instant::now());
+        Ok(Self { news, client, bells, told: Mutex::default(), checked })
     }
 
     pub(super) fn native(&self) -> *mut sys::rd_kafka_t {
@@ -78,6 +85,22 @@ impl FetchClient {
     /// The client, to ask brokers for metadata.
     pub fn client(&self) -> &Client<impl ClientContext + use<>> {
         &self.client
+    }
+
+    /// Asks for the metadata of `topic` if nobody has done so for a while, and begins with `brokers` again if there is no
+    /// answer within `wait`. For those who have read nothing lately: nothing else tells a topic without messages from a
+    /// client that asks nobody any more.
+    pub fn check(&self, topic: &str, brokers: &str, wait: Duration) {
+        {
+            let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+            if checked.elapsed() < CHECK_PERIOD {
+                return;
+            }
+            *checked = Instant::now();
+        }
+        if self.client.fetch_metadata(Some(topic), wait).is_err() {
+            super::begin_again(&self.client, brokers);
+        }
     }
 
     /// Somebody begins to read by this client; `bell` is rung when there are errors or lines of the log. Needs
