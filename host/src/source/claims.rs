@@ -358,6 +358,9 @@ impl Work for Claimer {
     /// Most of the time it is only seen that this host still lives, and that the group was told all.
     fn glance(&mut self) -> Option<Duration> {
         let now = Instant::now();
+        if self.wanted.values().any(|&at| at <= now) {
+            return None;
+        }
         if now >= self.due.advice && self.parts.committed.is_empty() && self.holds.is_empty() {
             self.due.advice = now + ADVICE_PERIOD;
         }
