@@ -5,11 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use sluice_tests::child::{Signal, signal};
 use sluice_tests::counts::scaled;
-use sluice_tests::kafka::{Cluster, Tuning};
+use sluice_tests::kafka::{Cluster, QUICK, Tuning};
 use sluice_tests::scene::Scene;
 use sluice_tests::work::Work;
 
-const JAVA: &[&str] = &["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 /// Of a broker with its controller.
 const SHORT_SESSION: &str = "broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=1500\n";
 /// A broker that is silent for so long is dead for its controller.
@@ -68,7 +67,7 @@ fn all_brokers_may_be_away_for_a_while() -> Result<()> {
 /// has no broker, and says so to whoever asks.
 #[test]
 fn a_cluster_that_has_no_broker_for_a_moment_is_asked_again() -> Result<()> {
-    let tuning = Tuning { java: JAVA, properties: SHORT_SESSION, outlives: false };
+    let tuning = Tuning { properties: SHORT_SESSION, ..QUICK };
     let (broker, scene) = Scene::on_broker("no_broker", 6, &tuning)?;
     let mut pipeline = scene.pipeline()?;
     pipeline.properties.clear();

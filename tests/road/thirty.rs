@@ -147,8 +147,9 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
 
     let begun = Instant::now();
     let first = Host::start("first", &scene.folder, &files)?;
-    until_true("all pipelines are at work", SOON, || all_there(&scene, &all))
-        .with_context(|| format!("{:?}\n{}", lacking(&scene, &all), first.tail()))?;
+    until_true("all pipelines are at work", SOON, || all_there(&scene, &all)).with_context(
+        || format!("{}{}", lacking(&scene, &all).unwrap_or_default(), first.tail()),
+    )?;
     let at_work = begun.elapsed();
     let mut most = 0;
     let quiet = || {
@@ -168,8 +169,9 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
     send(&mut all, 300)?;
     first.kill()?;
     send(&mut all, 300)?;
-    until_true("all messages are rows", SOON, || all_there(&scene, &all))
-        .with_context(|| format!("{:?}\n{}", lacking(&scene, &all), second.tail()))?;
+    until_true("all messages are rows", SOON, || all_there(&scene, &all)).with_context(|| {
+        format!("{}{}", lacking(&scene, &all).unwrap_or_default(), second.tail())
+    })?;
     check_rows(&scene, &all)?;
     eprintln!("at work after {at_work:?}, {idle_threads} threads, at most {most} sessions");
     ensure!(at_work <= AT_WORK_MAX, "{at_work:?} until all pipelines were at work");

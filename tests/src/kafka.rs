@@ -40,7 +40,7 @@ pub struct Tuning {
 }
 
 /// Starts soon and needs little.
-const QUICK: Tuning = Tuning {
+pub const QUICK: Tuning = Tuning {
     java: &["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
     properties: "",
     outlives: false,

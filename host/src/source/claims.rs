@@ -168,7 +168,7 @@ impl Claimer {
 
     /// Tells the group what lanes have committed, and sees which partitions go on by that.
     fn take_note_of_commits(&mut self, mode: CommitMode) {
-        self.trials.end_if(|trial| self.parts.committed.has(trial));
+        self.trials.end_if(|partition| self.parts.committed.has(partition));
         let next_offsets = self.parts.committed.take();
         if !self.holds.is_empty() {
             self.note_what_goes_on(|held| next_offsets.contains_key(&held));
@@ -188,7 +188,7 @@ impl Claimer {
 
     fn claim_what_is_due(&mut self) {
         let now = Instant::now();
-        self.trials.end_if(|trial| self.parts.committed.has(trial));
+        self.trials.end_if(|partition| self.parts.committed.has(partition));
         let due: Vec<(i32, u64)> = self
             .wanted
             .iter()

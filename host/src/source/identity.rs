@@ -60,12 +60,6 @@ impl Identity {
         None
     }
 
-    /// Nothing is claimed any more.
-    pub fn forget(&self) {
-        let mut state = self.lock();
-        (state.claimed, state.seen) = (None, None);
-    }
-
     /// Something happened that may be the topic's end: what is read from now on is in doubt.
     pub fn doubt(&self) {
         self.lock().seen = None;
@@ -241,8 +235,5 @@ mod tests {
         identity.doubt();
         assert!(!identity.vouches_for(now, &bell));
         assert_eq!(identity.lock().patience(now), Duration::ZERO);
-        identity.forget();
-        assert_eq!(identity.lock().patience(now), Duration::MAX);
-        assert!(!identity.vouches_for(now, &bell));
     }
 }

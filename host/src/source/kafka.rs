@@ -25,10 +25,6 @@ const TAKEN_MAX: usize = 4096;
 /// As long as it would take librdkafka to ask by itself.
 const LEADERS_WAIT: Duration = Duration::from_secs(1);
 
-/// After so long without a message it is looked whether the client still knows brokers; lanes look around every ten
-/// seconds.
-const SILENCE: Duration = Duration::from_secs(9);
-
 /// What comes while nothing is needed is asked for so long before it is: time for two answers of a broker, because the
 /// first one, which was kept back, has only what came soon after the fetch before.
 const AHEAD: Duration = Duration::from_millis(3);
@@ -48,8 +44,6 @@ pub struct KafkaSource {
     /// True when the client knows who leads the topic's partitions.
     acquainted: bool,
     rest: Rest,
-    /// When something was read, or looked for, last.
-    looked: Instant,
 }
 
 /// When the source does without messages.
@@ -124,7 +118,6 @@ impl KafkaSource {
             started: BTreeSet::new(),
             acquainted: false,
             rest: Rest::default(),
-            looked: Instant::now(),
         })
     }
 
@@ -219,18 +212,16 @@ impl Source for KafkaSource {
             if count == 0 {
                 break;
             }
-            self.looked = Instant::now();
         }
         faults
     }
 
     fn rest(&mut self, ease: Ease) -> Duration {
-        if !self.started.is_empty() && self.looked.elapsed() >= SILENCE {
-            let (topic, brokers) = (&self.settings.topic, &self.settings.brokers);
-            self.reader.lease.client().check(topic, brokers, LEADERS_WAIT);
-            self.looked = Instant::now();
-        }
         let Ease::For(ease) = ease else {
+            if !self.started.is_empty() {
+                let (topic, brokers) = (&self.settings.topic, &self.settings.brokers);
+                self.reader.lease.client().check(topic, brokers, LEADERS_WAIT);
+            }
             self.end_rest(Need::Anything);
             return Duration::MAX;
         };

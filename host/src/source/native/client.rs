@@ -21,7 +21,7 @@ use crate::bell::Bell;
 /// So many errors that concern no partition are remembered for those who have not asked yet.
 const ERRORS_MAX: usize = 16;
 
-/// A client by which nothing is read asks so often whether brokers are there.
+/// Those for whom nothing comes ask so often whether brokers are there; lanes look around every ten seconds.
 const CHECK_PERIOD: Duration = Duration::from_secs(9);
 
 /// The client.
@@ -88,7 +88,7 @@ impl FetchClient {
     }
 
     /// Asks for the metadata of `topic` if nobody has done so for a while, and begins with `brokers` again if there is no
-    /// answer within `wait`. For those who have read nothing lately: nothing else tells a topic without messages from a
+    /// answer within `wait`. For those who wait for the first message after silence: nothing else tells a topic without messages from a
     /// client that asks nobody any more.
     pub fn check(&self, topic: &str, brokers: &str, wait: Duration) {
         {
