@@ -33,6 +33,8 @@ struct State {
     claimed: Option<Uuid>,
     /// When brokers were asked that named this id, unless it is in doubt since.
     seen: Option<Instant>,
+    /// When something last put it in doubt: what brokers were asked before then says nothing.
+    doubted: Option<Instant>,
     /// When something was read for which they are to be asked again.
     read: Option<Instant>,
     /// Of those who wait for the answer.
@@ -49,8 +51,8 @@ impl Identity {
             (state.claimed, state.seen) = (None, None);
             return Some(other);
         }
-        (state.claimed, state.seen) = (Some(topic_id), Some(asked));
-        let waiting = std::mem::take(&mut state.waiting);
+        state.claimed = Some(topic_id);
+        let waiting = state.named(asked);
         drop(state);
         for it in waiting {
             it.ring();
@@ -62,7 +64,9 @@ impl Identity {
 
     /// Something happened that may be the topic's end: what is read from now on is in doubt.
     pub fn doubt(&self) {
-        self.lock().seen = None;
+        let mut state = self.lock();
+        (state.seen, state.doubted) = (None, Some(Instant::now()));
+        drop(state);
         self.bell.ring();
     }
 
@@ -106,6 +110,16 @@ impl State {
         }
     }
 
+    /// Brokers that were asked then named the id that is claimed. Returns those who wait for that, unless it was put in
+    /// doubt since: brokers are asked again then.
+    fn named(&mut self, asked: Instant) -> Vec<Arc<Bell>> {
+        if self.doubted.is_some_and(|it| it >= asked) {
+            return Vec::new();
+        }
+        self.seen = Some(asked);
+        std::mem::take(&mut self.waiting)
+    }
+
     /// How long nobody needs to be asked.
     fn patience(&self, now: Instant) -> Duration {
         if self.claimed.is_none() {
@@ -146,22 +160,21 @@ impl Asking {
             Err(fault) if fault.remedy == Remedy::Retry => return false,
             Err(fault) => Some(fault),
         };
-        let waiting = {
-            let mut state = self.identity.lock();
-            if state.claimed != Some(claimed) {
-                return true;
-            }
-            state.seen = fault.is_none().then_some(asked);
-            if fault.is_some() {
-                state.claimed = None;
-            }
-            std::mem::take(&mut state.waiting)
-        };
-        match fault {
-            None => waiting.iter().for_each(|it| it.ring()),
-            // Fails only when the pipeline is ending.
-            Some(fault) => drop(self.reports.send(Report::OtherTopic(fault))),
+        let mut state = self.identity.lock();
+        if state.claimed != Some(claimed) {
+            return true;
         }
+        let Some(fault) = fault else {
+            let waiting = state.named(asked);
+            drop(state);
+            waiting.iter().for_each(|it| it.ring());
+            return true;
+        };
+        (state.claimed, state.seen) = (None, None);
+        state.waiting.clear();
+        drop(state);
+        // Fails only when the pipeline is ending.
+        drop(self.reports.send(Report::OtherTopic(fault)));
         true
     }
 }
@@ -235,5 +248,22 @@ mod tests {
         identity.doubt();
         assert!(!identity.vouches_for(now, &bell));
         assert_eq!(identity.lock().patience(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_answer_to_what_was_asked_before_does_not_end_a_doubt() {
+        let (identity, bell) = (Identity::default(), Arc::<Bell>::default());
+        let asked = Instant::now();
+        identity.claimed(TOPIC, asked);
+        identity.doubt();
+        let read = Instant::now();
+        assert!(!identity.vouches_for(read, &bell));
+        assert_eq!(identity.claimed(TOPIC, asked), None);
+        assert!(!bell.wait(Duration::ZERO), "nothing is known yet");
+        assert!(!identity.vouches_for(read, &bell));
+        assert_eq!(identity.lock().patience(read), Duration::ZERO, "asked again");
+        assert_eq!(identity.claimed(TOPIC, read + MS), None);
+        assert!(bell.wait(Duration::ZERO));
+        assert!(identity.vouches_for(read, &bell));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
 use super::address::Address;
@@ -20,11 +20,14 @@ const PEER_SILENT_MAX: Duration = Duration::from_secs(30);
 /// server at work needs: an outage that has ended is to be noticed soon.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SESSION_MAX: Duration = Duration::from_secs(10);
+/// How often a session whose settings are cancelled is prepared.
+const PREPARE_TRIES: u32 = 20;
 
 /// What a session of ours relies on, whatever the server's or the role's defaults are.
-/// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock.
-const SESSION_SETTINGS: &str = "SET synchronous_commit = on; SET lock_timeout = '5s'; \
-    SET idle_in_transaction_session_timeout = '5s'; SET statement_timeout = 0; SET client_encoding = 'UTF8'; \
+/// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock. It comes first: until then
+/// the role's own is running.
+const SESSION_SETTINGS: &str = "SET statement_timeout = 0; SET synchronous_commit = on; SET lock_timeout = '5s'; \
+    SET idle_in_transaction_session_timeout = '5s'; SET client_encoding = 'UTF8'; \
     SET timezone = 'UTC'; SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL";
 
@@ -226,8 +229,17 @@ impl Session {
     async fn prepare_for_work(&self, options: &Options) -> Result<i32, Fault> {
         let doing = format!("prepare the session on {options}");
         let query = format!("{SESSION_SETTINGS}; SELECT pg_is_in_recovery(), pg_backend_pid()");
-        let answer =
-            self.client.simple_query(&query).await.map_err(|error| fault(&doing, &error))?;
+        let mut answer = self.client.simple_query(&query).await;
+        // The role's own time limit may be over before the first statement has taken it away.
+        for _ in 1..PREPARE_TRIES {
+            let cancelled =
+                matches!(&answer, Err(it) if it.code() == Some(&SqlState::QUERY_CANCELED));
+            if !cancelled {
+                break;
+            }
+            answer = self.client.simple_query(&query).await;
+        }
+        let answer = answer.map_err(|error| fault(&doing, &error))?;
         let row = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) if row.len() == 2 => {
                 Some((row.get(0)? == "t", row.get(1)?.parse().ok()?))
