@@ -132,7 +132,7 @@ pub fn measure(scene: &Scene<'_>, arguments: &Arguments, steady: &Steady<'_>) ->
     let wal = wal_bytes(scene.database())? - wal;
     let [threads, connections] = watched.threads_and_connections()?;
     let seen = producer.finish()?;
-    let counts = watched.finish()?;
+    let counts = watched.finish(seen.sent)?;
     check(scene, counts, &seen)?;
     let flush_ms = flushes.mean_ms_since(scene.database())?;
     let visible_ms = visible(scene.database(), &before, &after)?.map(|ms| ms + flush_ms);
@@ -212,8 +212,10 @@ impl Watched<'_> {
         Ok([threads as f64 / hosts, connections as f64 / hosts])
     }
 
-    /// Ends the hosts; how many messages they have written.
-    fn finish(self) -> Result<u64> {
+    /// Ends the hosts when all that was sent is written: at a slow pace the last messages wait for their turn. Returns how
+    /// many messages they have written.
+    fn finish(mut self, sent: u64) -> Result<u64> {
+        until_true("all messages are written", SOON, || Ok(self.clocks()?.messages >= sent))?;
         let counts: Result<Vec<_>> = self.hosts.into_iter().map(Party::finish).collect();
         Ok(counts?.iter().map(|counts| counts.messages).sum())
     }

@@ -94,6 +94,21 @@ fn neither_full_batches_nor_the_end_of_a_host_wait_for_the_pace() -> Result<()> 
     scene.check(&Readings::all())
 }
 
+/// A lane that sleeps until something happens is told to finish.
+#[test]
+fn a_host_without_messages_ends_at_once() -> Result<()> {
+    let scene = Scene::new("pace_idle_end", 3, Readings::TABLE)?;
+    Load::new(&scene.topic, Mix::default())?.send(30)?;
+    let host = scene.start("host", &scene.pipeline()?)?;
+    scene.wait_until_drained()?;
+    // The silence after which lanes expect nothing any more.
+    std::thread::sleep(Duration::from_secs(2));
+    let told = Instant::now();
+    host.drain()?;
+    assert!(told.elapsed() < Duration::from_secs(6), "{:?}", told.elapsed());
+    scene.check(&Readings::all())
+}
+
 #[test]
 fn partitions_are_released_without_waiting_for_the_pace() -> Result<()> {
     let scene = Scene::readings("pace_release")?;

@@ -130,8 +130,11 @@ impl Lane {
     /// # Errors
     /// A fault that only a person can mend.
     pub fn run(&mut self) -> Result<Option<Duration>, Fault> {
-        while !self.finishing {
+        loop {
             self.obey()?;
+            if self.finishing {
+                break;
+            }
             if let Some((topic_id, _)) = &self.writer {
                 self.order.look(*topic_id, Instant::now());
             }
