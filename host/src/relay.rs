@@ -37,6 +37,10 @@ const STANDBY_PAUSE: Duration = Duration::from_secs(1);
 const LEASE_PERIOD: Duration = Duration::from_secs(2);
 /// Without an answer for so long, the brokers count as away.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Then another host is given its chance, although what is under way may arrive twice by that.
+const LONG_SILENCE: Duration = Duration::from_secs(30);
+/// Others look for letters that nobody relays once a second.
+const STAND_BACK: Duration = Duration::from_secs(3);
 /// How often the lag is measured; not as often when that takes long, because very many letters wait.
 const MEASURE_PERIOD: Duration = Duration::from_secs(5);
 const MEASURE_SHARE: u32 = 20;
@@ -164,7 +168,7 @@ impl Relay {
         }
         let last_words = async {
             let _ = self.settle().await;
-            let _ = self.outbox.leave_lease().await;
+            let _ = self.outbox.leave_lease(None).await;
             self.measure().await;
         };
         // Postgres may be away; the lease runs out by itself.
@@ -183,10 +187,12 @@ impl Relay {
                     }
                 }
                 Err(fault) => {
+                    self.trouble.goes_on(&fault);
+                    let stands_back = self.leased.is_some() && !fault.code.starts_with("SL-P");
                     // With whatever is under way: what was not acknowledged is sent again.
                     self.stop_sending();
-                    self.trouble.goes_on(&fault);
-                    self.trouble.backoff.pause()
+                    let pause = self.trouble.backoff.pause();
+                    if stands_back { pause.max(self.stand_back().await) } else { pause }
                 }
             };
             if Instant::now() >= self.measure_at {
@@ -215,7 +221,7 @@ impl Relay {
         let letters = self.next().await?;
         if letters.is_empty() {
             self.settle().await?;
-            self.outbox.leave_lease().await?;
+            self.outbox.leave_lease(None).await?;
             self.leased = None;
             return Ok(Turn::Idle);
         }
@@ -238,6 +244,14 @@ impl Relay {
             self.outbox.close();
         }
         Ok(taken)
+    }
+
+    /// Another host may reach the brokers that this one does not. Returns for how long it has its chance.
+    async fn stand_back(&mut self) -> Duration {
+        // Postgres may be away as well; the lease runs out by itself.
+        let leaving = self.outbox.leave_lease(self.trouble.told());
+        let _ = tokio::time::timeout(END_WAIT / 2, leaving).await;
+        STAND_BACK
     }
 
     /// Lets go of the producer, whose end may block.
@@ -328,7 +342,11 @@ impl Relay {
                     sender.begin_again();
                     let topic = &self.topic;
                     let text = format!("no broker acknowledges letters for topic {topic}");
-                    self.trouble.goes_on(&Fault::retry("SL-K002", text));
+                    let fault = Fault::retry("SL-K002", text);
+                    if answered_at.elapsed() > LONG_SILENCE {
+                        return Err(fault);
+                    }
+                    self.trouble.goes_on(&fault);
                 }
                 Err(_) => {}
             }

@@ -16,6 +16,7 @@ pub mod member;
 pub mod native;
 pub mod position;
 pub mod properties;
+pub mod reasons;
 pub mod rebalance;
 
 use position::Positions;

@@ -29,5 +29,6 @@ mod swap;
 mod tables;
 mod thirty;
 mod topics;
+mod transactions;
 mod trickle;
 mod zombie;

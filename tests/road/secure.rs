@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use sluice_tests::checker::Readings;
-use sluice_tests::host::Pipeline;
+use sluice_tests::host::{Host, Pipeline};
 use sluice_tests::kafka::{PASSWORD, USER, broker};
 use sluice_tests::load::{Load, Mix};
+use sluice_tests::operator;
 use sluice_tests::scene::Scene;
 use sluice_tests::wait::SOON;
 
@@ -39,12 +40,47 @@ fn a_wrong_password_holds_the_pipeline_and_is_not_shown() -> Result<()> {
     let scene = Scene::new("insecure", 1, Readings::TABLE)?;
     let host = scene.start("host", &secured(scene.pipeline()?, "wrong-7f3a9")?)?;
     let held = host.wait_for("pipeline held", SOON)?;
-    assert_eq!(held.text("code").as_deref(), Some("SL-K002"), "{}", held.line);
+    assert_eq!(held.text("code").as_deref(), Some("SL-K020"), "{}", held.line);
+    assert!(held.message.contains("uthentication"), "{}", held.line);
     let (code, events) = host.terminate()?;
     assert_eq!(code, 3, "{events:?}");
     assert!(
         events.iter().all(|event| !event.line.contains("wrong-7f3a9")),
         "the password is in the log"
     );
+    Ok(())
+}
+
+/// `SSL_CERT_FILE` says what the system trusts.
+#[test]
+fn a_broker_that_the_system_trusts_needs_no_certificate_in_the_settings() -> Result<()> {
+    let scene = Scene::new("system_trust", 1, Readings::TABLE)?;
+    Load::new(&scene.topic, Mix::default())?.send(100)?;
+    let mut pipeline = secured(scene.pipeline()?, PASSWORD)?;
+    pipeline.properties.remove("ssl.ca.location");
+    let file = pipeline.write(&scene.folder)?;
+    let trusted = broker()?.certificate().to_string_lossy();
+    let host =
+        Host::start_with_variable("host", &scene.folder, &[file], ("SSL_CERT_FILE", &trusted))?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    scene.check(&Readings::all())
+}
+
+/// The certificate is signed by nobody that the system trusts.
+#[test]
+fn a_broker_whose_certificate_is_not_trusted_is_told_as_such() -> Result<()> {
+    let scene = Scene::new("untrusted", 1, Readings::TABLE)?;
+    let mut pipeline = secured(scene.pipeline()?, PASSWORD)?;
+    pipeline.properties.remove("ssl.ca.location");
+    let host = scene.start("host", &pipeline)?;
+    let held = host.wait_for("pipeline held", SOON)?;
+    assert_eq!(held.text("code").as_deref(), Some("SL-K020"), "{}", held.line);
+    assert!(held.message.contains("certificate"), "{}", held.line);
+    host.terminate()?;
+    let file = pipeline.write(&scene.folder)?;
+    let lag = operator::call(&["lag"], &file)?;
+    let text = String::from_utf8_lossy(&lag.stderr);
+    assert!(text.contains("SL-K020") && text.contains("certificate"), "{text}");
     Ok(())
 }

@@ -60,6 +60,22 @@ fn a_topic_created_again_is_held_although_the_old_position_exists_in_it() -> Res
     Ok(())
 }
 
+/// As hosts have stored it that met brokers before version 2.8.
+#[test]
+fn what_was_stored_when_brokers_named_no_topic_id_goes_on() -> Result<()> {
+    let (scene, mut load) = moved("nameless", 3, 100)?;
+    for table in ["positions", "lineage", "dead_letters"] {
+        let none = "'00000000-0000-0000-0000-000000000000'";
+        scene.database.execute(&format!("UPDATE sluice.{table} SET topic_id = {none}"))?;
+    }
+    load.send(300)?;
+    let host = scene.start("second", &scene.pipeline()?)?;
+    scene.wait_until_drained()?;
+    assert!(host.events("partition held").is_empty());
+    host.drain()?;
+    scene.check(&Readings::all())
+}
+
 #[test]
 fn a_topic_created_again_under_a_running_host_is_noticed() -> Result<()> {
     let scene = Scene::new("recreated_live", 2, Readings::TABLE)?;

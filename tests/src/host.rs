@@ -33,6 +33,18 @@ impl Host {
         Self::spawn(name, folder, files, child::command(crate::plugins::sluice()?))
     }
 
+    /// The same with a variable of its environment.
+    pub fn start_with_variable(
+        name: &str,
+        folder: &Path,
+        files: &[PathBuf],
+        (variable, value): (&str, &str),
+    ) -> Result<Self> {
+        let mut command = child::command(crate::plugins::sluice()?);
+        command.env(variable, value);
+        Self::spawn(name, folder, files, command)
+    }
+
     /// The same with at most `data_bytes` of memory of its own: what asks for more does not get it.
     pub fn start_with_memory(
         name: &str,

@@ -62,7 +62,7 @@ impl Load {
     pub fn new(topic: &Topic, mix: Mix) -> Result<Self> {
         let counts = Arc::new(Counts::default());
         let partitions = usize::try_from(topic.partitions)?;
-        let producer = producer(topic, &counts, "none")?;
+        let producer = producer(topic, &counts, &[])?;
         Ok(Self {
             producer,
             acknowledged: counts,
@@ -76,8 +76,39 @@ impl Load {
 
     /// Compresses what is sent from now on with `codec`.
     pub fn compress(&mut self, codec: &str) -> Result<()> {
-        self.producer = producer(&self.topic, &self.acknowledged, codec)?;
+        let codec = [("compression.type", codec)];
+        self.producer = producer(&self.topic, &self.acknowledged, &codec)?;
         Ok(())
+    }
+
+    /// Sends in transactions from now on, under `id`: between [`begin`](Self::begin) and [`commit`](Self::commit) or
+    /// [`abort`](Self::abort).
+    pub fn in_transactions(mut self, id: &str) -> Result<Self> {
+        // A transaction that its producer leaves open is aborted by the broker after its time.
+        let properties = [("transactional.id", id), ("transaction.timeout.ms", "120000")];
+        self.producer = producer(&self.topic, &self.acknowledged, &properties)?;
+        self.producer.init_transactions(FLUSH_MAX)?;
+        Ok(self)
+    }
+
+    /// Where it goes.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) -> Result<()> {
+        self.producer.begin_transaction().context("begin a transaction")
+    }
+
+    /// Commits the transaction.
+    pub fn commit(&self) -> Result<()> {
+        self.producer.commit_transaction(FLUSH_MAX).context("commit a transaction")
+    }
+
+    /// Aborts the transaction: nobody reads what was sent in it.
+    pub fn abort(&self) -> Result<()> {
+        self.producer.abort_transaction(FLUSH_MAX).context("abort a transaction")
     }
 
     /// Sends to all partitions that `topic` has now.
@@ -85,7 +116,7 @@ impl Load {
         self.topic = topic.clone();
         self.next.resize(usize::try_from(topic.partitions)?, 0);
         // A producer learns of new partitions minutes later; a new one knows them.
-        self.producer = producer(&self.topic, &self.acknowledged, "none")?;
+        self.producer = producer(&self.topic, &self.acknowledged, &[])?;
         Ok(())
     }
 
@@ -207,7 +238,7 @@ impl Load {
 fn producer(
     topic: &Topic,
     counts: &Arc<Counts>,
-    codec: &str,
+    properties: &[(&str, &str)],
 ) -> Result<ThreadedProducer<Acknowledged>> {
     let mut config = topic.client();
     // A thread of an idempotent producer spins for as long as more is to be sent to a partition that five messages are
@@ -218,8 +249,10 @@ fn producer(
         .set("acks", "all")
         .set("max.in.flight", "1")
         .set("linger.ms", "5")
-        .set("message.max.bytes", MESSAGE_BYTES_MAX)
-        .set("compression.type", codec);
+        .set("message.max.bytes", MESSAGE_BYTES_MAX);
+    for (name, value) in properties {
+        config.set(*name, *value);
+    }
     Ok(config.create_with_context(Acknowledged(Arc::clone(counts)))?)
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::database;
 use super::output::{self, count};
 use super::table::Table;
-use super::topic::{self, Ends};
+use super::topic::{self, Ends, Topic};
 use super::{Format, block_on};
 use crate::settings::{Settings, Start};
 use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
@@ -47,6 +47,10 @@ struct PartitionLag {
     lag: i64,
     owner: Option<String>,
     updated_at: Option<Timestamp>,
+    /// Messages that nobody can read yet, because a transaction is open; they are not counted as lag.
+    held_back: i64,
+    /// When its first message was sent.
+    held_back_since: Option<Timestamp>,
 }
 
 /// What does not go on, and why.
@@ -86,7 +90,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
     let stored = block_on(stored(&settings))?;
     let topic = topic::read(&settings.source)?;
-    let lag = lag(&settings, &topic.ends, stored);
+    let lag = lag(&settings, &topic, stored);
     output::print(format, &lag, || show(&lag))
 }
 
@@ -131,7 +135,8 @@ async fn positions(
         .collect()
 }
 
-fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
+fn lag(settings: &Settings, topic: &Topic, stored: Stored) -> Lag {
+    let ends = &topic.ends;
     let Stored { positions, holds, parked, relay } = stored;
     let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
     numbers.sort_unstable();
@@ -140,7 +145,14 @@ fn lag(settings: &Settings, ends: &BTreeMap<i32, Ends>, stored: Stored) -> Lag {
     let partitions: Vec<PartitionLag> = numbers
         .into_iter()
         .map(|partition| {
-            partition_lag(partition, positions.get(&partition), ends.get(&partition), start)
+            let position = positions.get(&partition);
+            let lag = partition_lag(partition, position, ends.get(&partition), start);
+            match topic.open.get(&partition) {
+                Some(open) => {
+                    PartitionLag { held_back: open.messages, held_back_since: open.since, ..lag }
+                }
+                None => lag,
+            }
         })
         .collect();
     Lag {
@@ -202,6 +214,8 @@ fn partition_lag(
         lag,
         owner: position.map(|position| position.owner.clone()),
         updated_at: position.map(|position| position.updated_at),
+        held_back: 0,
+        held_back_since: None,
     }
 }
 
@@ -225,7 +239,16 @@ fn show(lag: &Lag) -> String {
         count(*total)
     ));
     for partition in partitions {
-        let (Some(next), number) = (partition.next_offset, partition.partition) else { continue };
+        let number = partition.partition;
+        if partition.held_back > 0 {
+            let messages = count(partition.held_back);
+            let since = partition.held_back_since.map(database::time);
+            let since = since.map_or_else(String::new, |it| format!(" since {it}"));
+            text.push_str(&format!(
+                "\npartition {number}: an open transaction holds back {messages} messages{since}; they are no lag"
+            ));
+        }
+        let Some(next) = partition.next_offset else { continue };
         match (partition.oldest_offset, partition.end_offset) {
             (Some(low), _) if next < low => {
                 text.push_str(&format!(
@@ -299,6 +322,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::cli::topic::Open;
 
     fn settings(start: &str) -> Settings {
         let text = format!(
@@ -311,6 +335,11 @@ mod tests {
     fn position(next_offset: i64) -> Position {
         let updated_at = Timestamp::from_second(1_700_000_000).unwrap();
         Position { next_offset, owner: "host-1".into(), updated_at }
+    }
+
+    fn topic(ends: &[(i32, Ends)]) -> Topic {
+        let ends = ends.iter().copied().collect();
+        Topic { id: uuid::Uuid::nil(), ends, open: BTreeMap::new() }
     }
 
     fn hold(partition: i32, code: &str) -> Hold {
@@ -334,10 +363,13 @@ mod tests {
             (2, position(90)),
             (9, position(5)),
         ]);
-        let ends = BTreeMap::from([(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))]);
+        let ends = [(0, (0, 9_999)), (1, (50, 60)), (2, (0, 80)), (3, (100, 160))];
+        let since = Some(Timestamp::from_second(1_700_000_000).unwrap());
+        let open = [(0, Open { messages: 1_234, since }), (3, Open { messages: 2, since: None })];
+        let topic = Topic { open: open.into(), ..topic(&ends) };
         let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
         let stored = Stored { positions, holds, ..Stored::default() };
-        assert_snapshot!(show(&lag(&settings("earliest"), &ends, stored)), @"
+        assert_snapshot!(show(&lag(&settings("earliest"), &topic, stored)), @"
         partition  next offset   end    lag  owner   updated
         0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
         1                   10    60     50  host-1  2023-11-14T22:13:20Z
@@ -346,8 +378,10 @@ mod tests {
         9                    5     -      0  host-1  2023-11-14T22:13:20Z
 
         pipeline energy, topic hems: 8,909 messages behind
+        partition 0: an open transaction holds back 1,234 messages since 2023-11-14T22:13:20Z; they are no lag
         partition 1: offsets 10 to 50 are gone from the topic
         partition 2: the topic ends before its position
+        partition 3: an open transaction holds back 2 messages; they are no lag
         partition 9: the topic no longer has it
         the pipeline is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
         partition 1 is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
@@ -356,8 +390,8 @@ mod tests {
 
     #[test]
     fn an_unclaimed_partition_that_starts_at_the_end_is_not_behind() {
-        let ends = BTreeMap::from([(3, (100, 160))]);
-        let total = |start| lag(&settings(start), &ends, Stored::default()).total;
+        let topic = topic(&[(3, (100, 160))]);
+        let total = |start| lag(&settings(start), &topic, Stored::default()).total;
         assert_eq!((total("latest"), total("earliest")), (0, 60));
     }
 

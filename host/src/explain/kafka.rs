@@ -105,4 +105,13 @@ pub(super) const CODES: &[Explanation] = &[
                   session.timeout.ms between the broker's group.min.session.timeout.ms and \
                   group.max.session.timeout.ms.",
     },
+    Explanation {
+        code: "SL-K020",
+        title: "brokers refuse the connection",
+        text: "A broker was reached, and the TLS handshake or the authentication failed; the message has librdkafka's own \
+               reason. It is tried again and again, so that a password or certificate that is put right is enough. \
+               Nothing is lost by it.",
+        way_out: "Check sasl.username, sasl.password and sasl.mechanisms, ssl.ca.location, the certificate's name and \
+                  dates, and that security.protocol is what the listener expects, in [source] properties.",
+    },
 ];

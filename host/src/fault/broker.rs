@@ -28,6 +28,8 @@ pub const DEADLY: &str = "SL-K017";
 pub const UNDECIDABLE: &str = "SL-K018";
 /// The group does not take this host as it is.
 pub const NOT_ADMITTED: &str = "SL-K019";
+/// Brokers are there and refuse the connection: TLS or authentication.
+pub const LOGIN: &str = "SL-K020";
 
 /// What each error means. Those that are not listed hold the partition, or the pipeline, as [`UNEXPECTED`].
 pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
@@ -112,8 +114,18 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
             Code::TopicAuthorizationFailed,
             Code::GroupAuthorizationFailed,
             Code::ClusterAuthorizationFailed,
+        ],
+    ),
+    // A password may be changed and a certificate renewed while we wait, and a handshake may be cut off.
+    (
+        LOGIN,
+        Remedy::Retry,
+        &[
             Code::Authentication,
             Code::SaslAuthenticationFailed,
+            Code::UnsupportedSASLMechanism,
+            Code::IllegalSASLState,
+            Code::SSL,
         ],
     ),
     (EXPELLED, Remedy::Stop, &[Code::Fatal, Code::Fenced, Code::FencedInstanceId]),
@@ -172,6 +184,11 @@ mod tests {
         );
         check(&[Code::BadMessage, Code::BadCompression], UNREADABLE, Remedy::Stop);
         check(&[Code::UnknownTopicOrPartition], UNKNOWN_TOPIC, Remedy::Stop);
+    }
+
+    #[test]
+    fn a_refused_login_is_tried_again() {
+        check(&[Code::Authentication, Code::SSL], LOGIN, Remedy::Retry);
     }
 
     #[test]

@@ -80,8 +80,10 @@ pub struct Lane {
     worker: Worker,
     positions: Positions,
     batch: Batch,
-    /// When messages were put into the batch last.
+    /// When messages were put into the batch last, or a partition got ahead without.
     read: Instant,
+    /// When one did for which no message was put into the batch since.
+    passed: Option<Instant>,
     ready: Option<Ready>,
     writer: Option<(Uuid, Writer)>,
     writing: Option<Writing>,
@@ -110,6 +112,7 @@ impl Lane {
             positions: Positions::default(),
             batch,
             read: Instant::now(),
+            passed: None,
             ready: None,
             writer: None,
             writing: None,
@@ -211,6 +214,7 @@ impl Lane {
     fn process(&mut self) -> Result<(), Fault> {
         self.parts.source.hurry();
         self.pace.note(&self.batch);
+        self.passed = None;
         self.swap();
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
@@ -276,7 +280,9 @@ impl Lane {
         let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() else {
             return false;
         };
-        self.pace.begin(Instant::now());
+        if !batch.is_empty() {
+            self.pace.begin(Instant::now());
+        }
         writer.write(plan.clone(), prepared);
         let reservation = Some(reservation);
         self.writing = Some(Writing { plan, batch, number, reservation });
@@ -339,19 +345,6 @@ impl Lane {
         if let Some(Writing { batch, .. }) = &self.writing {
             counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
         }
-    }
-
-    /// Keeps the memory of a batch whose fate is known.
-    fn written(&mut self, reuse: Prepared) {
-        self.spare.push(reuse);
-        if let Some(Writing { batch, .. }) = self.writing.take() {
-            self.spare_batch(batch);
-        }
-    }
-
-    fn spare_batch(&mut self, mut batch: Batch) {
-        batch.clear();
-        self.spare_batches.push(batch);
     }
 
     /// Writes the batch again, with dead letters in the place of rows that were refused.
@@ -452,12 +445,12 @@ impl Lane {
         let mut wait = Duration::ZERO;
         loop {
             self.take_receipt(wait)?;
-            if !self.batch.is_empty() && self.ready.is_none() && self.is_known() {
+            if !self.has_gathered_nothing() && self.ready.is_none() && self.is_known() {
                 self.process()?;
             }
             self.write();
             let nothing_on_its_way = !self.busy() && self.ready.is_none();
-            if nothing_on_its_way && self.batch.is_empty() {
+            if nothing_on_its_way && self.has_gathered_nothing() {
                 return Ok(());
             }
             let deadline = if nothing_on_its_way { deadline.min(in_doubt) } else { deadline };
@@ -480,6 +473,7 @@ impl Lane {
     /// Reads all partitions again from what is known to be committed.
     fn rewind(&mut self) -> Result<(), Fault> {
         self.batch.clear();
+        self.passed = None;
         if let Some(Ready { prepared, batch, .. }) = self.ready.take() {
             self.spare.push(prepared);
             self.spare_batch(batch);

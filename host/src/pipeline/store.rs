@@ -90,7 +90,7 @@ impl ClaimStore for PostgresClaims {
     }
 
     fn initialise(&mut self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault> {
-        self.runtime.block_on(self.claims.initialise(topic_id, starts))
+        self.runtime.block_on(in_time(ASK_WAIT, self.claims.initialise(topic_id, starts)))
     }
 
     fn take_note(&mut self, vanished: &[Vanished]) -> Result<(), Fault> {
@@ -124,7 +124,7 @@ impl ClaimStore for PostgresClaims {
     }
 
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault> {
-        self.runtime.block_on(self.claims.fence(partitions))
+        self.runtime.block_on(in_time(ASK_WAIT, self.claims.fence(partitions)))
     }
 
     fn hold(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault> {

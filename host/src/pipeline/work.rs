@@ -7,6 +7,7 @@ use crate::batch::Batch;
 use crate::decode::Decoder;
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
+use crate::plugin::check;
 use crate::plugin::engine::prepare_thread;
 use crate::plugin::instance::{Context, Instance};
 use crate::plugin::slot::Slot;
@@ -80,7 +81,8 @@ impl Worker {
         Ok((decoder(next)?, instance))
     }
 
-    /// Makes rows and letters of a batch, ready to be written. The batch is left as it was.
+    /// Makes rows and letters of a batch, ready to be written. The batch is left as it was. Without messages nobody is
+    /// asked.
     pub fn process(
         &mut self,
         batch: &mut Batch,
@@ -90,10 +92,12 @@ impl Worker {
         reuse: Prepared,
     ) -> Result<(Arc<Plan>, Prepared), Fault> {
         self.decode(batch);
-        let outcome = self
-            .instance
-            .process_around(batch, &mut self.decoded)
-            .map_err(|fault| self.at(fault.into(), &ranges))?;
+        let outcome = if batch.is_empty() {
+            check::nothing(&self.deployed.generation.description)
+        } else {
+            let outcome = self.instance.process_around(batch, &mut self.decoded);
+            outcome.map_err(|fault| self.at(fault.into(), &ranges))?
+        };
         let delivery = Delivery {
             batch,
             decoded: &self.decoded,

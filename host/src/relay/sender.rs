@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::settings::SourceSettings;
 use crate::sink::letters::read::Letter;
 use crate::source::kafka::{log_line, refused};
+use crate::source::reasons::Reasons;
 use crate::source::{native, properties};
 
 /// How long brokers may take to say how many partitions the topic has.
@@ -51,11 +52,12 @@ impl Sender {
     pub fn connect(source: &SourceSettings, topic: &str) -> Result<Self, Fault> {
         let (answers, answered) = unbounded_channel();
         let producer: ThreadedProducer<Reports> = properties::relay(source)
-            .create_with_context(Reports(answers))
+            .create_with_context(Reports { answers, reasons: Reasons::default() })
             .map_err(|error| refused(&error))?;
-        let metadata = producer.client().fetch_metadata(Some(topic), REACH).map_err(|error| {
-            Fault::retry("SL-K002", format!("no broker answers for topic {topic}: {error}"))
-        })?;
+        let metadata = producer
+            .client()
+            .fetch_metadata(Some(topic), REACH)
+            .map_err(|error| producer.context().reasons.away(topic, &error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         if let Some(code) = found.and_then(rdkafka::metadata::MetadataTopic::error) {
             return Err(failed(code.into(), topic));
@@ -144,7 +146,10 @@ fn failed(code: RDKafkaErrorCode, topic: &str) -> Fault {
 }
 
 /// Hands librdkafka's delivery reports over.
-struct Reports(UnboundedSender<(usize, Option<RDKafkaErrorCode>)>);
+struct Reports {
+    answers: UnboundedSender<(usize, Option<RDKafkaErrorCode>)>,
+    reasons: Reasons,
+}
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -155,7 +160,7 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        self.reasons.note(&error, reason);
     }
 }
 
@@ -168,7 +173,7 @@ impl ProducerContext for Reports {
             .err()
             .map(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
         // Fails only when nobody waits for answers any more.
-        let _ = self.0.send((number, code));
+        let _ = self.answers.send((number, code));
     }
 }
 

@@ -41,9 +41,12 @@ impl Scene {
     }
 
     fn start(&self) -> RelayTask {
+        self.start_with(&self.settings, "host")
+    }
+
+    fn start_with(&self, settings: &Settings, owner: &str) -> RelayTask {
         let (options, figures) = (&self.database.options, self.figures.clone());
-        RelayTask::start(&self.settings, options, "host", figures, &runtime())
-            .expect("there is a topic")
+        RelayTask::start(settings, options, owner, figures, &runtime()).expect("there is a topic")
     }
 
     /// The broker goes away, and letters are written that nobody takes.
@@ -128,6 +131,23 @@ fn brokers_that_go_away_are_waited_for_and_nothing_comes_twice() {
     relay.end();
     scene.check();
     assert_eq!(scene.figures.relayed.load(Ordering::Relaxed), 1400);
+}
+
+/// It keeps the lease only as long as it can do something with it.
+#[test]
+fn a_host_that_reaches_no_broker_leaves_the_relay_to_another() {
+    let scene = Scene::new();
+    let mut cut_off = scene.settings.clone();
+    // Nobody listens there.
+    cut_off.source.brokers = "127.0.0.1:1".to_owned();
+    scene.write(90);
+    let lonely = scene.start_with(&cut_off, "cut-off");
+    scene.wait_for_fault("SL-K002");
+    let relay = scene.start();
+    scene.wait_until_relayed();
+    relay.end();
+    lonely.end();
+    scene.check();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::secret::{is_secret_key, is_secret_value};
 use super::section::{Section, Text};
 
 /// (property, value that is allowed all the same, why it is not the user's).
-const REFUSED: [(&str, Option<&str>, &str); 10] = [
+const REFUSED: [(&str, Option<&str>, &str); 11] = [
     ("bootstrap.servers", None, "write it as `brokers` in [source]"),
     ("metadata.broker.list", None, "write it as `brokers` in [source]"),
     ("group.id", None, "write it as `group` in [source]"),
@@ -29,6 +29,7 @@ const REFUSED: [(&str, Option<&str>, &str); 10] = [
         Some("read_committed"),
         "messages of aborted transactions would become rows",
     ),
+    ("enable.partition.eof", None, "positions go by it over markers of transactions"),
     ("check.crcs", Some("true"), "damaged messages would become rows"),
     ("allow.auto.create.topics", Some("false"), "a mistyped topic would be created, and be empty"),
 ];

@@ -7,6 +7,7 @@ mod vanished;
 
 use std::time::Duration;
 
+use postgres_types::ToSql;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -160,34 +161,33 @@ impl Claims {
         let doing = format!("claim partitions of topic {:?}", self.topic);
         let translate = |error: tokio_postgres::Error| schema_fault(&doing, &error);
         session.batch_execute("SET lock_timeout = '2s'").await.map_err(translate)?;
-        let (partitions, starts): (Vec<i32>, Vec<i64>) = wanted.iter().copied().unzip();
-        let claimed = session
-            .query(
-                CLAIM,
-                &[
-                    &self.pipeline,
-                    &self.topic,
-                    &topic_id.to_string(),
-                    &self.owner,
-                    &partitions,
-                    &starts,
-                ],
-            )
-            .await
-            .map_err(translate)?;
-        let mut answers: Vec<ClaimAnswer> = claimed.iter().map(claimed_answer).collect();
+        let claim = async |wanted: &[(i32, i64)]| {
+            let (partitions, starts): (Vec<i32>, Vec<i64>) = wanted.iter().copied().unzip();
+            let Self { pipeline, topic, owner, .. } = self;
+            let id = topic_id.to_string();
+            let parameters: [&(dyn ToSql + Sync); 6] =
+                [pipeline, topic, &id, owner, &partitions, &starts];
+            let claimed = session.query(CLAIM, &parameters).await.map_err(translate)?;
+            Ok::<_, Fault>(claimed.iter().map(claimed_answer).collect::<Vec<_>>())
+        };
+        let mut answers = claim(wanted).await?;
         if answers.len() < wanted.len() {
-            let others = self.stored_on(session).await?;
-            answers.extend(
-                (others.iter())
-                    .filter(|other| {
-                        other.topic_id != topic_id && partitions.contains(&other.partition)
-                    })
-                    .map(|other| ClaimAnswer::OtherTopic {
-                        partition: other.partition,
-                        stored_topic_id: other.topic_id,
-                    }),
-            );
+            let is_wanted =
+                |it: &&Position| wanted.iter().any(|&(wanted, _)| wanted == it.partition);
+            let stored = self.stored_on(session).await?;
+            let others = stored.iter().filter(is_wanted).filter(|it| it.topic_id != topic_id);
+            let (nameless, others): (Vec<&Position>, _) =
+                others.partition(|it| it.topic_id.is_nil());
+            if !nameless.is_empty() {
+                let nameless: Vec<i32> = nameless.iter().map(|it| it.partition).collect();
+                self.adopt(session, topic_id, &nameless).await?;
+                let nameless: Vec<(i32, i64)> = nameless.into_iter().map(|it| (it, 0)).collect();
+                answers.extend(claim(&nameless).await?);
+            }
+            answers.extend(others.into_iter().map(|other| ClaimAnswer::OtherTopic {
+                partition: other.partition,
+                stored_topic_id: other.topic_id,
+            }));
         }
         answers.sort_by_key(ClaimAnswer::partition);
         Ok(answers)

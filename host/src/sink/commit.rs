@@ -101,11 +101,15 @@ pub(super) async fn outcome(
     Ok(judge(ranges, stand))
 }
 
-/// Partitions of one batch move together, so one that moved under our claim proves the COMMIT.
+/// Partitions of one batch move together, so one that moved under our claim proves the COMMIT, unless another stands
+/// elsewhere under it: then it was a batch of ours from before, thrown away while its COMMIT was on its way, that moved them.
 fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outcome {
-    let moved =
-        |range: &&Range| range.to != range.from && stand(range) == Some((range.epoch, range.to));
-    if ranges.iter().any(|range| moved(&range)) {
+    let is_at = |range: &Range, offset| stand(range) == Some((range.epoch, offset));
+    let moved = ranges.iter().any(|range| range.to != range.from && is_at(range, range.to));
+    let is_elsewhere = |range: &Range| {
+        stand(range).is_some_and(|(epoch, offset)| epoch == range.epoch && offset != range.to)
+    };
+    if moved && !ranges.iter().any(is_elsewhere) {
         return Outcome::Committed;
     }
     let fenced: Vec<i32> = (ranges.iter())
@@ -138,6 +142,9 @@ mod tests {
         check(&[Some((8, 10)), Some((7, 100))], &Outcome::Fenced(vec![0]));
         check(&[Some((8, 10)), Some((9, 100))], &Outcome::Fenced(vec![0, 1]));
         check(&[Some((8, 25)), Some((8, 200))], &Outcome::Fenced(vec![0, 1]));
+        // A batch from before was committed, of which only one partition ends where this one does.
+        check(&[Some((7, 20)), Some((7, 150))], &Outcome::Fenced(vec![0, 1]));
+        check(&[Some((7, 20)), Some((7, 100))], &Outcome::Fenced(vec![0]));
         // Moved by hand, or gone.
         check(&[Some((7, 15)), Some((7, 100))], &Outcome::Fenced(vec![0]));
         check(&[None, Some((7, 100))], &Outcome::Fenced(vec![0]));

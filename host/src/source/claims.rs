@@ -15,18 +15,21 @@ use crate::fault::{Fault, Remedy};
 use crate::settings::Start;
 use crate::source::identity::{Identity, created_again};
 use crate::source::member::Member;
+use crate::source::native::End;
 use crate::source::rebalance::{Committed, Ownership, Report};
-use crate::source::{ClaimAnswer, ClaimStore, Stored, Vanished};
+use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
 use crate::threads::{self, Job, Turn, Work};
 
 mod holds;
 mod keep;
 mod standing;
+mod transactions;
 mod trial;
 
 use holds::Holds;
 use keep::LIFE_PERIOD;
 pub use standing::{HeldPartition, Standing};
+use transactions::OpenTransactions;
 use trial::{Admission, Trials};
 
 /// How often it is looked whether partitions that are not claimed yet can be.
@@ -70,11 +73,27 @@ pub struct Claimer {
     wanted: BTreeMap<i32, Instant>,
     holds: Holds,
     trials: Trials,
-    /// Epochs under which partitions were given to lanes.
-    given: BTreeMap<i32, i64>,
+    transactions: OpenTransactions,
+    /// What lanes have.
+    given: BTreeMap<i32, Given>,
     retry_wait: Duration,
     away: bool,
     due: Due,
+}
+
+/// A partition that was given to a lane.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    epoch: i64,
+    /// As far as is known to be committed.
+    next_offset: i64,
+}
+
+impl Given {
+    /// True when commits were lost that were answered: a standby took over without them, or a backup was restored.
+    fn is_ahead_of(self, stored: &Stored) -> bool {
+        (stored.epoch, stored.next_offset) < (self.epoch, self.next_offset)
+    }
 }
 
 /// When each of the things that are done now and then is due.
@@ -101,6 +120,7 @@ impl Claimer {
             wanted: BTreeMap::new(),
             holds: Holds::default(),
             trials: Trials::new(now),
+            transactions: OpenTransactions::default(),
             given: BTreeMap::new(),
             retry_wait: RETRY_WAIT_MIN,
             away: false,
@@ -170,6 +190,11 @@ impl Claimer {
     fn take_note_of_commits(&mut self, mode: CommitMode) {
         self.trials.end_if(|partition| self.parts.committed.has(partition));
         let next_offsets = self.parts.committed.take();
+        for (partition, &next_offset) in &next_offsets {
+            if let Some(given) = self.given.get_mut(partition) {
+                given.next_offset = given.next_offset.max(next_offset);
+            }
+        }
         if !self.holds.is_empty() {
             self.note_what_goes_on(|held| next_offsets.contains_key(&held));
         }
@@ -202,6 +227,8 @@ impl Claimer {
         if due.is_empty() {
             return;
         }
+        // What lanes have committed under claims that are over says nothing of the next ones.
+        self.take_note_of_commits(CommitMode::Async);
         match self.claim(&due) {
             Ok(()) => {
                 self.retry_wait = RETRY_WAIT_MIN;
@@ -234,14 +261,15 @@ impl Claimer {
 
     fn claim(&mut self, due: &[(i32, u64)]) -> Result<(), Fault> {
         let asked = Instant::now();
-        let topic_id = self.parts.member.topic_id()?;
+        let named = self.parts.member.topic_id()?;
+        self.parts.store.show_life()?;
+        let partitions: Vec<i32> = due.iter().map(|&(partition, _)| partition).collect();
+        let stored = self.parts.store.positions()?;
+        let topic_id = self.known_id(named, &partitions, &stored);
         if let Some(before) = self.parts.identity.claimed(topic_id, asked) {
             self.other_topic(&created_again(before, topic_id));
             return Ok(());
         }
-        self.parts.store.show_life()?;
-        let partitions: Vec<i32> = due.iter().map(|&(partition, _)| partition).collect();
-        let stored = self.parts.store.positions()?;
         self.initialise(topic_id, &partitions, &stored)?;
         let deaths = self.deaths(topic_id, &partitions, stored)?;
         let admitted = self.admit(&partitions, &deaths);
@@ -262,7 +290,8 @@ impl Claimer {
                     let partition = claimed.partition;
                     self.wanted.remove(&partition);
                     self.holds.claimed(partition, Instant::now());
-                    self.given.insert(partition, claimed.epoch);
+                    let Claimed { epoch, next_offset, .. } = claimed;
+                    self.given.insert(partition, Given { epoch, next_offset });
                     claimed_partitions.push(partition);
                     let waiting = parked.remove(&partition).unwrap_or_default();
                     let generation = generations[&partition];
@@ -280,6 +309,17 @@ impl Claimer {
         Ok(())
     }
 
+    /// The id that brokers have `named`, or one that is known from before where they name none: during an upgrade some
+    /// do and some do not.
+    fn known_id(&self, named: Uuid, partitions: &[i32], stored: &[Stored]) -> Uuid {
+        if !named.is_nil() {
+            return named;
+        }
+        let mut ours = stored.iter().filter(|it| partitions.contains(&it.partition));
+        let stored = || ours.find_map(|it| Some(it.topic_id).filter(|id| !id.is_nil()));
+        self.parts.identity.id().or_else(stored).unwrap_or(named)
+    }
+
     /// How many owners have died where `partitions` stand. Those that vanished just now are counted first, if
     /// there is anything to read that could have killed them.
     fn deaths(
@@ -289,16 +329,17 @@ impl Claimer {
         mut stored: Vec<Stored>,
     ) -> Result<BTreeMap<i32, i32>, Fault> {
         let ours = |it: &&Stored| it.topic_id == topic_id && partitions.contains(&it.partition);
-        let mut vanished = Vec::new();
-        for Stored { partition, next_offset, owner, .. } in
-            stored.iter().filter(ours).filter(|it| it.vanished)
-        {
-            let (_, end) = self.parts.member.watermarks(*partition)?;
-            let counts = *next_offset < end;
-            vanished.push(Vanished { partition: *partition, owner: owner.clone(), counts });
-        }
+        let vanished: Vec<&Stored> = stored.iter().filter(ours).filter(|it| it.vanished).collect();
         if !vanished.is_empty() {
-            self.parts.store.take_note(&vanished)?;
+            let partitions: Vec<i32> = vanished.iter().map(|it| it.partition).collect();
+            let ends = self.parts.member.ends(&partitions, End::Readable)?;
+            let take_note = |it: &&Stored| {
+                let counts = it.next_offset < *ends.get(&it.partition)?;
+                let (partition, owner) = (it.partition, it.owner.clone());
+                Some(Vanished { partition, owner, counts })
+            };
+            let noted: Vec<Vanished> = vanished.iter().filter_map(take_note).collect();
+            self.parts.store.take_note(&noted)?;
             stored = self.parts.store.positions()?;
         }
         Ok(stored.iter().filter(ours).map(|it| (it.partition, it.deaths)).collect())

@@ -47,7 +47,7 @@ impl Identity {
     /// under which others were claimed if it is another one: nothing can be vouched for then.
     pub fn claimed(&self, topic_id: Uuid, asked: Instant) -> Option<Uuid> {
         let mut state = self.lock();
-        if let Some(other) = state.claimed.filter(|&it| it != topic_id) {
+        if let Some(other) = state.claimed.filter(|&it| is_another(it, topic_id)) {
             (state.claimed, state.seen) = (None, None);
             return Some(other);
         }
@@ -60,6 +60,11 @@ impl Identity {
         // It sleeps until there is something to ask for.
         self.bell.ring();
         None
+    }
+
+    /// The id under which partitions were claimed, if one is known.
+    pub fn id(&self) -> Option<Uuid> {
+        self.lock().claimed.filter(|it| !it.is_nil())
     }
 
     /// Something happened that may be the topic's end: what is read from now on is in doubt.
@@ -155,7 +160,7 @@ impl Asking {
         let Some(claimed) = self.identity.lock().claimed else { return true };
         let asked = Instant::now();
         let fault = match self.member.topic_id() {
-            Ok(found) if found == claimed => None,
+            Ok(found) if !is_another(claimed, found) => None,
             Ok(found) => Some(created_again(claimed, found)),
             Err(fault) if fault.remedy == Remedy::Retry => return false,
             Err(fault) => Some(fault),
@@ -167,7 +172,9 @@ impl Asking {
         let Some(fault) = fault else {
             let waiting = state.named(asked);
             drop(state);
-            waiting.iter().for_each(|it| it.ring());
+            for it in waiting {
+                it.ring();
+            }
             return true;
         };
         (state.claimed, state.seen) = (None, None);
@@ -200,6 +207,12 @@ impl Work for Asking {
             self.again = (!self.ask()).then(|| Instant::now() + ASK_AFTER);
         }
     }
+}
+
+/// True when these are ids of two topics. Brokers before version 2.8, and some that only speak Kafka's protocol, name none,
+/// which says nothing.
+pub fn is_another(known: Uuid, found: Uuid) -> bool {
+    known != found && !known.is_nil() && !found.is_nil()
 }
 
 /// `SL-K015`
@@ -248,6 +261,19 @@ mod tests {
         identity.doubt();
         assert!(!identity.vouches_for(now, &bell));
         assert_eq!(identity.lock().patience(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn no_id_is_that_of_no_other_topic() {
+        let (identity, bell) = (Identity::default(), Arc::<Bell>::default());
+        let now = Instant::now();
+        assert_eq!(identity.claimed(Uuid::nil(), now), None);
+        assert_eq!(identity.id(), None);
+        assert_eq!(identity.claimed(TOPIC, now), None);
+        assert_eq!(identity.id(), Some(TOPIC));
+        assert!(identity.vouches_for(now, &bell));
+        assert!(!is_another(TOPIC, Uuid::nil()) && !is_another(Uuid::nil(), TOPIC));
+        assert!(!is_another(TOPIC, TOPIC) && is_another(TOPIC, OTHER));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::settings::SourceSettings;
 use crate::source::clients::Lease;
 use crate::source::native::{FetchError, FetchedQueues, Need, Topic};
 use crate::source::position::Positions;
+use crate::source::reasons::Reasons;
 use crate::source::{Ease, PartitionFault, Room, Source, properties};
 
 /// Most messages taken from librdkafka in one call.
@@ -206,8 +207,7 @@ impl Source for KafkaSource {
         let mut faults: Vec<_> = errors.iter().map(|error| self.fault(error)).collect();
         while faults.is_empty() && !room.is_full(batch) {
             let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
-            let accept = |partition, offset| positions.accept(partition, offset);
-            let (count, errors) = self.reader.fetched.take(batch, messages_max, accept);
+            let (count, errors) = self.reader.fetched.take(batch, messages_max, positions);
             faults.extend(errors.iter().map(|error| self.fault(error)));
             if count == 0 {
                 break;
@@ -258,8 +258,12 @@ pub fn refused(error: &KafkaError) -> Fault {
     Fault::stop(broker::SETTINGS, format!("librdkafka refuses the settings: {error}"))
 }
 
-/// Sends the log lines of a client that only asks to the host's log.
-pub struct Logged;
+/// Of a client that only asks: sends the lines of its log to the host's, and knows why nobody answers.
+#[derive(Default)]
+pub struct Logged {
+    /// As far as the client was polled.
+    pub reasons: Reasons,
+}
 
 impl ClientContext for Logged {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -267,7 +271,7 @@ impl ClientContext for Logged {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        self.reasons.note(&error, reason);
     }
 }
 

@@ -21,8 +21,9 @@ use crate::bell::Bell;
 use crate::fault::{Fault, broker};
 use crate::settings::{SourceSettings, Start};
 use crate::source::kafka::{log_line, refused};
-use crate::source::native;
+use crate::source::native::{self, End};
 use crate::source::properties::{self, ANSWER_WAIT};
+use crate::source::reasons::Reasons;
 use crate::source::rebalance::Ownership;
 use crate::threads::{self, Job, Turn, Work};
 
@@ -36,12 +37,14 @@ pub struct Member {
     /// Where it began.
     brokers: String,
     bell: Arc<Bell>,
+    joined: AtomicBool,
 }
 
 impl Member {
     /// Creates the client; it joins the group with [`Member::join`].
     pub fn new(settings: &SourceSettings, ownership: Arc<Ownership>) -> Result<Arc<Self>, Fault> {
-        let context = Rebalances { ownership, brokers_down: AtomicBool::new(false) };
+        let (brokers_down, reasons) = (AtomicBool::new(false), Reasons::default());
+        let context = Rebalances { ownership, brokers_down, reasons };
         let mut consumer: BaseConsumer<Rebalances> = properties::member(settings)
             .create_with_context(context)
             .map_err(|error| refused(&error))?;
@@ -49,7 +52,8 @@ impl Member {
         let rung = bell.clone();
         consumer.set_nonempty_callback(move || rung.ring());
         let (topic, brokers) = (settings.topic.clone(), settings.brokers.clone());
-        Ok(Arc::new(Self { consumer, topic, brokers, bell }))
+        let joined = AtomicBool::new(false);
+        Ok(Arc::new(Self { consumer, topic, brokers, bell, joined }))
     }
 
     /// Joins the group, and polls whenever there is something to poll for, until `stop` is set and the bell of
@@ -64,6 +68,7 @@ impl Member {
             Fault::stop(broker::SETTINGS, format!("cannot subscribe to topic {}", self.topic))
                 .because(error)
         })?;
+        self.joined.store(true, Ordering::Release);
         let polling = Polling { member: self.clone(), stop, failed };
         Ok(threads::spawn(runtime, self.bell.clone(), polling))
     }
@@ -112,9 +117,9 @@ impl Member {
             .map_err(|error| self.away(&error))
     }
 
-    /// Offsets behind the newest messages of `partitions` that can be read. Without those that gave no answer.
-    pub fn ends(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Fault> {
-        native::ends(&self.consumer, &self.topic, partitions, ANSWER_WAIT)
+    /// Offsets of the ends of `partitions`. Without those that gave no answer.
+    pub fn ends(&self, partitions: &[i32], end: End) -> Result<BTreeMap<i32, i64>, Fault> {
+        native::ends(&self.consumer, &self.topic, partitions, end, ANSWER_WAIT)
             .map_err(|(_, text)| self.away(&text))
     }
 
@@ -147,7 +152,11 @@ impl Member {
     }
 
     fn away(&self, error: &impl std::fmt::Display) -> Fault {
-        Fault::retry(broker::AWAY, format!("no broker answers for topic {}: {error}", self.topic))
+        // Until it has joined, nobody else polls, and there are no rebalances to be met by that.
+        while !self.joined.load(Ordering::Acquire) && native::has_events(&self.consumer) {
+            self.consumer.poll(Duration::ZERO);
+        }
+        self.consumer.context().reasons.away(&self.topic, error)
     }
 }
 
@@ -198,10 +207,12 @@ fn expelled(error: &KafkaError) -> Option<Fault> {
 pub struct Rebalances {
     ownership: Arc<Ownership>,
     brokers_down: AtomicBool,
+    reasons: Reasons,
 }
 
 impl Rebalances {
     fn brokers_answer(&self) {
+        self.reasons.forget();
         if self.brokers_down.swap(false, Ordering::Relaxed) {
             tracing::info!("brokers answer again");
         }
@@ -214,6 +225,7 @@ impl ClientContext for Rebalances {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.reasons.note(&error, reason);
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if all_down && !self.brokers_down.swap(true, Ordering::Relaxed) {
             tracing::warn!(code = broker::AWAY, "brokers unreachable, waiting for them: {reason}");

@@ -15,7 +15,7 @@ mod message;
 mod queues;
 mod valve;
 
-pub use ask::{ends, topic_id};
+pub use ask::{End, ends, topic_id};
 pub use client::{FetchClient, Topic};
 pub use queues::FetchedQueues;
 pub use valve::Need;

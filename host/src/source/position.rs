@@ -7,20 +7,23 @@ use crate::source::Claimed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
     epoch: i64,
-    /// Offset behind the last message put into a batch.
+    /// Offset behind the last message put into a batch, or behind what is none: markers of transactions, messages of
+    /// those that were aborted, what compaction took away.
     handed_out: i64,
     /// Offset behind the last batch that was closed.
     prepared: i64,
     /// Offset behind the last batch known to be in Postgres.
     committed: i64,
-    /// Messages handed out since the last batch was closed.
-    messages: u64,
+    /// True when it could not be read further: what comes behind that is not wanted until it is read again.
+    broken: bool,
 }
 
 /// The partitions that a lane holds. Partition numbers are small, so they index a vector.
 #[derive(Debug, Default)]
 pub struct Positions {
     held: Vec<Option<Held>>,
+    /// How often a partition got ahead without a message.
+    passed: u64,
 }
 
 impl Positions {
@@ -39,7 +42,7 @@ impl Positions {
             handed_out: next,
             prepared: next,
             committed: next,
-            messages: 0,
+            broken: false,
         });
     }
 
@@ -70,19 +73,41 @@ impl Positions {
     #[inline]
     pub fn accept(&mut self, partition: i32, offset: i64) -> bool {
         let Some(Some(held)) = self.held.get_mut(partition as usize) else { return false };
-        if offset < held.handed_out {
+        if offset < held.handed_out || held.broken {
             return false;
         }
         held.handed_out = offset + 1;
-        held.messages += 1;
         true
     }
 
-    /// Closes the batch: one range for each partition that has messages in it.
+    /// There is no message to come in front of `end`.
+    pub fn reach(&mut self, partition: i32, end: i64) {
+        let Some(Some(held)) = self.get_mut(partition) else { return };
+        if held.handed_out < end && !held.broken {
+            held.handed_out = end;
+            self.passed += 1;
+        }
+    }
+
+    /// How often a partition got ahead without a message.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// `partition` could not be read further. Whatever comes now would leave a gap.
+    pub fn fail(&mut self, partition: i32) {
+        if let Some(Some(held)) = self.get_mut(partition) {
+            held.broken = true;
+        }
+    }
+
+    /// Closes the batch: one range for each partition that got ahead.
     pub fn close_batch(&mut self) -> Vec<Range> {
         let mut ranges = Vec::new();
         for (index, held) in self.held.iter_mut().enumerate() {
-            let Some(held) = held.as_mut().filter(|held| held.messages > 0) else { continue };
+            let Some(held) = held.as_mut().filter(|held| held.handed_out > held.prepared) else {
+                continue;
+            };
             ranges.push(Range {
                 partition: index as i32,
                 from: held.prepared,
@@ -91,7 +116,6 @@ impl Positions {
                 ..Range::default()
             });
             held.prepared = held.handed_out;
-            held.messages = 0;
         }
         ranges
     }
@@ -118,7 +142,7 @@ impl Positions {
             let Some(held) = held else { continue };
             held.handed_out = held.committed;
             held.prepared = held.committed;
-            held.messages = 0;
+            held.broken = false;
             starts.push((index as i32, held.committed));
         }
         starts
@@ -162,6 +186,39 @@ mod tests {
         assert!(!positions.accept(0, 10), "again");
         assert!(!positions.accept(1, 0), "not held");
         assert!(!positions.accept(-1, 0), "no partition at all");
+    }
+
+    #[test]
+    fn a_range_covers_what_is_no_message() {
+        let mut positions = positions(&[(0, 10), (1, 5), (2, 7)]);
+        assert!(positions.accept(0, 10));
+        positions.reach(0, 12);
+        positions.reach(1, 6);
+        positions.reach(2, 7);
+        positions.reach(3, 9);
+        assert_eq!(
+            positions.passed(),
+            2,
+            "where it stood already, or is not held, nothing is passed"
+        );
+        assert_eq!(tiles(&positions.close_batch()), [(0, 10, 12), (1, 5, 6)]);
+        positions.reach(1, 3);
+        assert!(!positions.accept(1, 5), "passed");
+        assert_eq!(tiles(&positions.close_batch()), []);
+        assert_eq!(positions.rewind(), [(0, 10), (1, 5), (2, 7)], "nothing is committed");
+    }
+
+    #[test]
+    fn nothing_behind_what_could_not_be_read_is_wanted_until_it_is_read_again() {
+        let mut positions = positions(&[(0, 10), (1, 0)]);
+        assert!(positions.accept(0, 10));
+        positions.fail(0);
+        assert!(!positions.accept(0, 12));
+        positions.reach(0, 13);
+        assert!(positions.accept(1, 0));
+        assert_eq!(tiles(&positions.close_batch()), [(0, 10, 11), (1, 0, 1)]);
+        positions.rewind();
+        assert!(positions.accept(0, 10) && positions.accept(0, 11));
     }
 
     #[test]

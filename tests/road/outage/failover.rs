@@ -4,6 +4,7 @@ use super::*;
 
 use sluice::demo::postgres::Throwaway;
 use sluice_tests::counts::scaled;
+use sluice_tests::load::{Load, Mix};
 use sluice_tests::postgres::{own_server, standby_of};
 use sluice_tests::proxy::Proxy;
 
@@ -39,15 +40,26 @@ impl Pair {
         // For a moment the address leads to a server that takes no writes yet.
         self.proxy.redirect(self.standby.port());
         work.pile_up(2000)?;
-        let standby = Database::open(self.standby.url())?;
-        standby.execute("SELECT pg_promote()")?;
-        // Settings of a standby, which the next one would take over.
-        standby.execute("ALTER SYSTEM RESET ALL")?;
+        self.promote()?;
         work.direct = Database::open(self.standby.url_of(&work.scene.name))?;
         work.resumes_within(limit)?;
         let next = standby_of(&self.standby)?;
         self.primary = std::mem::replace(&mut self.standby, next);
         Ok(())
+    }
+
+    fn promote(&self) -> Result<()> {
+        let standby = Database::open(self.standby.url())?;
+        standby.execute("SELECT pg_promote()")?;
+        // Settings of a standby, which the next one would take over.
+        standby.execute("ALTER SYSTEM RESET ALL")
+    }
+
+    /// From now on the standby gets nothing.
+    fn cut_off(&self) -> Result<()> {
+        let standby = Database::open(self.standby.url())?;
+        standby.execute("ALTER SYSTEM SET primary_conninfo = ''")?;
+        standby.execute("SELECT pg_reload_conf()")
     }
 }
 
@@ -77,9 +89,7 @@ fn a_standby_that_lacks_the_last_commits_takes_over() -> Result<()> {
     let (mut pair, scene) = Pair::start("failover_behind")?;
     let mut work = begin(&pair, scene)?;
     for _ in 0..scaled(20) {
-        let standby = Database::open(pair.standby.url())?;
-        standby.execute("ALTER SYSTEM SET primary_conninfo = ''")?;
-        standby.execute("SELECT pg_reload_conf()")?;
+        pair.cut_off()?;
         work.goes_on()?;
         work.pile_up(2000)?;
         let vigil = work.vigil()?;
@@ -88,4 +98,29 @@ fn a_standby_that_lacks_the_last_commits_takes_over() -> Result<()> {
         vigil.end(&work.host, usize::try_from(work.scene.topic.partitions)?)?;
     }
     work.end()
+}
+
+/// Nothing is sent afterwards, so no write finds out what was lost.
+#[test]
+fn what_a_standby_lacks_is_read_again_although_nothing_more_is_sent() -> Result<()> {
+    let (mut pair, mut scene) = Pair::start("failover_idle")?;
+    scene.database = Database::open(pair.proxy.url(scene.database.url(), pair.primary.port()))?;
+    let mut load = Load::new(&scene.topic, Mix::default())?;
+    let host = scene.start("host", &scene.pipeline()?)?;
+    load.send(600)?;
+    scene.wait_until_drained()?;
+    pair.synchronise()?;
+    Database::open(pair.primary.url())?.execute("ALTER SYSTEM RESET synchronous_standby_names")?;
+    Database::open(pair.primary.url())?.execute("SELECT pg_reload_conf()")?;
+    pair.cut_off()?;
+    load.send(600)?;
+    scene.wait_until_drained()?;
+    pair.primary.stop_immediate()?;
+    pair.proxy.redirect(pair.standby.port());
+    pair.promote()?;
+    host.wait_for("postgres has lost commits; reading again from where it stands", SOON)?;
+    scene.database = scene.database.again()?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    scene.check(&Readings::all())
 }

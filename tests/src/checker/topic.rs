@@ -1,10 +1,11 @@
 //! The topic as it is, read from its first message to its last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -53,7 +54,7 @@ impl Message {
 pub struct PartitionLog {
     /// First offset that must be accounted for.
     pub start: i64,
-    /// The offset behind the last message.
+    /// The offset behind the last message, and behind what is none: markers of transactions, messages of aborted ones.
     pub end: i64,
     /// The messages in between, in order.
     pub messages: Vec<Message>,
@@ -76,7 +77,7 @@ impl Log {
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
-            .set("enable.partition.eof", "false")
+            .set("enable.partition.eof", "true")
             .create()?;
         let mut log = Self::default();
         let mut assignment = TopicPartitionList::new();
@@ -122,12 +123,29 @@ impl Log {
 
     fn fill(&mut self, consumer: &BaseConsumer) -> Result<()> {
         let deadline = Instant::now() + READ_MAX;
-        while !self.partitions.values().all(PartitionLog::complete) {
+        let has_messages = |(_, it): &(&i32, &PartitionLog)| it.start < it.end;
+        let mut left: BTreeSet<i32> =
+            self.partitions.iter().filter(has_messages).map(|(&partition, _)| partition).collect();
+        while !left.is_empty() {
             if Instant::now() > deadline {
                 bail!("could not read the topic to its end in {READ_MAX:?}");
             }
             let Some(message) = consumer.poll(Duration::from_millis(200)) else { continue };
-            let message = owned(&message?);
+            let message = match message {
+                // While others write, that is beyond the end of then.
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    left.remove(&partition);
+                    continue;
+                }
+                message => owned(&message?),
+            };
+            if self
+                .partitions
+                .get(&message.partition)
+                .is_some_and(|it| message.offset + 1 >= it.end)
+            {
+                left.remove(&message.partition);
+            }
             if let Some(partition) = self.partitions.get_mut(&message.partition)
                 && message.offset < partition.end
             {
@@ -135,13 +153,6 @@ impl Log {
             }
         }
         Ok(())
-    }
-}
-
-impl PartitionLog {
-    fn complete(&self) -> bool {
-        self.start >= self.end
-            || self.messages.last().is_some_and(|message| message.offset + 1 >= self.end)
     }
 }
 

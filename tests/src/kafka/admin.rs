@@ -94,6 +94,17 @@ impl Topic {
             .collect()
     }
 
+    /// Waits until all transactions that were ended are over: a producer need not wait for their markers.
+    pub fn wait_for_markers(&self) -> Result<()> {
+        let all: BaseConsumer =
+            self.client().set("isolation.level", "read_uncommitted").create()?;
+        until_true("all transactions are over", SOON, || {
+            let end = |partition| Ok(all.fetch_watermarks(&self.name, partition, REQUEST_MAX)?.1);
+            let written: Vec<i64> = (0..self.partitions).map(end).collect::<Result<_>>()?;
+            Ok(written == self.log_ends()?)
+        })
+    }
+
     /// Offsets that `group` has committed to the broker, by partition.
     pub fn committed(&self, group: &str) -> Result<Vec<Option<i64>>> {
         let consumer: BaseConsumer = self.client().set("group.id", group).create()?;

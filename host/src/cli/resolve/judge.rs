@@ -9,6 +9,7 @@ use crate::fault::{Fault, broker};
 use crate::sink::claims::Position;
 use crate::sink::claims::holds::Hold;
 use crate::sink::claims::resolve::Decision;
+use crate::source::identity::is_another;
 
 /// So many owners died where the position stands that it is held.
 const DEADLY: i32 = 3;
@@ -57,7 +58,7 @@ impl Stand {
     /// Compares a position with the topic. What can be seen now counts, then what hosts have written down.
     pub fn new(position: &Position, topic: &Topic, hold: Option<&Hold>) -> Self {
         let ends = topic.ends.get(&position.partition).copied();
-        let other_topic = position.topic_id != topic.id;
+        let other_topic = is_another(position.topic_id, topic.id);
         let next = position.next_offset;
         let code = match ends {
             _ if other_topic => Some(broker::CREATED_AGAIN),
@@ -200,7 +201,7 @@ mod tests {
             (5, (150, 200)),
             (6, (0, 200)),
         ];
-        let topic = Topic { id: NOW, ends: ends.into() };
+        let topic = Topic { id: NOW, ends: ends.into(), open: std::collections::BTreeMap::new() };
         let hold = Hold {
             partition: 6,
             owner: "a".into(),

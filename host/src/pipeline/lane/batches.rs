@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Lane;
 use crate::batch::Batch;
 use crate::pipeline::budget::Reservation;
 use crate::pipeline::counters::Counters;
@@ -44,5 +45,20 @@ impl HeldBack {
 impl Drop for HeldBack {
     fn drop(&mut self) {
         Counters::subtract(&self.counters.paused_lanes, 1);
+    }
+}
+
+impl Lane {
+    /// Keeps the memory of a batch whose fate is known.
+    pub(super) fn written(&mut self, reuse: Prepared) {
+        self.spare.push(reuse);
+        if let Some(Writing { batch, .. }) = self.writing.take() {
+            self.spare_batch(batch);
+        }
+    }
+
+    pub(super) fn spare_batch(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.spare_batches.push(batch);
     }
 }

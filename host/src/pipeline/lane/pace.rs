@@ -14,6 +14,10 @@ pub(super) const IDLE_WAIT: Duration = Duration::from_secs(10);
 /// The same while it waits for what wakes nobody: room for dead letters.
 pub(super) const LOOK_AROUND: Duration = Duration::from_millis(100);
 
+/// Where a partition got ahead without a message (behind each transaction stands a marker), its position goes along with
+/// the next batch, or alone after so long.
+const PASSED_WAIT: Duration = Duration::from_secs(1);
+
 /// A batch has plenty of room when what it holds is less than one in so many of what it may hold.
 const PLENTY: usize = 8;
 
@@ -68,7 +72,7 @@ impl Lane {
     /// Takes what the source has, and says for how long nothing is to be done if nothing else is. A full lane takes no
     /// more messages, so librdkafka's bounded queue fills and it stops fetching, while the group's member goes on.
     pub(super) fn gather(&mut self) -> Duration {
-        let (room, before) = (self.room(), self.batch.len());
+        let (room, before, passed) = (self.room(), self.batch.len(), self.positions.passed());
         if room.is_full(&self.batch) && self.ready.is_some() {
             self.parts.source.rest(Ease::For(Duration::ZERO));
             return IDLE_WAIT;
@@ -83,7 +87,11 @@ impl Lane {
             }
         }
         let now = Instant::now();
-        if self.batch.len() > before {
+        let has_passed = self.positions.passed() != passed;
+        if has_passed {
+            self.passed.get_or_insert(now);
+        }
+        if has_passed || self.batch.len() > before {
             self.read = now;
             return Duration::ZERO;
         }
@@ -93,8 +101,17 @@ impl Lane {
     /// How long nothing is to be done if no message comes and nobody rings.
     fn patience(&self, now: Instant) -> Duration {
         let wait = self.order.look_after(now).map_or(IDLE_WAIT, |it| it.min(IDLE_WAIT));
-        let waits_for_its_time = !self.batch.is_empty() && !self.busy() && self.is_known();
-        if waits_for_its_time { wait.min(self.pace.left(now)) } else { wait }
+        let left = match self.passed {
+            _ if !self.batch.is_empty() => self.pace.left(now),
+            Some(passed) => (passed + PASSED_WAIT).saturating_duration_since(now),
+            None => return wait,
+        };
+        if !self.busy() && self.is_known() { wait.min(left) } else { wait }
+    }
+
+    /// True when there is neither a message to write nor a partition that got ahead without.
+    pub(super) fn has_gathered_nothing(&self) -> bool {
+        self.batch.is_empty() && self.passed.is_none()
     }
 
     /// How soon messages are needed.
@@ -118,9 +135,16 @@ impl Lane {
 
     /// True when a batch is full, or due while nothing is being written, and nothing speaks against it.
     pub(super) fn should_process(&self, now: Instant) -> bool {
+        if self.ready.is_some() || self.has_gathered_nothing() {
+            return false;
+        }
         let full = self.room().is_full(&self.batch);
-        let due = !self.busy() && self.pace.left(now).is_zero();
-        !self.batch.is_empty() && self.ready.is_none() && (full || due) && self.is_known()
+        let due = if self.batch.is_empty() {
+            self.passed.is_some_and(|it| now >= it + PASSED_WAIT)
+        } else {
+            self.pace.left(now).is_zero()
+        };
+        (full || due && !self.busy()) && self.is_known()
     }
 
     /// True when what was read is of the topic that was claimed. The lane is woken when that is learned.

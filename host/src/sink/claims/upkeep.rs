@@ -16,7 +16,44 @@ ON CONFLICT (pipeline, topic, partition) DO NOTHING";
 const FENCE: &str = "UPDATE sluice.positions SET epoch = epoch + 1 \
     WHERE pipeline = $1 AND topic = $2 AND partition = ANY ($3)";
 
+/// Tables that name the topic's id. Positions first: their locks keep out who still writes under none.
+const OF_TOPIC: [&str; 7] = [
+    "positions",
+    "lineage",
+    "parked",
+    "retried",
+    "dead_letters",
+    "discarded_letters",
+    "replayed_letters",
+];
+
 impl Claims {
+    /// Brokers have begun to name the topic's id: what was stored without one belongs to it. `session` is in no
+    /// transaction, and is not to be used after an error.
+    pub(super) async fn adopt(
+        &self,
+        session: &Session,
+        topic_id: Uuid,
+        partitions: &[i32],
+    ) -> Result<(), Fault> {
+        let translate = |error: tokio_postgres::Error| schema_fault("store the topic's id", &error);
+        let (id, none) = (topic_id.to_string(), Uuid::nil().to_string());
+        session.batch_execute("BEGIN").await.map_err(translate)?;
+        for table in OF_TOPIC {
+            let update = format!(
+                "UPDATE sluice.{table} SET topic_id = $3::text::uuid \
+                 WHERE pipeline = $1 AND topic = $2 AND topic_id = $5::text::uuid AND partition = ANY ($4)"
+            );
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&self.pipeline, &self.topic, &id, &partitions, &none];
+            session.execute(&update, &parameters).await.map_err(translate)?;
+        }
+        session.batch_execute("COMMIT").await.map_err(translate)?;
+        let topic = &*self.topic;
+        tracing::info!(topic, %topic_id, ?partitions, "brokers name the topic's id now");
+        Ok(())
+    }
+
     /// Stores where partitions begin that have no position yet: (partition, offset). Others are left alone.
     pub async fn initialise(&self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault> {
         let doing = format!("store first positions of topic {:?}", self.topic);

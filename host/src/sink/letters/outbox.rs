@@ -36,7 +36,8 @@ SELECT EXISTS (
         AND EXISTS (SELECT FROM pg_stat_get_activity(held.backend_pid))
 ) AS taken";
 
-const LEAVE_LEASE: &str = "UPDATE sluice.relays SET until = '-infinity', fault = NULL, fault_since = NULL \
+const LEAVE_LEASE: &str = "UPDATE sluice.relays SET until = '-infinity', fault = $3, \
+    fault_since = CASE WHEN $3::text IS NOT NULL THEN coalesce(fault_since, now()) END \
     WHERE pipeline = $1 AND owner = $2";
 
 const HAS_LETTERS: &str =
@@ -166,10 +167,10 @@ impl Outbox {
         self.session = None;
     }
 
-    /// Lets another host go on at once.
-    pub async fn leave_lease(&mut self) -> Result<(), Fault> {
+    /// Lets another host go on at once. `fault`: why this one does not.
+    pub async fn leave_lease(&mut self, fault: Option<&str>) -> Result<(), Fault> {
         let left = self.look("leave the lease of the relay", async |session, key| {
-            session.execute(LEAVE_LEASE, &[&key.pipeline, &key.owner]).await
+            session.execute(LEAVE_LEASE, &[&key.pipeline, &key.owner, &fault]).await
         });
         left.await?;
         self.close();

@@ -6,6 +6,8 @@ use super::lab::{Database, TOPIC, wait_for};
 use crate::sink::claims::{ClaimAnswer, Claims};
 use uuid::Uuid;
 
+const OTHER: Uuid = Uuid::from_u128(77);
+
 fn claims(database: &Database, owner: &str) -> Claims {
     Claims::new(&database.options, "pipeline", "topic", owner)
 }
@@ -39,15 +41,39 @@ fn a_claim_starts_where_the_position_stands_and_outdates_the_one_before() {
 fn a_position_of_another_topic_of_the_same_name_is_not_touched() {
     let database = Database::new();
     let claims = claims(&database, "a");
-    wait_for(claims.claim(Uuid::nil(), &[(0, 100), (1, 100)])).unwrap();
-    assert_eq!(wait_for(claims.claim(Uuid::nil(), &[(1, 0)])).unwrap(), [claimed(1, 100, 2)]);
+    wait_for(claims.claim(OTHER, &[(0, 100), (1, 100)])).unwrap();
+    assert_eq!(wait_for(claims.claim(OTHER, &[(1, 0)])).unwrap(), [claimed(1, 100, 2)]);
     let answers = wait_for(claims.claim(TOPIC, &[(0, 0), (1, 0), (2, 0)])).unwrap();
-    let other = |partition| ClaimAnswer::OtherTopic { partition, stored_topic_id: Uuid::nil() };
+    let other = |partition| ClaimAnswer::OtherTopic { partition, stored_topic_id: OTHER };
     assert_eq!(answers, [other(0), other(1), claimed(2, 0, 1)]);
     assert_eq!(
         database.ask("SELECT next_offset, epoch FROM sluice.positions WHERE partition = 1"),
         "100|2"
     );
+}
+
+/// Brokers before version 2.8 name no id; after an upgrade it is the same topic with one.
+#[test]
+fn what_was_stored_without_an_id_goes_on_under_the_one_that_brokers_name() {
+    let database = Database::new();
+    let claims = claims(&database, "a");
+    wait_for(claims.claim(Uuid::nil(), &[(0, 100), (1, 100)])).unwrap();
+    wait_for(claims.claim(OTHER, &[(2, 100)])).unwrap();
+    database.run(
+        "INSERT INTO sluice.lineage (pipeline, topic, topic_id, partition, from_offset, to_offset, digest, plugin, version, \
+             messages, rows_from, rows, filtered, rejected) \
+         SELECT pipeline, topic, topic_id, partition, 0, 100, 'd', 'p', '1', 100, 100, 100, 0, 0 FROM sluice.positions",
+    );
+    let answers = wait_for(claims.claim(TOPIC, &[(0, 0), (1, 0), (2, 0), (3, 0)])).unwrap();
+    let other = ClaimAnswer::OtherTopic { partition: 2, stored_topic_id: OTHER };
+    assert_eq!(answers, [claimed(0, 100, 2), claimed(1, 100, 2), other, claimed(3, 0, 1)]);
+    let ids = |table: &str| {
+        database.ask(&format!(
+            "SELECT string_agg(topic_id::text, ',' ORDER BY partition) FROM sluice.{table}"
+        ))
+    };
+    assert_eq!(ids("positions"), format!("{TOPIC},{TOPIC},{OTHER},{TOPIC}"));
+    assert_eq!(ids("lineage"), format!("{TOPIC},{TOPIC},{OTHER}"));
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn one_host_has_the_lease_until_it_leaves_it_dies_or_sleeps() {
     let takes = |outbox: &mut Outbox| wait_for(outbox.take_lease(None)).unwrap();
     assert!(takes(&mut first) && takes(&mut first));
     assert!(!takes(&mut second));
-    wait_for(first.leave_lease()).unwrap();
+    wait_for(first.leave_lease(None)).unwrap();
     assert!(takes(&mut second));
     assert!(!takes(&mut first));
 

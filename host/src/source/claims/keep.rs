@@ -1,13 +1,14 @@
 //! Partitions that are held by the claimer: told once, written down for everybody, tried again with
 //! back-off, and let go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::{Claimer, HeldPartition};
 use crate::explain;
 use crate::fault::{Fault, broker};
 use crate::source::Stored;
+use crate::source::native::End;
 
 /// How often it is looked whether others can see that this host lives; the second while Postgres is away.
 pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(1);
@@ -99,7 +100,7 @@ impl Claimer {
         }
     }
 
-    /// Looks whether somebody has set a position, and returns when to look again.
+    /// Looks whether somebody has set a position, or commits were lost, and returns when to look again.
     pub(super) fn watch_positions(&mut self) -> Duration {
         if self.given.is_empty() && self.holds.is_empty() {
             return WATCH_PERIOD_HELD;
@@ -115,13 +116,25 @@ impl Claimer {
             self.wanted.insert(partition, now);
         }
         let is_set = |it: &&Stored| {
-            it.resolved && self.given.get(&it.partition).is_some_and(|epoch| *epoch < it.epoch)
+            it.resolved && self.given.get(&it.partition).is_some_and(|given| given.epoch < it.epoch)
         };
         let set: Vec<i32> = stored.iter().filter(is_set).map(|it| it.partition).collect();
         if !set.is_empty() {
             let partitions = list(&set);
             tracing::warn!(partitions, "somebody has set the position; going on from there");
             self.claim_again(set, Duration::ZERO);
+        }
+        let lost =
+            |it: &&Stored| self.given.get(&it.partition).is_some_and(|given| given.is_ahead_of(it));
+        let lost: Vec<i32> = stored.iter().filter(lost).map(|it| it.partition).collect();
+        if !lost.is_empty() {
+            let (pipeline, partitions) = (&*self.parts.pipeline, list(&lost));
+            tracing::warn!(
+                pipeline,
+                partitions,
+                "postgres has lost commits; reading again from where it stands"
+            );
+            self.claim_again(lost, Duration::ZERO);
         }
         if self.holds.is_empty() { WATCH_PERIOD } else { WATCH_PERIOD_HELD }
     }
@@ -140,10 +153,31 @@ impl Claimer {
 
     fn lag(&mut self, assigned: &[i32]) -> Option<i64> {
         let stored = self.parts.store.positions().ok()?;
-        let ends = self.parts.member.ends(assigned).ok()?;
+        let ends = self.parts.member.ends(assigned, End::Readable).ok()?;
+        self.look_for_open_transactions(assigned, &ends);
         let ours = stored.iter().filter(|it| assigned.contains(&it.partition));
         let lags = ours.map(|it| Some((ends.get(&it.partition)? - it.next_offset).max(0)));
         lags.sum()
+    }
+
+    /// What an open transaction holds back counts as no lag, because nobody can read it yet.
+    fn look_for_open_transactions(&mut self, assigned: &[i32], readable: &BTreeMap<i32, i64>) {
+        let Ok(written) = self.parts.member.ends(assigned, End::Written) else { return };
+        let old = self.transactions.look(readable, &written, Instant::now());
+        let Some(oldest) = old.iter().max_by_key(|it| it.seconds) else { return };
+        let (pipeline, partition) = (&*self.parts.pipeline, oldest.partition);
+        let partitions: Vec<i32> = old.iter().map(|it| it.partition).collect();
+        let (partitions, offset, seconds) = (list(&partitions), oldest.offset, oldest.seconds);
+        let messages: i64 = old.iter().map(|it| it.messages).sum();
+        tracing::warn!(
+            pipeline,
+            partition,
+            partitions,
+            offset,
+            messages,
+            seconds,
+            "an open transaction holds messages back"
+        );
     }
 
     /// When the topic was deleted and created again, offsets mean other messages: nothing more may be

@@ -56,8 +56,16 @@ pub fn topic_id<C: ConsumerContext>(
     }
 }
 
-/// Offsets behind the newest messages of `partitions` of `topic`, as far as no open transaction holds them back. Each
-/// broker is asked once. Without partitions that gave no answer.
+/// What the end of a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Behind what can be read: an open transaction holds back what is behind its first message.
+    Readable,
+    /// Behind all that was written.
+    Written,
+}
+
+/// Offsets of the ends of `partitions` of `topic`. Each broker is asked once. Without partitions that gave no answer.
 ///
 /// # Errors
 /// As [`topic_id`].
@@ -65,6 +73,7 @@ pub fn ends<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
+    end: End,
     wait: Duration,
 ) -> Result<BTreeMap<i32, i64>, Refusal> {
     let Ok(name) = CString::new(topic) else {
@@ -79,7 +88,11 @@ pub fn ends<C: ConsumerContext>(
             (*added).offset = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
         }
         let request = |client, options, queue| {
-            let level = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+            use sys::rd_kafka_IsolationLevel_t as Level;
+            let level = match end {
+                End::Readable => Level::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+                End::Written => Level::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+            };
             let refused = sys::rd_kafka_AdminOptions_set_isolation_level(options, level);
             if !refused.is_null() {
                 sys::rd_kafka_error_destroy(refused);

@@ -8,6 +8,8 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::{FetchError, text};
 use crate::batch::{Batch, Message};
+use crate::fault::{Remedy, broker};
+use crate::source::position::Positions;
 
 /// # Safety
 /// `message` was handed out by librdkafka and not yet destroyed.
@@ -15,15 +17,27 @@ use crate::batch::{Batch, Message};
 pub(super) unsafe fn read(
     message: &sys::rd_kafka_message_t,
     batch: &mut Batch,
-    accept: &mut impl FnMut(i32, i64) -> bool,
+    positions: &mut Positions,
     errors: &mut Vec<FetchError>,
 ) {
-    if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-        // SAFETY: passed on from the caller.
-        errors.push(unsafe { read_error(message) });
-        return;
+    match message.err {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+        // Everything in front of its offset was handed out before; what no message was made of, is none.
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+            return positions.reach(message.partition, message.offset);
+        }
+        _ => {
+            // SAFETY: passed on from the caller.
+            let error = unsafe { read_error(message) };
+            if let Some(partition) = error.partition
+                && broker::remedy(error.code).1 != Remedy::Retry
+            {
+                positions.fail(partition);
+            }
+            return errors.push(error);
+        }
     }
-    if !accept(message.partition, message.offset) {
+    if !positions.accept(message.partition, message.offset) {
         return;
     }
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

@@ -10,6 +10,7 @@ use super::message::read;
 use super::{FetchClient, FetchError};
 use crate::batch::Batch;
 use crate::bell::Bell;
+use crate::source::position::Positions;
 
 /// What a client has fetched, each partition in a queue of its own; messages are taken many at a time.
 ///
@@ -51,19 +52,19 @@ impl FetchedQueues {
         self.turn = 0;
     }
 
-    /// Takes up to `messages_max` messages from the first queue in turn that has any. `accept` says whether
-    /// a message at (partition, offset) is wanted; wanted ones are copied into `batch`.
+    /// Takes up to `messages_max` messages from the first queue in turn that has any. Those that `positions` want are
+    /// copied into `batch`.
     /// Returns the number taken, wanted or not, and the errors met; nothing means that all queues are empty.
     pub fn take(
         &mut self,
         batch: &mut Batch,
         messages_max: usize,
-        mut accept: impl FnMut(i32, i64) -> bool,
+        positions: &mut Positions,
     ) -> (usize, Vec<FetchError>) {
         let mut errors = Vec::new();
         for _ in 0..self.queues.len() {
             self.turn = (self.turn + 1) % self.queues.len();
-            let count = self.call(batch, messages_max, &mut accept, &mut errors);
+            let count = self.call(batch, messages_max, positions, &mut errors);
             if count > 0 {
                 return (count, errors);
             }
@@ -75,7 +76,7 @@ impl FetchedQueues {
         &mut self,
         batch: &mut Batch,
         messages_max: usize,
-        accept: &mut impl FnMut(i32, i64) -> bool,
+        positions: &mut Positions,
         errors: &mut Vec<FetchError>,
     ) -> usize {
         let queue = self.queues[self.turn].1.pointer;
@@ -92,7 +93,7 @@ impl FetchedQueues {
             // SAFETY: librdkafka filled the first `got` pointers with messages that are now ours; each is
             // read before it is destroyed, once.
             unsafe {
-                read(&*message, batch, accept, errors);
+                read(&*message, batch, positions, errors);
                 sys::rd_kafka_message_destroy(message);
             }
         }
