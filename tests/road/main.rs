@@ -20,6 +20,7 @@ mod outage;
 mod pace;
 mod pause;
 mod poison;
+mod pooler;
 mod rebalance;
 mod relay;
 mod resolve;

@@ -106,6 +106,7 @@ async fn outputs(
     generation: Option<&Generation>,
 ) -> anyhow::Result<Vec<ValidOutput>> {
     let session = options.connect().await?;
+    session.refuse_pooler(options).await?;
     let Some(generation) = generation else { return Ok(Vec::new()) };
     let description = &generation.description;
     table::plan(&session, &description.outputs, &settings.sink).await?;

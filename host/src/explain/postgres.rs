@@ -131,8 +131,8 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P017",
         title: "TLS with Postgres failed",
         text: "The server does not speak TLS although it is asked for, or its certificate was not accepted.",
-        way_out: "Correct sslmode (disable, prefer, require, verify-full) or sslrootcert in `sink.url`, or the \
-                  server's certificate.",
+        way_out: "Correct sslmode, sslrootcert (a file, or `system`), sslcert or sslkey in `sink.url`, which mean what they \
+                  mean to libpq, or the server's certificate.",
     },
     Explanation {
         code: "SL-P018",
@@ -177,5 +177,15 @@ pub(super) const CODES: &[Explanation] = &[
                Pipelines that find none are tried again with pauses (SL-P005), and others may be refused as well.",
         way_out: "Lower `[sink] connections_max`: lanes then take turns. Or raise max_connections, or the CONNECTION LIMIT of \
                   role or database.",
+    },
+    Explanation {
+        code: "SL-P023",
+        title: "a pooler in transaction mode is in between",
+        text: "`sink.url` leads to a pooler (PgBouncer, Supavisor or the like) that gives a server's process to another client \
+               after each transaction. Sluice needs sessions: what it sets, prepares and locks would be that of others. \
+               Nothing is written through it.",
+        way_out: "Use the database's own address, or a pool in session mode: port 5432 in the place of 6543 at Supabase, the \
+                  host without `-pooler` at Neon, `pool_mode = session` in PgBouncer. Pipelines of one process share their \
+                  connections anyway; `[sink] connections_max` bounds them.",
     },
 ];

@@ -47,6 +47,8 @@ pub const ALL_REJECTED: &str = "SL-P020";
 pub const NO_PARTITION: &str = "SL-P021";
 /// Pipelines may want more connections than there are.
 pub const FEW_CONNECTIONS: &str = "SL-P022";
+/// A pooler that hands server processes on after each transaction.
+pub const POOLER: &str = "SL-P023";
 
 /// SQLSTATE with which `sluice.advance` refuses a write under a stale claim.
 pub const STALE_CLAIM: &str = "SL001";

@@ -26,14 +26,19 @@ pub struct Report {
 /// Creates the `sluice` schema or brings it up to date. Safe to run twice and at the same time.
 pub async fn migrate(options: &Options) -> Result<Report, Fault> {
     let mut session = options.named("migrate", "sluice").connect().await?;
+    let mut runner = embedded::migrations::runner();
+    let newest = newest(&runner);
+    if stored_version(&session).await? == newest {
+        return Ok(Report { applied: Vec::new(), version: newest });
+    }
+    // Through one, the lock would stay behind with the server process.
+    session.refuse_pooler(options).await?;
     let doing = "wait for another migration to finish";
     // Another host may be migrating; its work can take longer than a lock may take elsewhere.
     session
         .batch_execute(&format!("SET lock_timeout = '60s'; SELECT pg_advisory_lock({LOCK})"))
         .await
         .map_err(|error| fault(doing, &error))?;
-    let mut runner = embedded::migrations::runner();
-    let newest = newest(&runner);
     let stored = stored_version(&session).await?;
     if stored > newest {
         let message = format!(

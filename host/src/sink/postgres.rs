@@ -25,6 +25,7 @@ use transaction::Aside;
 
 mod address;
 mod attempts;
+mod backends;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
 mod diagnosis;
@@ -32,6 +33,7 @@ mod judge;
 mod search;
 pub mod sessions;
 pub(in crate::sink) mod settle;
+mod tls;
 mod transaction;
 
 /// What became of a batch, and its memory for the next one.

@@ -7,11 +7,12 @@ use anyhow::{Result, bail};
 use super::run;
 
 /// Programs of the system: (program, argument that makes it answer, Debian package, what for).
-const PROGRAMS: [(&str, &str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str, &str); 5] = [
     ("cc", "--version", "build-essential", "the C libraries"),
     ("perl", "--version", "perl", "building OpenSSL"),
     ("java", "-version", "default-jre-headless", "the broker of the tests"),
     ("mvn", "--version", "maven", "fetching the broker of the tests"),
+    ("pgbouncer", "--version", "pgbouncer", "the pooler of the tests"),
 ];
 
 /// Installs what is missing. Postgres and Kafka are fetched by the tests themselves.

@@ -1,49 +1,140 @@
-//! The parts of a connection string that the Postgres library does not know.
+//! The parts of a connection string that the Postgres library does not know: libpq's options of TLS.
 
-/// A connection string without `sslmode` and `sslrootcert`, and those two.
+use std::fmt;
+
+/// A connection string without them, and they.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Address {
     /// For the library.
     pub url: String,
-    /// libpq's `sslmode`.
+    pub tls: TlsOptions,
+}
+
+/// As libpq calls them.
+#[derive(Default, Clone, PartialEq, Eq)]
+pub(super) struct TlsOptions {
     pub sslmode: Option<String>,
-    /// libpq's `sslrootcert`: a file.
-    pub root_certificates: Option<String>,
+    /// A file, or `system`.
+    pub sslrootcert: Option<String>,
+    /// A file with our own certificate.
+    pub sslcert: Option<String>,
+    /// A file with its key.
+    pub sslkey: Option<String>,
+    /// The key's password.
+    pub sslpassword: Option<String>,
 }
 
 impl Address {
     pub fn parse(url: &str) -> Self {
-        let mut address = Self::default();
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let (front, query) = url.split_once('?').unwrap_or((url, ""));
-            let rest: Vec<&str> = query.split('&').filter(|pair| !address.takes(pair)).collect();
-            address.url = if rest.concat().is_empty() {
-                front.to_owned()
-            } else {
-                format!("{front}?{}", rest.join("&"))
-            };
+        let mut tls = TlsOptions::default();
+        let url = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            without_options(url, &mut tls)
         } else {
-            let rest: Vec<&str> = url.split(' ').filter(|pair| !address.takes(pair)).collect();
-            address.url = rest.join(" ");
+            let pairs = Pairs { text: url, at: 0 };
+            let rest = pairs.filter(|(key, value, _)| !tls.take(key, value)).map(|(.., pair)| pair);
+            rest.collect::<Vec<_>>().join(" ")
+        };
+        Self { url, tls }
+    }
+}
+
+/// For `postgres://...?key=value&key=value`.
+fn without_options(url: &str, tls: &mut TlsOptions) -> String {
+    let (front, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_other = |pair: &&str| match pair.split_once('=') {
+        Some((key, value)) => !tls.take(key, &percent_decoded(value)),
+        None => !pair.is_empty(),
+    };
+    let rest: Vec<&str> = query.split('&').filter(is_other).collect();
+    if rest.is_empty() { front.to_owned() } else { format!("{front}?{}", rest.join("&")) }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex =
+            tail.get(..2).filter(|_| byte == b'%').and_then(|it| std::str::from_utf8(it).ok());
+        let decoded = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(decoded.unwrap_or(byte));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The pairs of `key=value key='a value'`, each as (key, value, the whole as it was written). A backslash takes the next
+/// character as it is. What is no pair is handed out under no key.
+struct Pairs<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, String, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.text;
+        let skip_blanks = |at: usize| at + (text.len() - at - text[at..].trim_start().len());
+        let begin = skip_blanks(self.at);
+        if begin == text.len() {
+            return None;
         }
-        address
+        let key_end = text[begin..].find(|it: char| it == '=' || it.is_whitespace());
+        let key_end = key_end.map_or(text.len(), |it| begin + it);
+        let equals = skip_blanks(key_end);
+        if !text[equals..].starts_with('=') {
+            self.at = key_end;
+            return Some(("", String::new(), &text[begin..key_end]));
+        }
+        let (value, end) = value_at(text, skip_blanks(equals + 1));
+        self.at = end;
+        Some((&text[begin..key_end], value, &text[begin..end]))
     }
+}
 
-    /// True when the server must prove who it is.
-    pub fn verifies(&self) -> bool {
-        matches!(self.sslmode.as_deref(), Some("verify-ca" | "verify-full"))
+/// The value that begins there, and where it ends.
+fn value_at(text: &str, begin: usize) -> (String, usize) {
+    let quoted = text[begin..].starts_with('\'');
+    let begin = begin + usize::from(quoted);
+    let mut value = String::new();
+    let mut characters = text[begin..].char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            '\'' if quoted => return (value, begin + at + 1),
+            blank if !quoted && blank.is_whitespace() => return (value, begin + at),
+            other => value.push(other),
+        }
     }
+    (value, text.len())
+}
 
-    fn takes(&mut self, pair: &str) -> bool {
-        match pair.split_once('=') {
-            Some(("sslmode", value)) => self.sslmode = Some(value.trim_matches('\'').to_owned()),
-            Some(("sslrootcert", value)) => {
-                self.root_certificates =
-                    Some(value.trim_matches('\'').replace("%2F", "/").replace("%20", " "));
-            }
+impl TlsOptions {
+    /// True when `key` is one of them.
+    fn take(&mut self, key: &str, value: &str) -> bool {
+        let option = match key {
+            "sslmode" => &mut self.sslmode,
+            "sslrootcert" => &mut self.sslrootcert,
+            "sslcert" => &mut self.sslcert,
+            "sslkey" => &mut self.sslkey,
+            "sslpassword" => &mut self.sslpassword,
             _ => return false,
-        }
+        };
+        // libpq takes an empty one for none.
+        *option = Some(value.to_owned()).filter(|it| !it.is_empty());
         true
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TlsOptions")
+            .field("sslmode", &self.sslmode)
+            .field("sslrootcert", &self.sslrootcert)
+            .field("sslcert", &self.sslcert)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,31 +142,50 @@ impl Address {
 mod tests {
     use super::*;
 
-    fn check(url: &str, rest: &str, sslmode: Option<&str>, certificates: Option<&str>) {
-        let expected = Address {
-            url: rest.to_owned(),
-            sslmode: sslmode.map(str::to_owned),
-            root_certificates: certificates.map(str::to_owned),
-        };
-        assert_eq!(Address::parse(url), expected);
+    fn check(url: &str, rest: &str, options: &[(&str, &str)]) {
+        let mut tls = TlsOptions::default();
+        for (key, value) in options {
+            assert!(tls.take(key, value));
+        }
+        assert_eq!(Address::parse(url), Address { url: rest.to_owned(), tls }, "{url}");
     }
 
     #[test]
-    fn tls_settings_are_taken_out_of_both_forms() {
-        check("postgres://a@b/c", "postgres://a@b/c", None, None);
+    fn tls_options_are_taken_out_of_a_url() {
+        check("postgres://a@b/c", "postgres://a@b/c", &[]);
+        check("postgres://a@b/c?", "postgres://a@b/c", &[]);
         check(
             "postgres://a@b/c?sslmode=verify-full",
             "postgres://a@b/c",
-            Some("verify-full"),
-            None,
+            &[("sslmode", "verify-full")],
         );
         check(
-            "postgresql://a@b/c?x=1&sslrootcert=%2Fca.pem&sslmode=require&y=2",
+            "postgresql://a@b/c?x=1&sslrootcert=%2Fmy%20ca%C3%A4.pem&sslmode=require&y=2",
             "postgresql://a@b/c?x=1&y=2",
-            Some("require"),
-            Some("/ca.pem"),
+            &[("sslrootcert", "/my caä.pem"), ("sslmode", "require")],
         );
-        check("host=b sslmode='disable' user=a", "host=b user=a", Some("disable"), None);
-        check("host=b password='x  y'", "host=b password='x  y'", None, None);
+        check(
+            "postgres://b/c?sslcert=c.pem&sslkey=k%2.pem&sslpassword=%25%26&sslrootcert=",
+            "postgres://b/c",
+            &[("sslcert", "c.pem"), ("sslkey", "k%2.pem"), ("sslpassword", "%&")],
+        );
+    }
+
+    #[test]
+    fn tls_options_are_taken_out_of_pairs_as_libpq_reads_them() {
+        check("host=b sslmode='disable' user=a", "host=b user=a", &[("sslmode", "disable")]);
+        check("host=b password='x  y'", "host=b password='x  y'", &[]);
+        check(
+            r"sslrootcert = 'my ca\'s \\.pem'  password='a sslmode=disable b' sslkey=k\ 1.pem host=b",
+            "password='a sslmode=disable b' host=b",
+            &[("sslrootcert", r"my ca's \.pem"), ("sslkey", "k 1.pem")],
+        );
+        check("host=b nonsense sslmode=require", "host=b nonsense", &[("sslmode", "require")]);
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let address = Address::parse("host=b sslpassword=hunter2");
+        assert!(!format!("{address:?}").contains("hunter2"), "{address:?}");
     }
 }

@@ -1,17 +1,18 @@
 //! Connections to Postgres: how to make one, with which settings, and what its errors mean.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
-use super::address::Address;
+use super::address::{Address, TlsOptions};
+use super::backends::{Backend, Taken};
 use super::sessions::{Permit, Sessions};
+use super::tls;
 use crate::fault::{Fault, Remedy, sqlstate};
 
 /// A dead peer is noticed after this long, whether we wait for it to answer or to take our bytes.
@@ -30,6 +31,10 @@ const SESSION_SETTINGS: &str = "SET statement_timeout = 0; SET synchronous_commi
     SET idle_in_transaction_session_timeout = '5s'; SET client_encoding = 'UTF8'; \
     SET timezone = 'UTC'; SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL";
+
+/// Whether it takes writes, and what serves it.
+const WHO: &str = "SELECT pg_catalog.pg_is_in_recovery(), pid, backend_start \
+    FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
 
 /// How to connect. Printing it shows no password.
 #[derive(Clone)]
@@ -51,15 +56,14 @@ pub struct Options {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key {
     config: Config,
-    verifies: bool,
-    root_certificates: Option<String>,
+    tls: TlsOptions,
 }
 
 impl Options {
     /// Reads `postgres://user:password@host:port/database?sslmode=...` or libpq's `key=value` form.
     ///
-    /// `sslmode` is `disable`, `prefer` (default), `require` (no check of the certificate), or
-    /// `verify-full`; `sslrootcert` names a file of certificates to trust.
+    /// The options of TLS mean what they mean to libpq: `sslmode`, `sslrootcert` (a file, or `system`), `sslcert`, `sslkey`
+    /// and `sslpassword`.
     pub fn parse(url: &str) -> Result<Self, Fault> {
         let address = Address::parse(url);
         // The parser's own errors may quote the string, password included.
@@ -74,17 +78,15 @@ impl Options {
             .keepalives_interval(PEER_SILENT_MAX / 6)
             .keepalives_retries(4)
             .tcp_user_timeout(PEER_SILENT_MAX)
-            .ssl_mode(address.ssl_mode()?);
+            .ssl_mode(tls::ssl_mode(&address.tls)?);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_MAX);
         }
         if config.get_hosts().len() > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let tls = tls_connector(&address)?;
-        let verifies = address.verifies();
-        let root_certificates = address.root_certificates;
-        let key = Arc::new(Key { config: config.clone(), verifies, root_certificates });
+        let tls = tls::connector(&address.tls)?;
+        let key = Arc::new(Key { config: config.clone(), tls: address.tls });
         let (write_max, idle_max) = (Duration::from_mins(5), Duration::from_mins(1));
         Ok(Self { config, tls, key, sessions: None, permit_wait: None, write_max, idle_max })
     }
@@ -128,7 +130,11 @@ impl Options {
             .connect(self.tls.clone())
             .await
             .map_err(|error| fault(&format!("connect to {self}"), &error))?;
+        // Until the connection ends: a pooler may give the process to our next session then.
+        let backend_taken = Arc::new(Mutex::new(None::<Taken>));
+        let held = backend_taken.clone();
         let task = tokio::spawn(async move {
+            let _held = held;
             while let Some(message) =
                 std::future::poll_fn(|context| connection.poll_message(context)).await
             {
@@ -154,7 +160,10 @@ impl Options {
             }
         });
         let mut session = Session { client, pid: 0, task, opened: Instant::now(), permit: None };
-        session.pid = session.prepare_for_work(self).await?;
+        let backend = session.prepare_for_work(self).await?;
+        session.pid = backend.pid;
+        let taken = backend.take().ok_or_else(|| pooled(self))?;
+        *backend_taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
         Ok(session)
     }
 }
@@ -218,6 +227,13 @@ impl Session {
         self.pid
     }
 
+    /// `SL-P023` when `options`, by which this session was opened, lead to a pooler in transaction mode: it gives one of
+    /// two more sessions the same server process as another has. Whoever opens one finds that out as well, if not as surely.
+    pub async fn refuse_pooler(&self, options: &Options) -> Result<(), Fault> {
+        let _second = options.open().await?;
+        options.open().await.map(drop)
+    }
+
     /// Asks the server to give up what it is doing for us; it would not notice a closed connection before
     /// it has finished. Best effort.
     pub async fn cancel(&self, options: &Options) {
@@ -226,9 +242,9 @@ impl Session {
         let _ = tokio::time::timeout(CONNECT_MAX, cancelled).await;
     }
 
-    async fn prepare_for_work(&self, options: &Options) -> Result<i32, Fault> {
+    async fn prepare_for_work(&self, options: &Options) -> Result<Backend, Fault> {
         let doing = format!("prepare the session on {options}");
-        let query = format!("{SESSION_SETTINGS}; SELECT pg_is_in_recovery(), pg_backend_pid()");
+        let query = format!("{SESSION_SETTINGS}; {WHO}");
         let mut answer = self.client.simple_query(&query).await;
         // The role's own time limit may be over before the first statement has taken it away.
         for _ in 1..PREPARE_TRIES {
@@ -241,13 +257,14 @@ impl Session {
         }
         let answer = answer.map_err(|error| fault(&doing, &error))?;
         let row = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) if row.len() == 2 => {
-                Some((row.get(0)? == "t", row.get(1)?.parse().ok()?))
+            SimpleQueryMessage::Row(row) if row.len() == 3 => {
+                let (pid, started) = (row.get(1)?.parse().ok()?, row.get(2)?.to_owned());
+                Some((row.get(0)? == "t", Backend { pid, started }))
             }
             _ => None,
         });
         match row {
-            Some((false, pid)) => Ok(pid),
+            Some((false, backend)) => Ok(backend),
             Some((true, _)) => {
                 Err(Fault::retry(sqlstate::READ_ONLY, format!("{doing}: the server is a standby")))
             }
@@ -276,20 +293,12 @@ impl Drop for Session {
     }
 }
 
-fn tls_connector(address: &Address) -> Result<MakeTlsConnector, Fault> {
-    let failed = |error: openssl::error::ErrorStack| {
-        Fault::stop(sqlstate::TLS, format!("sink.url: {error}"))
-    };
-    let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
-    if let Some(file) = &address.root_certificates {
-        builder.set_ca_file(file).map_err(|error| {
-            Fault::stop(sqlstate::TLS, format!("sink.url: read sslrootcert {file}: {error}"))
-        })?;
-    }
-    if !address.verifies() {
-        builder.set_verify(SslVerifyMode::NONE);
-    }
-    Ok(MakeTlsConnector::new(builder.build()))
+/// `SL-P023`
+fn pooled(options: &Options) -> Fault {
+    let message = format!(
+        "connect to {options}: two sessions have the same server process, so there is a pooler in transaction mode in between"
+    );
+    Fault::stop(sqlstate::POOLER, message)
 }
 
 /// Translates an error that came up while `doing` something.
@@ -410,22 +419,6 @@ fn reason_without_secrets(error: &tokio_postgres::Error) -> String {
     if detail.is_empty() { "not a valid connection string".to_owned() } else { detail }
 }
 
-impl Address {
-    fn ssl_mode(&self) -> Result<SslMode, Fault> {
-        match self.sslmode.as_deref() {
-            None | Some("prefer" | "allow") => Ok(SslMode::Prefer),
-            Some("disable") => Ok(SslMode::Disable),
-            Some("require" | "verify-ca" | "verify-full") => Ok(SslMode::Require),
-            Some(other) => Err(Fault::stop(
-                sqlstate::URL,
-                format!(
-                    "sink.url: sslmode {other:?} is none of disable, prefer, require, verify-full"
-                ),
-            )),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,7 +455,7 @@ mod tests {
             @r#"
         SL-P011: sink.url: not a valid connection string
         SL-P011: sink.url: no host
-        SL-P011: sink.url: sslmode "maybe" is none of disable, prefer, require, verify-full
+        SL-P011: sink.url: sslmode "maybe" is none of disable, allow, prefer, require, verify-ca, verify-full
         SL-P011: sink.url: unknown option `sslmoed`
         SL-P017: sink.url: read sslrootcert /does/not/exist: error:8000
         "#

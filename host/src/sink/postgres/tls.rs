@@ -1,0 +1,160 @@
+//! TLS with Postgres, as libpq does it: which `sslmode` checks what, whom it trusts, and how we prove who we are.
+
+use std::fs;
+
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode};
+use openssl::x509::store::X509StoreBuilder;
+use postgres_openssl::MakeTlsConnector;
+use tokio_postgres::config::SslMode;
+
+use super::address::TlsOptions;
+use crate::fault::{Fault, sqlstate};
+
+/// The word for the certificates that the system trusts.
+const SYSTEM: &str = "system";
+
+/// What the server has to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Nothing,
+    /// That somebody whom we trust vouches for it.
+    Chain,
+    /// And that it has the name by which it was called.
+    ChainAndName,
+}
+
+/// Whether a session is encrypted, as the library has it.
+///
+/// # Errors
+/// `SL-P011` when `sslmode` is unknown, or too weak for what is to be trusted.
+pub(super) fn ssl_mode(options: &TlsOptions) -> Result<SslMode, Fault> {
+    modes(options).map(|(mode, _)| mode)
+}
+
+/// Makes connections with TLS.
+///
+/// # Errors
+/// `SL-P017` when a certificate or key cannot be read, `SL-P011` as [`ssl_mode`].
+pub(super) fn connector(options: &TlsOptions) -> Result<MakeTlsConnector, Fault> {
+    let (_, check) = modes(options)?;
+    let failed = |error: ErrorStack| Fault::stop(sqlstate::TLS, format!("sink.url: {error}"));
+    let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
+    match options.sslrootcert.as_deref() {
+        Some(file) if file != SYSTEM => {
+            // In the place of what OpenSSL trusts by itself.
+            builder.set_cert_store(X509StoreBuilder::new().map_err(failed)?.build());
+            builder.set_ca_file(file).map_err(|error| unreadable("sslrootcert", file, error))?;
+        }
+        _ if check == Check::Nothing => {}
+        _ => trust_the_system(&mut builder)?,
+    }
+    if check == Check::Nothing {
+        builder.set_verify(SslVerifyMode::NONE);
+    }
+    present_certificate(options, &mut builder)?;
+    let mut connector = MakeTlsConnector::new(builder.build());
+    if check != Check::ChainAndName {
+        connector.set_callback(|connection, _| {
+            connection.set_verify_hostname(false);
+            Ok(())
+        });
+    }
+    Ok(connector)
+}
+
+fn modes(options: &TlsOptions) -> Result<(SslMode, Check), Fault> {
+    let system = options.sslrootcert.as_deref() == Some(SYSTEM);
+    let default = if system { "verify-full" } else { "prefer" };
+    let mode = options.sslmode.as_deref().unwrap_or(default);
+    if system && mode != "verify-full" {
+        let message =
+            format!("sink.url: sslmode {mode} is too weak for sslrootcert=system; use verify-full");
+        return Err(Fault::stop(sqlstate::URL, message));
+    }
+    // Whoever says whom to trust wants it to be checked.
+    let if_given = if options.sslrootcert.is_some() { Check::Chain } else { Check::Nothing };
+    Ok(match mode {
+        "disable" => (SslMode::Disable, Check::Nothing),
+        "allow" | "prefer" => (SslMode::Prefer, if_given),
+        "require" => (SslMode::Require, if_given),
+        "verify-ca" => (SslMode::Require, Check::Chain),
+        "verify-full" => (SslMode::Require, Check::ChainAndName),
+        other => {
+            let message = format!(
+                "sink.url: sslmode {other:?} is none of disable, allow, prefer, require, verify-ca, verify-full"
+            );
+            return Err(Fault::stop(sqlstate::URL, message));
+        }
+    })
+}
+
+/// OpenSSL comes with the program, and does not know where this system has its certificates. `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` say it in the place of a search.
+fn trust_the_system(builder: &mut SslConnectorBuilder) -> Result<(), Fault> {
+    let found = openssl_probe::probe();
+    let folder = found.cert_dir.first();
+    if found.cert_file.is_none() && folder.is_none() {
+        let message = "sink.url: this system has no certificates; name a file with sslrootcert";
+        return Err(Fault::stop(sqlstate::TLS, message));
+    }
+    let file = found.cert_file.as_deref();
+    builder.load_verify_locations(file, folder.map(|it| &**it)).map_err(|error| {
+        let place = file.or(folder.map(|it| &**it)).unwrap_or(std::path::Path::new(SYSTEM));
+        unreadable("the system's certificates in", &place.display().to_string(), error)
+    })
+}
+
+/// Our own certificate, if there is one.
+fn present_certificate(
+    options: &TlsOptions,
+    builder: &mut SslConnectorBuilder,
+) -> Result<(), Fault> {
+    let (certificate, key) = match (&options.sslcert, &options.sslkey) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return Ok(()),
+        _ => {
+            let message = "sink.url: sslcert and sslkey belong together";
+            return Err(Fault::stop(sqlstate::URL, message));
+        }
+    };
+    builder
+        .set_certificate_chain_file(certificate)
+        .map_err(|error| unreadable("sslcert", certificate, error))?;
+    let pem = fs::read(key).map_err(|error| unreadable("sslkey", key, error))?;
+    let password = options.sslpassword.as_deref().unwrap_or_default();
+    let private = PKey::private_key_from_pem_passphrase(&pem, password.as_bytes())
+        .map_err(|error| unreadable("sslkey", key, error))?;
+    builder.set_private_key(&private).map_err(|error| unreadable("sslkey", key, error))?;
+    builder.check_private_key().map_err(|error| unreadable("sslkey", key, error))
+}
+
+fn unreadable(option: &str, file: &str, error: impl std::fmt::Display) -> Fault {
+    Fault::stop(sqlstate::TLS, format!("sink.url: read {option} {file}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::postgres::address::Address;
+
+    #[test]
+    fn each_mode_checks_what_libpq_checks() {
+        for (options, expected) in [
+            ("", Some((SslMode::Prefer, Check::Nothing))),
+            ("sslmode=disable", Some((SslMode::Disable, Check::Nothing))),
+            ("sslmode=require", Some((SslMode::Require, Check::Nothing))),
+            ("sslmode=require sslrootcert=ca.pem", Some((SslMode::Require, Check::Chain))),
+            ("sslrootcert=ca.pem", Some((SslMode::Prefer, Check::Chain))),
+            ("sslmode=verify-ca", Some((SslMode::Require, Check::Chain))),
+            ("sslmode=verify-full", Some((SslMode::Require, Check::ChainAndName))),
+            ("sslrootcert=system", Some((SslMode::Require, Check::ChainAndName))),
+            ("sslmode=verify-ca sslrootcert=system", None),
+            ("sslmode=disable sslrootcert=system", None),
+            ("sslmode=maybe", None),
+        ] {
+            assert_eq!(modes(&Address::parse(options).tls).ok(), expected, "{options}");
+        }
+    }
+}
