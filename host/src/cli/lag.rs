@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::database;
 use super::output::{self, count};
 use super::table::Table;
-use super::topic::{self, Ends, Topic};
+use super::topic::{self, Topic};
 use super::{Format, block_on};
 use crate::settings::{Settings, Start};
 use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
@@ -136,24 +136,14 @@ async fn positions(
 }
 
 fn lag(settings: &Settings, topic: &Topic, stored: Stored) -> Lag {
-    let ends = &topic.ends;
     let Stored { positions, holds, parked, relay } = stored;
-    let mut numbers: Vec<i32> = positions.keys().chain(ends.keys()).copied().collect();
+    let mut numbers: Vec<i32> = positions.keys().chain(topic.ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
     let start = settings.source.start;
     let partitions: Vec<PartitionLag> = numbers
         .into_iter()
-        .map(|partition| {
-            let position = positions.get(&partition);
-            let lag = partition_lag(partition, position, ends.get(&partition), start);
-            match topic.open.get(&partition) {
-                Some(open) => {
-                    PartitionLag { held_back: open.messages, held_back_since: open.since, ..lag }
-                }
-                None => lag,
-            }
-        })
+        .map(|partition| partition_lag(partition, positions.get(&partition), topic, start))
         .collect();
     Lag {
         pipeline: settings.pipeline.name.clone(),
@@ -196,9 +186,10 @@ impl Held {
 fn partition_lag(
     partition: i32,
     position: Option<&Position>,
-    ends: Option<&Ends>,
+    topic: &Topic,
     start: Start,
 ) -> PartitionLag {
+    let (ends, open) = (topic.ends.get(&partition), topic.open.get(&partition));
     let next_offset = position.map(|position| position.next_offset);
     let lag = match (next_offset, ends) {
         (Some(next), Some((_, high))) => (high - next).max(0),
@@ -214,8 +205,8 @@ fn partition_lag(
         lag,
         owner: position.map(|position| position.owner.clone()),
         updated_at: position.map(|position| position.updated_at),
-        held_back: 0,
-        held_back_since: None,
+        held_back: open.map_or(0, |open| open.messages),
+        held_back_since: open.and_then(|open| open.since),
     }
 }
 
@@ -322,7 +313,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::cli::topic::Open;
+    use crate::cli::topic::{Ends, Open};
 
     fn settings(start: &str) -> Settings {
         let text = format!(

@@ -139,16 +139,11 @@ impl Log {
                 }
                 message => owned(&message?),
             };
-            if self
-                .partitions
-                .get(&message.partition)
-                .is_some_and(|it| message.offset + 1 >= it.end)
-            {
+            let Some(partition) = self.partitions.get_mut(&message.partition) else { continue };
+            if message.offset + 1 >= partition.end {
                 left.remove(&message.partition);
             }
-            if let Some(partition) = self.partitions.get_mut(&message.partition)
-                && message.offset < partition.end
-            {
+            if message.offset < partition.end {
                 partition.messages.push(message);
             }
         }
