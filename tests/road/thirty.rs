@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::checker::Readings;
+use sluice_tests::counts::long;
 use sluice_tests::crimes;
 use sluice_tests::host::{Host, Pipeline};
 use sluice_tests::kafka::Topic;
@@ -27,10 +28,8 @@ const AWAY: &str = "thirty-away";
 /// With those that begin and end just now.
 const SESSIONS_MAX: i64 = 40;
 const THREADS_MAX: usize = 5 * (PIPELINES + 2);
-/// Far more than it takes on a machine that does nothing else, which is 3 s.
-const AT_WORK_MAX: Duration = Duration::from_secs(20);
-/// Longest time until threads that were needed at the start are given back.
-const QUIET_WITHIN: Duration = Duration::from_secs(20);
+/// On a machine that does nothing else, where it takes 3 s.
+const AT_WORK_MAX: Duration = Duration::from_secs(5);
 
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity \
     WHERE datname = current_database() AND application_name LIKE 'sluice/%'";
@@ -156,7 +155,7 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
         most = most.max(scene.database.number(SESSIONS)?);
         Ok(threads(&first)? <= THREADS_MAX)
     };
-    until_true("threads are given back", QUIET_WITHIN, quiet)
+    until_true("threads are given back", SOON, quiet)
         .with_context(|| format!("{} threads", threads(&first).unwrap_or_default()))?;
     let idle_threads = threads(&first)?;
 
@@ -174,7 +173,7 @@ fn thirty_pipelines_share_threads_and_connections_and_hosts_of_them_can_be_kille
     })?;
     check_rows(&scene, &all)?;
     eprintln!("at work after {at_work:?}, {idle_threads} threads, at most {most} sessions");
-    ensure!(at_work <= AT_WORK_MAX, "{at_work:?} until all pipelines were at work");
+    ensure!(!long() || at_work <= AT_WORK_MAX, "{at_work:?} until all pipelines were at work");
     ensure!(most <= SESSIONS_MAX, "{most} sessions of one host");
     let (code, events) = second.terminate()?;
     ensure!(code == 1, "{code}, although a pipeline is held");

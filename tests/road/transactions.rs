@@ -92,9 +92,9 @@ fn what_is_no_message_is_written_down_once_a_second_at_most() -> Result<()> {
     for _ in 0..40 {
         aborted(&mut load)?;
     }
-    let seconds = i64::try_from(begin.elapsed().as_secs())?;
     scene.wait_until_drained()?;
     host.drain()?;
+    let seconds = i64::try_from(begin.elapsed().as_secs())?;
     let writes = scene.database.number("SELECT count(*) FROM writes")?;
     assert!((1..=LANES * (seconds + 2)).contains(&writes), "{writes} in {seconds} s");
     scene.check(&Readings::all())

@@ -13,7 +13,7 @@ use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until_true};
 
 /// The successor must go on within this time, counted from the moment at which the owner stopped.
-const SUCCESSION_MAX: Duration = Duration::from_secs(10);
+const SUCCESSION_MAX: Duration = Duration::from_secs(30);
 
 fn scene(name: &str) -> Result<(Scene, Load)> {
     let scene = Scene::new(name, 4, Readings::TABLE)?;

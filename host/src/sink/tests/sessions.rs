@@ -145,12 +145,10 @@ fn an_errand_waits_for_its_turn_and_not_long_for_a_lock() {
     let options = database.options.clone().sharing(32);
     let person = wait_for(database.options.connect()).unwrap();
     wait_for(person.batch_execute("BEGIN; LOCK TABLE t")).unwrap();
-    let begun = Instant::now();
     let blocked = wait_for(options.errand("read", async |session| {
         session.batch_execute("TABLE t").await.map_err(|error| fault("read", &error))
     }));
     assert_eq!(blocked.unwrap_err().code, sqlstate::CONTENTION);
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     drop(person);
     wait_for(async {
         let errands =
@@ -197,20 +195,22 @@ fn lanes_take_turns_when_there_are_fewer_connections() {
     let (plan, mut lanes) = lanes(&database, &options, 6);
     let mut most = 0;
     for round in 0..4 {
-        let begun = Instant::now();
+        // Keeps those that have a turn from ending it.
+        let person = wait_for(database.options.connect()).unwrap();
+        let lock = "SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE t";
+        wait_for(person.batch_execute(lock)).unwrap();
         for (partition, lane) in (0..).zip(&mut lanes) {
             lane.begin(&plan, one_message(partition, round), &version("a"));
         }
+        until(|| count.sessions("wait_event_type = 'Lock'") == 2);
+        // Claims and errands never wait for them.
+        wait_for(claims(&options, "other").claim(TOPIC, &[(99, 0)])).unwrap();
+        wait_for(claims(&options, "other").stored()).unwrap();
+        wait_for(person.batch_execute("COMMIT")).unwrap();
         for lane in &mut lanes {
             lane.expect_done();
             most = most.max(count.sessions("application_name LIKE 'sluice/pipeline/%'"));
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-        // Claims and errands never wait for them.
-        let asked = Instant::now();
-        wait_for(claims(&options, "other").claim(TOPIC, &[(99, 0)])).unwrap();
-        wait_for(claims(&options, "other").stored()).unwrap();
-        assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
     }
     // One that was given up may still be ending.
     assert!(most <= 2 + BEYOND_MAX, "{most} sessions");
