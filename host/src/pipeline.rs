@@ -242,7 +242,7 @@ fn begin(
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
     books.budget.begin_version(&generation.digest);
 
-    let (shared, reported) = Shared::new();
+    let (shared, reported) = Shared::new(settings.pipeline.lanes);
     let (handles, mailboxes): (Vec<_>, Vec<_>) =
         (0..settings.pipeline.lanes).map(|_| LaneHandle::pair()).unzip();
     let ownership = Arc::new(Ownership::new(handles.clone(), shared.reports.clone()));
@@ -276,6 +276,7 @@ fn begin(
         reports: reported,
         committed: shared.committed.clone(),
         identity: shared.identity.clone(),
+        loads: shared.loads.clone(),
         standing: books.standing.clone(),
     };
     let claiming = Claimer::start(claims, runtime);

@@ -12,6 +12,7 @@ pub mod claims;
 mod clients;
 pub mod identity;
 pub mod kafka;
+pub mod loads;
 pub mod member;
 pub mod native;
 pub mod position;

@@ -30,8 +30,9 @@ use crate::settings;
 use crate::turn::wal_bytes;
 use crate::way::Way;
 
-/// Until code is compiled, files are open, caches filled, and the pages that each batch changes are in the WAL.
-const WARM_UP: Duration = Duration::from_secs(3);
+/// Until code is compiled, files are open, caches filled, partitions spread over as few lanes as are needed, and the pages
+/// that each batch changes are in the WAL.
+const WARM_UP: Duration = Duration::from_secs(10);
 
 /// Messages a second of 500,000 devices that send one a minute each.
 pub const DEVICES: u64 = 8_334;

@@ -178,3 +178,42 @@ fn partitions_are_released_without_waiting_for_the_pace() -> Result<()> {
     second.drain()?;
     scene.check(&Readings::all())
 }
+
+/// Each lane commits at its own pace, so that one with all partitions costs Postgres half of what two cost.
+#[test]
+fn one_lane_gets_all_partitions_while_there_is_little_to_do_and_shares_them_when_there_is_much()
+-> Result<()> {
+    const CHANGE: &str = "partitions change lanes";
+    let server = own_server_with(&[("track_commit_timestamp", "on")])?;
+    let scene = Scene::on_server("pace_lanes", 4, &server)?;
+    scene.database.execute(BEGUN_AT)?;
+    let mut pipeline = scene.pipeline()?.impatient();
+    pipeline.batch_lines = "max_messages = 2000\n".to_owned();
+    let mix = Mix { bad_per_mille: 0, long_per_mille: 0 };
+    let stream = Load::new(&scene.topic, mix)?.making(sent_now).stream(400);
+    // Hosts that die while partitions are on their way from one lane to the other.
+    for round in 0..2 {
+        let host = scene.start(&format!("dies-{round}"), &pipeline)?;
+        host.wait_for(CHANGE, SOON)?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..50)));
+        host.kill()?;
+    }
+    let host = scene.start("host", &pipeline)?;
+    let change = host.wait_for(CHANGE, SOON)?;
+    assert_eq!((change.number("lanes"), change.text("partitions")), (Some(1), Some("1,3".into())));
+    host.wait_for_nth("partitions claimed", 2, SOON)?;
+    // What lanes had begun before is written.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = Timestamp::now();
+    std::thread::sleep(Duration::from_secs(5));
+    let mut load = stream.stop()?;
+    scene.wait_until_drained()?;
+    let visible = Visible::since(&scene, before, 100)?;
+    assert!(visible.commits <= visible.seconds * 10.0 + 1.0, "two lanes commit: {visible:?}");
+    load.send(200_000)?;
+    let change = host.wait_for_nth(CHANGE, 2, SOON)?;
+    assert_eq!((change.number("lanes"), change.text("partitions")), (Some(2), Some("2,3".into())));
+    scene.wait_until_drained()?;
+    host.drain()?;
+    scene.check(&Readings::all())
+}

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::batch::Batch;
@@ -20,7 +19,7 @@ use crate::pipeline::work::Worker;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::postgres::{Writer, Written};
-use crate::sink::{Parking, Prepared, Receipt, WaitingKeys};
+use crate::sink::{Parking, Prepared, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report, Shared};
 use crate::source::{Ease, Room, Source};
@@ -212,6 +211,7 @@ impl Lane {
     }
 
     fn process(&mut self) -> Result<(), Fault> {
+        let (begun, full) = (Instant::now(), self.room().is_full(&self.batch));
         self.parts.source.hurry();
         self.pace.note(&self.batch);
         self.passed = None;
@@ -233,7 +233,7 @@ impl Lane {
         let number = self.order.made(&prepared);
         let next = self.spare_batches.pop().unwrap_or_else(|| Batch::new(&self.parts.topic));
         let batch = std::mem::replace(&mut self.batch, next);
-        self.ready = Some(Ready { plan, prepared, batch, number, reservation });
+        self.ready = Some(Ready { plan, prepared, batch, number, reservation, begun, full });
         Ok(())
     }
 
@@ -277,15 +277,14 @@ impl Lane {
         let Some((_, writer)) = self.writer.as_mut().filter(|(_, writer)| !writer.busy()) else {
             return false;
         };
-        let Some(Ready { plan, prepared, batch, number, reservation }) = self.ready.take() else {
-            return false;
-        };
+        let Some(ready) = self.ready.take() else { return false };
+        let Ready { plan, prepared, batch, number, reservation, begun, full } = ready;
         if !batch.is_empty() {
             self.pace.begin(Instant::now());
         }
         writer.write(plan.clone(), prepared);
         let reservation = Some(reservation);
-        self.writing = Some(Writing { plan, batch, number, reservation });
+        self.writing = Some(Writing { plan, batch, number, reservation, begun, full });
         true
     }
 
@@ -329,21 +328,6 @@ impl Lane {
             }
             Written::TooLarge { fault, reuse } => self.make_smaller(&fault, reuse),
             Written::Stopped { fault, .. } => Err(fault),
-        }
-    }
-
-    fn count(&self, receipt: &Receipt) {
-        let counters = &self.parts.counters;
-        for range in receipt.ranges() {
-            Counters::add(&counters.messages, range.messages);
-            Counters::add(&counters.rows, range.rows);
-            Counters::add(&counters.filtered, range.filtered);
-            Counters::add(&counters.rejected, range.rejected);
-            Counters::add(&counters.parked, range.parked);
-        }
-        Counters::add(&counters.batches, 1);
-        if let Some(Writing { batch, .. }) = &self.writing {
-            counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
         }
     }
 

@@ -14,6 +14,7 @@ use crate::bell::Mailbox;
 use crate::fault::{Fault, Remedy};
 use crate::settings::Start;
 use crate::source::identity::{Identity, created_again};
+use crate::source::loads::{Load, Packing};
 use crate::source::member::Member;
 use crate::source::native::End;
 use crate::source::rebalance::{Committed, Ownership, Report};
@@ -62,6 +63,8 @@ pub struct Parts {
     pub committed: Arc<Committed>,
     /// The same.
     pub identity: Arc<Identity>,
+    /// The same.
+    pub loads: Arc<[Load]>,
     /// What it tells.
     pub standing: Arc<Standing>,
 }
@@ -74,6 +77,9 @@ pub struct Claimer {
     holds: Holds,
     trials: Trials,
     transactions: OpenTransactions,
+    packing: Packing,
+    /// When it was looked last how much lanes have to do.
+    loads_seen: Instant,
     /// What lanes have.
     given: BTreeMap<i32, Given>,
     retry_wait: Duration,
@@ -115,6 +121,8 @@ impl Claimer {
         let now = Instant::now();
         let due = Due { advice: now, life: now, watch: now, lag: now };
         Self {
+            packing: Packing::new(parts.loads.len()),
+            loads_seen: now,
             parts,
             due,
             wanted: BTreeMap::new(),
@@ -154,6 +162,7 @@ impl Claimer {
         let now = Instant::now();
         if now >= self.due.advice {
             self.take_note_of_commits(CommitMode::Async);
+            self.pack_or_spread(now);
             self.due.advice = now + ADVICE_PERIOD;
         }
         if now >= self.due.life {

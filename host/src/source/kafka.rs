@@ -27,8 +27,11 @@ const TAKEN_MAX: usize = 4096;
 const LEADERS_WAIT: Duration = Duration::from_secs(1);
 
 /// What comes while nothing is needed is asked for so long before it is: time for two answers of a broker, because the
-/// first one, which was kept back, has only what came soon after the fetch before.
-const AHEAD: Duration = Duration::from_millis(3);
+/// first one, which was kept back, has only what came soon after the fetch before. The longer the rest, the larger the
+/// second one.
+const AHEAD_MIN: Duration = Duration::from_millis(3);
+const AHEAD_MAX: Duration = Duration::from_millis(40);
+const AHEAD_SHARE: u32 = 25;
 /// Longest time without asking, because a broker that gets no word for `socket.timeout.ms` counts as gone.
 const REST_MAX: Duration = Duration::from_secs(1);
 /// The same while others read by the same client for whom any message may be the first after silence.
@@ -48,12 +51,13 @@ pub struct KafkaSource {
 }
 
 /// When the source does without messages.
-#[derive(Default)]
 struct Rest {
     /// Until when.
     until: Option<Instant>,
     /// When it last ended.
     over: Option<Instant>,
+    /// How long it is asked from then on before the next rest.
+    ahead: Duration,
 }
 
 /// A client and what it reads for one lane.
@@ -118,7 +122,7 @@ impl KafkaSource {
             bell,
             started: BTreeSet::new(),
             acquainted: false,
-            rest: Rest::default(),
+            rest: Rest { until: None, over: None, ahead: AHEAD_MIN },
         })
     }
 
@@ -232,17 +236,19 @@ impl Source for KafkaSource {
             return left;
         }
         self.end_rest(Need::Everything);
-        let since = self.rest.over.map_or(AHEAD, |over| now - over);
-        let awake = AHEAD.saturating_sub(since);
+        let since = self.rest.over.map_or(self.rest.ahead, |over| now - over);
+        let awake = self.rest.ahead.saturating_sub(since);
         if !awake.is_zero() {
             return awake;
         }
         let rest_max =
             if self.reader.lease.client().has_idle() { REST_MAX_BESIDE_IDLE } else { REST_MAX };
-        let rest = ease.saturating_sub(AHEAD).min(rest_max);
+        let ahead = (ease.min(rest_max) / AHEAD_SHARE).clamp(AHEAD_MIN, AHEAD_MAX);
+        let rest = ease.saturating_sub(ahead).min(rest_max);
         if rest.is_zero() {
             return Duration::MAX;
         }
+        self.rest.ahead = ahead;
         self.reader.needs(Need::Nothing);
         self.rest.until = Some(now + rest);
         rest
@@ -333,12 +339,23 @@ mod tests {
         assert_eq!(source.rest(Ease::For(Duration::ZERO)), Duration::MAX);
         let ease = Duration::from_millis(400);
         let rest = source.rest(Ease::For(ease));
-        assert_eq!(rest + AHEAD, ease);
+        assert_eq!(rest + ease / AHEAD_SHARE, ease);
         assert!(source.rest(Ease::For(PERIOD)) <= rest, "it has begun, and is not prolonged");
         source.hurry();
         let awake = source.rest(Ease::For(PERIOD));
-        assert!(awake <= AHEAD, "time to fetch, before the next rest");
+        assert!(awake <= ease / AHEAD_SHARE, "time to fetch, before the next rest");
         assert_eq!(source.reader.need, Need::Everything);
+    }
+
+    /// For how long it rests, when it has asked for long enough.
+    fn begin_rest(source: &mut KafkaSource) -> Duration {
+        loop {
+            let left = source.rest(Ease::For(PERIOD));
+            if source.reader.need == Need::Nothing {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
@@ -348,17 +365,12 @@ mod tests {
         let mut other = source("idle", "127.0.0.1:2");
         assert!(Arc::ptr_eq(other.reader.lease.client(), busy.reader.lease.client()));
         busy.hurry();
-        while busy.rest(Ease::For(PERIOD)) <= AHEAD {
-            std::thread::yield_now();
-        }
-        let left = busy.rest(Ease::For(PERIOD));
+        let left = begin_rest(&mut busy);
         assert!(left <= REST_MAX_BESIDE_IDLE, "{left:?}");
         busy.hurry();
         other.rest(Ease::For(PERIOD));
-        while busy.rest(Ease::For(PERIOD)) <= AHEAD {
-            std::thread::yield_now();
-        }
-        assert!(busy.rest(Ease::For(PERIOD)) > REST_MAX_BESIDE_IDLE, "both rest");
+        let left = begin_rest(&mut busy);
+        assert!(left > REST_MAX_BESIDE_IDLE, "both rest: {left:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::bell::{Mailbox, Post};
 use crate::fault::Fault;
 use crate::source::Claimed;
 use crate::source::identity::Identity;
+use crate::source::loads::Load;
 
 /// How long a revocation waits for lanes to write what they have. The group would wait longer, but a
 /// successor should not; what is not written in time is fenced by the successor's claim and read again.
@@ -90,13 +91,16 @@ pub struct Shared {
     pub committed: Arc<Committed>,
     /// Whether what they have read is of the topic that was claimed.
     pub identity: Arc<Identity>,
+    /// How much each of them has to do.
+    pub loads: Arc<[Load]>,
 }
 
 impl Shared {
-    /// With no lane at work yet, and where reports arrive.
-    pub fn new() -> (Self, Mailbox<Report>) {
+    /// With none of `lanes` at work yet, and where reports arrive.
+    pub fn new(lanes: usize) -> (Self, Mailbox<Report>) {
         let (reports, reported) = Post::new();
-        (Self { reports, committed: Arc::default(), identity: Arc::default() }, reported)
+        let loads = (0..lanes).map(|_| Load::default()).collect();
+        (Self { reports, committed: Arc::default(), identity: Arc::default(), loads }, reported)
     }
 }
 
@@ -146,16 +150,33 @@ pub struct Ownership {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     assigned: BTreeMap<i32, Assignment>,
     generations: u64,
+    /// So many lanes, the first ones, get partitions.
+    lanes_in_use: usize,
+}
+
+impl State {
+    /// How many partitions each of the first `lanes` has.
+    fn loads(&self, lanes: usize) -> Vec<usize> {
+        let mut loads = vec![0; lanes];
+        for lane in self.assigned.values().filter_map(|assignment| assignment.lane) {
+            if let Some(load) = loads.get_mut(lane) {
+                *load += 1;
+            }
+        }
+        loads
+    }
 }
 
 impl Ownership {
     /// Nothing is assigned yet.
     pub fn new(lanes: Vec<LaneHandle>, reports: Post<Report>) -> Self {
-        Self { lanes, reports, state: Mutex::default() }
+        let lanes_in_use = lanes.len();
+        let state = State { assigned: BTreeMap::new(), generations: 0, lanes_in_use };
+        Self { lanes, reports, state: Mutex::new(state) }
     }
 
     /// The group gave `partitions` to this host: they are claimed in the background.
@@ -241,17 +262,42 @@ impl Ownership {
         state.assigned.keys().copied().collect()
     }
 
-    /// Gives a claimed partition to the lane with the fewest, unless it was taken away meanwhile. The lane is told
+    /// How many lanes have partitions.
+    pub fn lanes_with_partitions(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.loads(self.lanes.len()).iter().filter(|&&count| count > 0).count()
+    }
+
+    /// From now on so many lanes get partitions; returns those that other lanes have, or that a lane has beyond its share:
+    /// to be claimed again.
+    pub fn spread_over(&self, lanes: usize) -> Vec<i32> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lanes_in_use = lanes;
+        let had: Vec<(i32, usize)> = state
+            .assigned
+            .iter()
+            .filter_map(|(&partition, assignment)| Some((partition, assignment.lane?)))
+            .collect();
+        let share = had.len().div_ceil(lanes);
+        let mut kept = vec![0; lanes];
+        let moves = |&(partition, lane): &(i32, usize)| match kept.get_mut(lane) {
+            Some(count) if *count < share => {
+                *count += 1;
+                None
+            }
+            _ => Some(partition),
+        };
+        had.iter().filter_map(moves).collect()
+    }
+
+    /// Gives a claimed partition to the lane with the fewest of those in use, unless it was taken away meanwhile. The lane is told
     /// which keys were `waiting` when it was claimed.
     ///
     /// # Panics
     /// When there is no lane; settings ask for at least one.
     pub fn give(&self, claimed: Claimed, topic_id: Uuid, waiting: Vec<Vec<u8>>, generation: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut loads = vec![0_usize; self.lanes.len()];
-        for lane in state.assigned.values().filter_map(|assignment| assignment.lane) {
-            loads[lane] += 1;
-        }
+        let loads = state.loads(state.lanes_in_use);
         let Some(assignment) = state.assigned.get_mut(&claimed.partition) else { return };
         if assignment.generation != generation {
             return;
@@ -296,6 +342,31 @@ mod tests {
         for lane in lanes {
             assert_eq!(lane.try_iter().count(), 2);
         }
+    }
+
+    #[test]
+    fn partitions_are_packed_into_fewer_lanes_and_spread_again() {
+        let (ownership, lanes, _reports) = ownership(2);
+        give_all(&ownership, &[0, 1, 2, 3, 4]);
+        assert_eq!(ownership.lanes_with_partitions(), 2);
+        let give_again = |partitions: &[i32]| {
+            ownership.revoked(partitions, true);
+            give_all(&ownership, partitions);
+        };
+        let moved = ownership.spread_over(1);
+        assert_eq!(moved, [1, 3]);
+        give_again(&moved);
+        assert_eq!(ownership.lanes_with_partitions(), 1);
+        give_again(&[0]);
+        assert_eq!(ownership.lanes_with_partitions(), 1);
+        let moved = ownership.spread_over(2);
+        assert_eq!(moved, [3, 4]);
+        give_again(&moved);
+        assert_eq!(ownership.lanes_with_partitions(), 2);
+        let started = |lane: &Receiver<Command>| {
+            lane.try_iter().filter(|it| matches!(it, Command::Start { .. })).count()
+        };
+        assert_eq!((started(&lanes[0]), started(&lanes[1])), (6, 4));
     }
 
     #[test]

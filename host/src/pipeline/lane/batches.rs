@@ -1,13 +1,16 @@
 //! Where the batches of a lane are between fetching and COMMIT.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
 
 use super::Lane;
 use crate::batch::Batch;
 use crate::pipeline::budget::Reservation;
 use crate::pipeline::counters::Counters;
-use crate::sink::Prepared;
 use crate::sink::table::Plan;
+use crate::sink::{Prepared, Receipt};
 
 /// A batch that is encoded and waits for the write before it.
 pub(super) struct Ready {
@@ -16,6 +19,9 @@ pub(super) struct Ready {
     pub batch: Batch,
     pub number: u64,
     pub reservation: Reservation,
+    /// When it was closed, and whether there was no room for more.
+    pub begun: Instant,
+    pub full: bool,
 }
 
 /// A batch that is being written: a row may be refused, and then its message is needed.
@@ -25,6 +31,8 @@ pub(super) struct Writing {
     pub number: u64,
     /// Room for its dead letters.
     pub reservation: Option<Reservation>,
+    pub begun: Instant,
+    pub full: bool,
 }
 
 /// A batch that would make too many dead letters is not written; its messages are read again.
@@ -49,6 +57,22 @@ impl Drop for HeldBack {
 }
 
 impl Lane {
+    pub(super) fn count(&self, receipt: &Receipt) {
+        let counters = &self.parts.counters;
+        for range in receipt.ranges() {
+            Counters::add(&counters.messages, range.messages);
+            Counters::add(&counters.rows, range.rows);
+            Counters::add(&counters.filtered, range.filtered);
+            Counters::add(&counters.rejected, range.rejected);
+            Counters::add(&counters.parked, range.parked);
+        }
+        Counters::add(&counters.batches, 1);
+        if let Some(Writing { batch, begun, full, .. }) = &self.writing {
+            self.parts.shared.loads[self.parts.number].note(begun.elapsed(), *full);
+            counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
+        }
+    }
+
     /// Keeps the memory of a batch whose fate is known.
     pub(super) fn written(&mut self, reuse: Prepared) {
         self.spare.push(reuse);

@@ -19,7 +19,7 @@ pub(super) const LOOK_AROUND: Duration = Duration::from_millis(100);
 const PASSED_WAIT: Duration = Duration::from_secs(1);
 
 /// A batch has plenty of room when what it holds is less than one in so many of what it may hold.
-const PLENTY: usize = 8;
+const PLENTY: usize = 4;
 
 /// A lane puts its next write off by at most one in so many of a period, until it writes when the others do.
 const NUDGE: u32 = 8;

@@ -139,6 +139,20 @@ impl Claimer {
         if self.holds.is_empty() { WATCH_PERIOD } else { WATCH_PERIOD_HELD }
     }
 
+    /// Moves partitions between lanes where there is much less or much more to do than before.
+    pub(super) fn pack_or_spread(&mut self, now: Instant) {
+        let time = now - std::mem::replace(&mut self.loads_seen, now);
+        let ownership = &self.parts.ownership;
+        let settled = self.wanted.is_empty().then(|| ownership.lanes_with_partitions());
+        let Some(lanes) = self.packing.look(&self.parts.loads, settled, time) else { return };
+        let moved = ownership.spread_over(lanes);
+        if !moved.is_empty() {
+            let (pipeline, partitions) = (&*self.parts.pipeline, list(&moved));
+            tracing::info!(pipeline, lanes, partitions, "partitions change lanes");
+            self.claim_again(moved, Duration::ZERO);
+        }
+    }
+
     /// Reckons how far this host's partitions are behind, and returns when to do it again.
     pub(super) fn measure_lag(&mut self) -> Duration {
         let assigned = self.parts.ownership.partitions();
