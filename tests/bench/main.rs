@@ -4,7 +4,7 @@
 //! cargo bench -p sluice-tests --bench road                              all rows, then the latency: some minutes
 //! cargo bench -p sluice-tests --bench road -- --only road,short --keep  one row; the next call takes seconds
 //! cargo bench -p sluice-tests --bench road -- --latency                 from the send of a message to its row
-//! cargo bench -p sluice-tests --bench road -- --only pace               costs and latency by rate and pace, six minutes
+//! cargo bench -p sluice-tests --bench road -- --only pace               costs and latency by rate and pace, seven minutes
 //! cargo bench -p sluice-tests --bench road -- --matrix                  cost of a message, by the shape of the work
 //! cargo bench -p sluice-tests --bench road -- --soak 60                 an hour at full speed, with the books checked
 //! cargo bench -p sluice-tests --bench road -- --help                    all else that can be asked for
