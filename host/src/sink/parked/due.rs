@@ -1,5 +1,6 @@
 //! Parked messages that are due: taken under a lock, and settled with the rows made of them. Knows no plugin.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ use crate::sink::{Prepared, Version};
 
 /// Messages of one batch, those that wait behind others included.
 const MESSAGES_MAX: i64 = 10_000;
+/// Bytes of theirs; they end with the message that passes it. Each is in memory three times: as it came from Postgres, as
+/// a message, and in the batch.
+const BYTES_MAX: i64 = 32 << 20;
 /// Longest time to wait for a session; there will be another round.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 
@@ -64,7 +68,15 @@ const TAKE: &str = "WITH heads AS MATERIALIZED (
 )
 SELECT id, topic, topic_id::text, partition, \"offset\", (extract(epoch FROM \"timestamp\") * 1000000)::bigint,
     key, payload, header_names, header_values, stage, code, reason, digest, attempts, parked_at, parked_at, log_append_time
-FROM sluice.parked WHERE id IN (SELECT id FROM taken) ORDER BY partition, \"offset\" LIMIT $3";
+FROM (
+    SELECT *, sum(bytes) OVER (ORDER BY partition, \"offset\") - bytes AS bytes_before
+    FROM (
+        SELECT *, coalesce(octet_length(key), 0) + coalesce(octet_length(payload), 0)
+            + coalesce(octet_length(header_names::text), 0) + coalesce(octet_length(header_values::text), 0) AS bytes
+        FROM sluice.parked WHERE id IN (SELECT id FROM taken)
+    ) AS sized
+) AS summed
+WHERE bytes_before < $4 ORDER BY partition, \"offset\" LIMIT $3";
 
 /// The same messages once more, after their transaction was rolled back: only if nobody has touched them.
 const TAKE_AGAIN: &str = "SELECT p.id FROM sluice.parked AS p \
@@ -193,7 +205,8 @@ impl Due {
     /// Takes messages that are due, in their order.
     pub async fn take(&mut self, plan: &Plan) -> Result<Vec<Letter>, Fault> {
         let by_key = self.rule.order == RetryOrder::Key;
-        let parameters: &[&(dyn ToSql + Sync)] = &[&self.pipeline, &by_key, &self.messages_max];
+        let parameters: &[&(dyn ToSql + Sync)] =
+            &[&self.pipeline, &by_key, &self.messages_max, &BYTES_MAX];
         let select = Statement { doing: "take parked messages", text: TAKE, parameters };
         let rows = self.settler.take(plan, select).await?;
         rows.iter().map(Letter::from_row).collect()
@@ -303,7 +316,8 @@ impl Due {
             rows.map_err(|error| fault_of_ours(doing, &error))
         };
         let rows = self.options.errand(doing, still).await?;
-        let parked: Vec<(i32, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let parked: HashSet<(i32, Vec<u8>)> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         Ok(keys.into_iter().filter(|key| !parked.contains(key)).collect())
     }
 }

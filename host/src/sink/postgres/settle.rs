@@ -27,6 +27,9 @@ use crate::sink::plan::Plan;
 /// a process that was paused, so that another one can take its messages.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
+/// A server that lives says within this time what it has for us.
+const TAKE_MAX: Duration = Duration::from_mins(1);
+
 /// A connection for settling, made again whenever it is lost. Dropping it leaves what was taken where it was.
 #[derive(Debug)]
 pub struct Settler {
@@ -76,15 +79,22 @@ impl Settler {
     /// Whatever Postgres refuses; nothing was taken then.
     pub async fn take(&mut self, plan: &Plan, select: Statement<'_>) -> Result<Vec<Row>, Fault> {
         self.taken = None;
-        let mut work = match self.idle.take().filter(Work::is_usable) {
-            Some(work) => work,
-            None => Work::open(&self.options).await?,
-        };
-        work.take_up(plan).await?;
-        work.run("BEGIN", "begin").await?;
         let Statement { doing, text, parameters } = select;
-        let rows = work.session().query(text, parameters).await;
-        let rows = rows.map_err(|error| fault_of_ours(doing, &error))?;
+        let idle = self.idle.take().filter(Work::is_usable);
+        let take = async {
+            let mut work = match idle {
+                Some(work) => work,
+                None => Work::open(&self.options).await?,
+            };
+            work.take_up(plan).await?;
+            work.run("BEGIN", "begin").await?;
+            let rows = work.session().query(text, parameters).await;
+            Ok((work, rows.map_err(|error| fault_of_ours(doing, &error))?))
+        };
+        let (work, rows) = tokio::time::timeout(TAKE_MAX, take).await.unwrap_or_else(|_| {
+            let message = format!("{doing}: no response within {TAKE_MAX:?}");
+            Err(Fault::retry(sqlstate::CONNECTION, message))
+        })?;
         self.taken = Some(work);
         Ok(rows)
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::lab::{Database, Fill, Given, Lane, make_plan, output, to_table, version};
+use super::lab::{Database, Fill, Given, Lane, make_plan, output, to_table, version, wait_for};
 use crate::batch::{Batch, Message};
 use crate::columns::{Column, Kind};
 use crate::rows::{Decoded, Rejection, Stage};
 use crate::settings::{Mode, RetryOrder, RetrySettings};
+use crate::sink::parked::due::Due;
 use crate::sink::table::Plan;
 use crate::sink::{Parking, Range, WaitingKeys};
 
@@ -88,6 +89,34 @@ fn a_message_to_be_tried_again_is_parked_with_its_batch() {
     let due = "SELECT bool_and(due_at - parked_at BETWEEN interval '1 s' AND interval '1.1 s') FROM sluice.parked";
     assert_eq!(database.ask(due), "t");
     assert_eq!(database.ask("SELECT count(*) FROM sluice.dead_letters"), "0");
+}
+
+/// However many are due, and however large they are.
+#[test]
+fn parked_messages_are_taken_up_to_a_number_of_bytes() {
+    let database = Database::new();
+    let plan = table(&database);
+    let mut lane = Lane::start(&database, &[0]);
+    let keys = [""; 12];
+    let all: Vec<u32> = (0..12).collect();
+    lane.write(
+        &plan,
+        rejecting(given(&keys, parking(RetryOrder::None)), &all, true),
+        &version("a"),
+    );
+    let four_mib =
+        "UPDATE sluice.parked SET due_at = now(), payload = decode(repeat('ab', 4 << 20), 'hex')";
+    database.run(four_mib);
+    let options = database.options.clone().named("pipeline", "owner");
+    let mut due = Due::new(&options, "pipeline", Arc::default(), false);
+    let offsets = |due: &mut Due| {
+        let messages = wait_for(due.take(&plan)).unwrap();
+        messages.iter().map(|message| message.offset).collect::<Vec<_>>()
+    };
+    assert_eq!(offsets(&mut due), (0..8).collect::<Vec<_>>());
+    // One that is larger than all of it comes alone, and what it has beside its payload counts.
+    database.run("UPDATE sluice.parked SET payload = NULL, header_names = ARRAY[decode(repeat('ab', 20 << 20), 'hex')], header_values = ARRAY[NULL::bytea] WHERE \"offset\" = 0");
+    assert_eq!(offsets(&mut due), [0]);
 }
 
 #[test]
