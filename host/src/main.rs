@@ -6,6 +6,9 @@ use clap::Parser as _;
 use sluice::cli::{self, CommandLine};
 
 fn main() -> ExitCode {
+    if sluice::plugin::compile::is_asked_for() {
+        return sluice::plugin::compile::child();
+    }
     sluice::memory::keep_freed_memory();
     let line = CommandLine::parse();
     cli::log::start(&line.log, line.command.log_level());

@@ -7,6 +7,7 @@
 pub mod bindings;
 mod cache;
 pub mod check;
+pub mod compile;
 mod contract;
 mod describe;
 pub mod engine;

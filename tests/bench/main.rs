@@ -59,6 +59,9 @@ use figures::Table;
 use scene::Scene;
 
 fn main() -> ExitCode {
+    if sluice::plugin::compile::is_asked_for() {
+        return sluice::plugin::compile::child();
+    }
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sluice_tests::checker::{Check, Readings};
-use sluice_tests::counts::scaled;
+use sluice_tests::counts::{long, scaled};
 use sluice_tests::crimes::{CRIMES, Crimes, TABLE, letters, message};
 use sluice_tests::host::{Host, Pipeline};
 use sluice_tests::kafka::Topic;
@@ -160,6 +161,76 @@ fn another_pipeline_keeps_its_pace_beside_a_criminal() -> Result<()> {
     host.drain()?;
     Check::new("pace", &Readings::all()).passes(&scene.topic, &scene.database)?;
     Check::new("criminal", &Crimes).passes(&dock, &scene.database)
+}
+
+/// A component of one function, with so many blocks in one another: compiling it takes minutes. `mark` makes a digest of
+/// its own.
+fn bomb(depth: usize, mark: u8) -> Vec<u8> {
+    fn number(bytes: &mut Vec<u8>, mut number: usize) {
+        while number > 0x7f {
+            bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+    }
+    fn section(id: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![id];
+        number(&mut bytes, content.len());
+        [bytes, content.to_vec()].concat()
+    }
+    let code = [vec![0], [0x02, 0x40].repeat(depth), vec![0x0b; depth], vec![0x0b]].concat();
+    let mut functions = vec![1];
+    number(&mut functions, code.len());
+    functions.extend(code);
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, &[1, 0x60, 0, 0]),
+        section(3, &[1, 0]),
+        section(10, &functions),
+    ];
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module.concat()), section(0, &[1, b'm', mark])]
+        .concat()
+}
+
+/// True while `process` has another process at work for it.
+fn has_child(process: u32) -> Result<bool> {
+    let parents = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // Behind the name: state, and the parent.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    });
+    Ok(parents.into_iter().any(|parent| parent == process))
+}
+
+#[test]
+fn a_plugin_that_keeps_the_compiler_busy_delays_neither_messages_nor_the_end() -> Result<()> {
+    let scene = Scene::readings("bomb")?;
+    let mut pipeline = scene.pipeline()?;
+    pipeline.plugin = scene.folder.join("plugin.wasm");
+    std::fs::copy(plugin("readings")?, &pipeline.plugin)?;
+    let host = scene.start("host", &pipeline)?;
+    host.wait_for("partitions claimed", SOON)?;
+    let file = scene.folder.join("bomb.wasm");
+    if long() {
+        std::fs::write(&file, bomb(1_000_000, 1))?;
+        scene.replace_plugin(&pipeline.plugin, &file)?;
+        let refused = host.wait_for("plugin refused", SOON * 5)?;
+        assert_eq!(refused.text("code").as_deref(), Some("SL-G019"), "{}", refused.line);
+        assert!(host.resident_bytes()? < RESIDENT_BYTES_MAX);
+    }
+    std::fs::write(&file, bomb(1_000_000, 2))?;
+    scene.replace_plugin(&pipeline.plugin, &file)?;
+    until_true("it is compiled", SOON, || has_child(host.pid()))?;
+    Load::new(&scene.topic, Mix::default())?.send(2000)?;
+    scene.wait_until_drained()?;
+    assert!(has_child(host.pid())?, "it was compiled too soon to tell");
+    // Ends at once, and leaves nobody behind.
+    let process = host.pid();
+    let told = Instant::now();
+    host.drain()?;
+    assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
+    assert!(!has_child(process)?);
+    scene.check(&Readings::all())
 }
 
 /// `count` messages, among them each crime `times` times, far enough from each other to be in several batches.

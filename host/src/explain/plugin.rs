@@ -162,6 +162,16 @@ pub(super) const CODES: &[Explanation] = &[
                   messages in a row can really be bad, raise `poison_limit`.",
     },
     Explanation {
+        code: "SL-G019",
+        title: "compiling the plugin takes too much",
+        text: "Plugins are compiled in a process of their own, which may take 60 s of processor time and 4 GiB of \
+               memory. This one took more, or made the compiler fail. An honest plugin takes less than 10 s; it is \
+               a few huge functions, or very many locals, that the compiler has trouble with. While a version of \
+               the plugin runs, it goes on.",
+        way_out: "Build the plugin with optimisation and without generated functions of tens of thousands of lines. \
+                  The same file is not compiled again until it changes, or until SIGHUP.",
+    },
+    Explanation {
         code: "SL-G020",
         title: "no cargo package to build",
         text: "`sluice plugin build` asks cargo for the packages of a folder, and cargo found none \
@@ -196,5 +206,20 @@ pub(super) const CODES: &[Explanation] = &[
         title: "a component cannot be written",
         text: "Built components are put into `plugins` in cargo's target folder.",
         way_out: "Check the folder's rights and the disk's free space.",
+    },
+    Explanation {
+        code: "SL-G025",
+        title: "plugins cannot be compiled on this machine",
+        text: "Plugins are compiled in a process of their own, and this process could not be started or did not \
+               answer. The text has the reason of the system: no more processes allowed, or no memory.",
+        way_out: "Raise the limit of processes (`ulimit -u`, `pids.max`) or free memory. The pipeline goes on by \
+                  itself then.",
+    },
+    Explanation {
+        code: "SL-G026",
+        title: "given up because the pipeline ends",
+        text: "The pipeline was told to end while a plugin was compiled, or while the messages were looked for on \
+               which it fails. Nothing of the batch was written and no offset moved.",
+        way_out: "Nothing is to be done: what was given up is done when the pipeline starts again.",
     },
 ];

@@ -16,6 +16,7 @@ use crate::pipeline::budget::LetterBudget;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
+use crate::plugin::fault::INTERRUPTED;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::postgres::{Writer, Written};
@@ -219,8 +220,12 @@ impl Lane {
         let ranges = self.positions.close_batch();
         let spare = self.spare.pop().unwrap_or_default();
         let (parking, waiting) = (self.parts.parking.clone(), self.order.waiting());
-        let (plan, prepared) =
-            self.worker.process(&mut self.batch, ranges, parking, waiting, spare)?;
+        let made = self.worker.process(&mut self.batch, ranges, parking, waiting, spare);
+        let (plan, prepared) = match made {
+            // Whoever has the partitions next reads it again.
+            Err(fault) if fault.code == INTERRUPTED => return self.throw_away(),
+            made => made?,
+        };
         let reservation = match self.parts.budget.reserve(prepared.letters(), Instant::now()) {
             Ok(reservation) => reservation,
             Err(free) => {

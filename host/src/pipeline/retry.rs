@@ -16,6 +16,7 @@ use super::work::Worker;
 use crate::backoff::Backoff;
 use crate::bell::{Mailbox, Post};
 use crate::fault::{self, Fault, Remedy, sqlstate};
+use crate::plugin::fault::INTERRUPTED;
 use crate::plugin::slot::Slot;
 use crate::rows::Rejection;
 use crate::sink::letters::read::Letter;
@@ -275,7 +276,8 @@ struct Trouble {
 
 impl Trouble {
     fn met(&mut self, pipeline: &str, fault: &Fault) -> Duration {
-        if fault.remedy != Remedy::Retry && self.code != Some(fault.code) {
+        let is_news = self.code != Some(fault.code) && fault.code != INTERRUPTED;
+        if fault.remedy != Remedy::Retry && is_news {
             self.code = Some(fault.code);
             tracing::warn!(
                 pipeline,

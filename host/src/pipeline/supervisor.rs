@@ -16,10 +16,11 @@ use crate::backoff::Backoff;
 use crate::bell::Bell;
 use crate::explain;
 use crate::fault::Fault;
-use crate::plugin::fault::is_of_the_file;
+use crate::plugin::fault::{INTERRUPTED, is_of_the_file};
 use crate::plugin::load::Loader;
 use crate::plugin::watch::Stamp;
 use crate::settings::Settings;
+use crate::shutdown::Stop;
 use crate::sink::claims::Claims;
 use crate::sink::claims::holds::WHOLE_PIPELINE;
 use crate::sink::postgres::{Options, Session};
@@ -76,6 +77,8 @@ pub struct Handle {
     state: Arc<Mutex<State>>,
     /// Wakes the one who keeps the pipeline going.
     bell: Arc<Bell>,
+    /// Ends what takes long.
+    stop: Stop,
 }
 
 #[derive(Default)]
@@ -100,6 +103,7 @@ impl Handle {
     pub fn stop(&self) {
         let mut state = self.lock();
         state.ending = true;
+        self.stop.set();
         state.control.iter().for_each(Control::stop);
         self.bell.ring();
     }
@@ -214,6 +218,7 @@ impl Supervisor {
                     let began = Began { at: Instant::now(), file: self.file() };
                     self.stage = match self.begin() {
                         Ok(running) => Stage::Running { running: Box::new(running), began },
+                        Err(fault) if fault.code == INTERRUPTED => return Turn::End(Ok(())),
                         Err(fault) if fault.is_final() => return Turn::End(Err(fault)),
                         Err(fault) => self.hold(fault, began),
                     };
@@ -258,7 +263,7 @@ impl Supervisor {
     }
 
     fn begin(&mut self) -> Result<Running, Fault> {
-        let loader = Loader::new(self.name(), &self.settings.plugin);
+        let loader = Loader::new(self.name(), &self.settings.plugin).until(&self.handle.stop);
         let (settings, runtime, bell) = (&self.settings, &self.runtime, &self.handle.bell);
         let running = begin(settings, loader, runtime, &self.books, self.schema, bell)?;
         self.schema = Schema::Expected;

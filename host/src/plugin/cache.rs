@@ -50,22 +50,21 @@ impl Cache {
         if checksum != Sha256::digest(code).as_slice() {
             return None;
         }
-        // SAFETY: the bytes are what `Component::serialize` gave us: only our own user can write to
+        // SAFETY: the bytes are what we have compiled: only our own user can write to
         // the folder (checked above), files appear complete by a rename, and the checksum holds.
         // Code of another wasmtime or configuration is refused by `deserialize` itself.
         unsafe { Component::deserialize(engine, code) }.ok()
     }
 
     /// Stores the compiled form for later. A failure costs time, nothing else.
-    pub(super) fn store(&self, digest: &str, component: &Component) -> io::Result<()> {
+    pub(super) fn store(&self, engine: &Engine, digest: &str, code: &[u8]) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.folder)?;
         ensure_private(&self.folder)?;
-        let code = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(&Sha256::digest(&code))?;
-        file.write_all(&code)?;
-        file.persist(self.path(component.engine(), digest))?;
+        file.write_all(&Sha256::digest(code))?;
+        file.write_all(code)?;
+        file.persist(self.path(engine, digest))?;
         self.prune()
     }
 

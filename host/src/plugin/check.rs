@@ -63,12 +63,13 @@ pub fn check(
     }
     let messages = decoded.messages.len();
     let rejected = Rejected::of(&returned.rejections, messages)?;
+    let repeats = passes_a_field_twice(description);
     let mut passed_bytes = 0;
     let mut tables = Vec::with_capacity(outputs.len());
     for (output, rows) in outputs.iter().zip(returned.outputs) {
         check_rows(output, &rows, messages, &rejected)
             .map_err(|breach| PluginFault::Breach(format!("output `{}`, {breach}", output.name)))?;
-        passed_bytes += bytes_passed_through(output, &rows.messages, decoded);
+        passed_bytes += bytes_passed_through(output, &rows.messages, decoded, repeats);
         check_bytes(passed_bytes, limits.output_bytes_max)?;
         tables.push(believed(output, rows));
     }
@@ -92,6 +93,7 @@ pub fn nothing(description: &Description) -> Checked<Outcome> {
 
 /// Bytes that an outcome of `decoded` takes, rows passed through included.
 pub fn bytes(outcome: &Outcome, description: &Description, decoded: &Decoded) -> usize {
+    let repeats = passes_a_field_twice(description);
     let of_rows = |(output, rows): (&Output, &TableRows)| {
         let computed = rows.columns.iter().map(|column| match column {
             RowColumn::Computed(column) => column::bytes(column),
@@ -99,7 +101,7 @@ pub fn bytes(outcome: &Outcome, description: &Description, decoded: &Decoded) ->
         });
         size_of_val(rows.messages.as_slice())
             + computed.sum::<usize>()
-            + bytes_passed_through(output, &rows.messages, decoded)
+            + bytes_passed_through(output, &rows.messages, decoded, repeats)
     };
     let tables = description.outputs.iter().zip(&outcome.tables).map(of_rows).sum::<usize>();
     let texts = outcome.rejections.iter().map(|it| it.code.len() + it.reason.len());
@@ -202,11 +204,27 @@ impl Rejected {
     }
 }
 
-/// Bytes that a guest makes out of nothing by naming a message many times: each row takes the
-/// message's passed-through fields along. 0 when no message is named twice.
-fn bytes_passed_through(output: &Output, rows: &[u32], decoded: &Decoded) -> usize {
-    if column::is_strictly_ascending(rows) {
-        return 0;
+/// True when some field of the messages goes into more than one column.
+fn passes_a_field_twice(description: &Description) -> bool {
+    let mut seen = vec![false; description.payload.fields().len()];
+    let fields = description.outputs.iter().flat_map(|output| &output.fields);
+    let passed = fields.filter_map(|field| match field.source {
+        FieldSource::Field(index) => seen.get_mut(index).map(|seen| std::mem::replace(seen, true)),
+        FieldSource::Computed => None,
+    });
+    passed.fold(false, |any, again| any | again)
+}
+
+/// A COPY gives each row a count of its columns, and each cell a length.
+const ROW_BYTES: usize = 2;
+const CELL_BYTES: usize = 4;
+
+/// Bytes that a guest makes out of nothing: rows and cells, and what is passed through more than once, because a message
+/// is named many times or (`repeats`) a field goes into many columns.
+fn bytes_passed_through(output: &Output, rows: &[u32], decoded: &Decoded, repeats: bool) -> usize {
+    let cells = rows.len() * (ROW_BYTES + CELL_BYTES * output.fields.len());
+    if !repeats && column::is_strictly_ascending(rows) {
+        return cells;
     }
     let passed = output.fields.iter().flat_map(|field| match field.source {
         FieldSource::Field(index) => {
@@ -217,9 +235,12 @@ fn bytes_passed_through(output: &Output, rows: &[u32], decoded: &Decoded) -> usi
         FieldSource::Computed => [None, None],
     });
     let passed = passed.flatten().filter_map(|column| decoded.columns.get(column));
-    passed
-        .map(|passed| rows.iter().map(|&row| column::bytes_at(passed, row as usize)).sum::<usize>())
-        .sum()
+    cells
+        + passed
+            .map(|passed| {
+                rows.iter().map(|&row| column::bytes_at(passed, row as usize)).sum::<usize>()
+            })
+            .sum::<usize>()
 }
 
 fn believed(output: &Output, rows: ReturnedRows) -> TableRows {

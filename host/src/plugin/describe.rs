@@ -17,40 +17,44 @@ pub(super) fn checked(
     description: wit::Description,
     limits: &Limits,
 ) -> Result<Description, PluginFault> {
+    let mut wrong = Findings { limits, found: Vec::new(), more: 0 };
+    // Before anything is made of it: there may be millions of each.
+    check_counts(&description, &mut wrong);
+    wrong.fail_if_any()?;
     let description = translate(description);
-    let mut wrong = Findings { limits, found: Vec::new() };
+    let mut wrong = Findings { limits, found: Vec::new(), more: 0 };
     check_identity(&description, &mut wrong);
     check_inputs(description.payload.fields(), &mut wrong);
     check_outputs(&description, &mut wrong);
-    if wrong.found.is_empty() {
-        Ok(description)
-    } else {
-        // A hostile description may be wrong a thousand times.
-        let more = wrong.found.len().saturating_sub(FINDINGS_SHOWN_MAX);
-        wrong.found.truncate(FINDINGS_SHOWN_MAX);
-        if more > 0 {
-            wrong.found.push(format!("and {more} more"));
-        }
-        Err(PluginFault::Description(wrong.found))
-    }
+    wrong.fail_if_any()?;
+    Ok(description)
 }
 
 const FINDINGS_SHOWN_MAX: usize = 10;
+/// Of a name that was not checked yet.
+const NAME_SHOWN_BYTES: usize = 64;
 
 struct Findings<'a> {
     limits: &'a Limits,
     found: Vec<String>,
+    /// How many are not shown: a hostile description may be wrong a thousand times.
+    more: usize,
 }
 
 impl Findings<'_> {
-    fn say(&mut self, finding: String) {
-        self.found.push(finding);
+    fn say_if(&mut self, wrong: bool, finding: impl FnOnce() -> String) {
+        if wrong && self.found.len() < FINDINGS_SHOWN_MAX {
+            self.found.push(finding());
+        } else {
+            self.more += usize::from(wrong);
+        }
     }
 
-    fn say_if(&mut self, wrong: bool, finding: impl FnOnce() -> String) {
-        if wrong {
-            self.found.push(finding());
+    fn fail_if_any(mut self) -> Result<(), PluginFault> {
+        if self.more > 0 {
+            self.found.push(format!("and {} more", self.more));
         }
+        if self.found.is_empty() { Ok(()) } else { Err(PluginFault::Description(self.found)) }
     }
 
     /// Names become names of columns and labels, and stand in messages: short and on one line.
@@ -64,6 +68,29 @@ impl Findings<'_> {
             format!("{what} has control characters in its name `{}`", printable(name, max))
         });
     }
+}
+
+fn check_counts(description: &wit::Description, wrong: &mut Findings<'_>) {
+    let Limits { fields_max, outputs_max, schema_bytes_max, .. } = *wrong.limits;
+    let inputs = match &description.payload {
+        wit::Payload::Raw => 0,
+        wit::Payload::Json(fields) => fields.len(),
+    };
+    wrong.say_if(inputs > fields_max, || format!("{inputs} input fields, more than {fields_max}"));
+    let outputs = &description.outputs;
+    wrong.say_if(outputs.len() > outputs_max, || {
+        format!("{} outputs, more than {outputs_max}", outputs.len())
+    });
+    for wit::Output { name, fields } in outputs {
+        wrong.say_if(fields.len() > fields_max, || {
+            let name = printable(name, NAME_SHOWN_BYTES);
+            format!("output `{name}` has {} fields, more than {fields_max}", fields.len())
+        });
+    }
+    let bytes = description.settings.len();
+    wrong.say_if(bytes > schema_bytes_max, || {
+        format!("the schema of the settings has {bytes} bytes, more than {schema_bytes_max}")
+    });
 }
 
 fn check_identity(description: &Description, wrong: &mut Findings<'_>) {
@@ -98,8 +125,6 @@ fn is_semantic_version(version: &str) -> bool {
 }
 
 fn check_inputs(fields: &[InputField], wrong: &mut Findings<'_>) {
-    let max = wrong.limits.fields_max;
-    wrong.say_if(fields.len() > max, || format!("{} input fields, more than {max}", fields.len()));
     let mut seen = HashSet::new();
     for (index, InputField { pointer, .. }) in fields.iter().enumerate() {
         let shown = printable(pointer, wrong.limits.name_bytes_max);
@@ -121,11 +146,9 @@ fn is_pointer(pointer: &str) -> bool {
 
 fn check_outputs(description: &Description, wrong: &mut Findings<'_>) {
     let outputs = &description.outputs;
-    let max = wrong.limits.outputs_max;
     wrong.say_if(outputs.is_empty(), || "there is no output".into());
-    wrong.say_if(outputs.len() > max, || format!("{} outputs, more than {max}", outputs.len()));
     let mut seen = HashSet::new();
-    for output in outputs.iter().take(max) {
+    for output in outputs {
         let shown = printable(&output.name, wrong.limits.name_bytes_max);
         wrong.check_name("an output", &output.name);
         wrong.say_if(!seen.insert(&output.name), || format!("output `{shown}` is listed twice"));
@@ -139,13 +162,9 @@ fn check_fields(
     inputs: &[InputField],
     wrong: &mut Findings<'_>,
 ) {
-    let max = wrong.limits.fields_max;
     wrong.say_if(fields.is_empty(), || format!("output `{output}` has no field"));
-    wrong.say_if(fields.len() > max, || {
-        format!("output `{output}` has {} fields, more than {max}", fields.len())
-    });
     let mut seen = HashSet::new();
-    for field in fields.iter().take(max) {
+    for field in fields {
         let shown = printable(&field.name, wrong.limits.name_bytes_max);
         wrong.check_name(&format!("a field of output `{output}`"), &field.name);
         wrong.say_if(!seen.insert(&field.name), || {
@@ -154,7 +173,7 @@ fn check_fields(
         if let FieldSource::Field(index) = field.source
             && let Err(finding) = check_pass_through(field, index, inputs)
         {
-            wrong.say(format!("field `{output}.{shown}` {finding}"));
+            wrong.say_if(true, || format!("field `{output}.{shown}` {finding}"));
         }
     }
 }

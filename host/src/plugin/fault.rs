@@ -71,6 +71,15 @@ pub enum PluginFault {
     /// The component is not valid, or uses a proposal that is off.
     #[error("plugin cannot be compiled: {0}")]
     Compile(String),
+    /// Compiling it takes more than it may, or makes the compiler fail.
+    #[error("plugin cannot be compiled: compiling it {0}")]
+    CompileLimit(String),
+    /// Nothing can be compiled.
+    #[error("failed to start the process that compiles plugins: {0}")]
+    Compiler(std::io::Error),
+    /// The pipeline is ending, or the file is watched no more.
+    #[error("plugin not loaded or called to the end, because the pipeline ends")]
+    Interrupted,
     /// `configure` said no.
     #[error("plugin refuses its settings: {0}")]
     Settings(String),
@@ -145,6 +154,16 @@ pub enum PluginFault {
         /// How it failed on the last one.
         last: Box<Self>,
     },
+    /// So many messages of a batch failed that finding them all would have kept its lane for too long.
+    #[error(
+        "plugin fails on so many messages that they were not found within {max:?}; on the last one: {last}"
+    )]
+    TooManyFail {
+        /// What is allowed.
+        max: Duration,
+        /// How it failed last.
+        last: Box<Self>,
+    },
 }
 
 impl PluginFault {
@@ -168,7 +187,10 @@ impl PluginFault {
             Self::OutputTooLarge { .. } => "SL-G015",
             Self::Breach(_) => "SL-G016",
             Self::Failed(_) => "SL-G017",
-            Self::Poisoned { .. } => "SL-G018",
+            Self::Poisoned { .. } | Self::TooManyFail { .. } => "SL-G018",
+            Self::CompileLimit(_) => "SL-G019",
+            Self::Compiler(_) => "SL-G025",
+            Self::Interrupted => INTERRUPTED,
         }
     }
 
@@ -188,9 +210,12 @@ impl PluginFault {
     }
 }
 
+/// Of what was given up because the pipeline ends: nobody reads it.
+pub const INTERRUPTED: &str = "SL-G026";
+
 /// True for what lies in a plugin's bytes and settings alone: another look at the same file finds the same.
 pub fn is_of_the_file(code: &str) -> bool {
-    ("SL-G001"..="SL-G009").contains(&code)
+    ("SL-G001"..="SL-G009").contains(&code) || code == "SL-G019"
 }
 
 /// A failing plugin stops its pipeline: nothing is lost, offsets stay where they are.

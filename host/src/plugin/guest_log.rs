@@ -1,5 +1,9 @@
 //! What a guest logs: collected during a call, bounded, and handed to the host's log afterwards, when
-//! the positions of the batch are at hand. Costs nothing while a guest is silent.
+//! the positions of the batch are at hand. Costs nothing while a guest is silent. A pipeline's guests together may log
+//! so much a minute: the log is written while their lane waits, and by others too.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::bindings::sluice::plugin::log::Level;
 use super::fault::printable;
@@ -24,6 +28,62 @@ pub(super) struct Origin<'a> {
     pub digest: &'a str,
     /// Such as `2:100-149 5:7-7`: partition and first and last offset of the batch.
     pub offsets: &'a str,
+    /// What all guests of the pipeline may log.
+    pub budget: &'a LogBudget,
+}
+
+/// At once, after a while of less.
+const BURST_BYTES: f64 = 256.0 * 1024.0;
+const BYTES_A_MINUTE: f64 = 1024.0 * 1024.0;
+/// What a line has beside its text: time, pipeline, plugin, digest, offsets.
+const LINE_BYTES: usize = 250;
+/// How often it is said that lines were left out.
+const TELL_PERIOD: Duration = Duration::from_secs(60);
+
+/// How much the guests of a pipeline may still log.
+#[derive(Debug)]
+pub(super) struct LogBudget(Mutex<Room>);
+
+#[derive(Debug)]
+struct Room {
+    bytes: f64,
+    at: Instant,
+    left_out: u64,
+    told: Option<Instant>,
+}
+
+impl Default for LogBudget {
+    fn default() -> Self {
+        let room = Room { bytes: BURST_BYTES, at: Instant::now(), left_out: 0, told: None };
+        Self(Mutex::new(room))
+    }
+}
+
+impl LogBudget {
+    /// True when there is room for `line`; it is taken.
+    fn takes(&self, line: &str, now: Instant) -> bool {
+        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gained = (now - room.at).as_secs_f64() / 60.0 * BYTES_A_MINUTE;
+        (room.bytes, room.at) = ((room.bytes + gained).min(BURST_BYTES), now);
+        let bytes = (line.len() + LINE_BYTES) as f64;
+        if room.bytes < bytes {
+            room.left_out += 1;
+            return false;
+        }
+        room.bytes -= bytes;
+        true
+    }
+
+    /// How many lines were left out, when it is time to say so.
+    fn left_out(&self, now: Instant) -> Option<u64> {
+        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = room.told.is_none_or(|told| now - told >= TELL_PERIOD);
+        if room.left_out == 0 || !is_due {
+            return None;
+        }
+        room.told = Some(now);
+        Some(std::mem::take(&mut room.left_out))
+    }
 }
 
 impl GuestLog {
@@ -55,11 +115,18 @@ impl GuestLog {
 
     /// Hands all lines to the host's log and is empty again.
     pub fn flush(&mut self, origin: Origin<'_>) {
-        for (level, line) in self.lines.drain(..) {
-            emit(level, &line, origin);
-        }
+        let now = Instant::now();
         if self.dropped_lines > 0 {
             let text = format!("{} more lines of this call dropped", self.dropped_lines);
+            self.lines.push((Level::Warn, text));
+        }
+        for (level, line) in self.lines.drain(..) {
+            if origin.budget.takes(&line, now) {
+                emit(level, &line, origin);
+            }
+        }
+        if let Some(count) = origin.budget.left_out(now) {
+            let text = format!("{count} lines left out: the plugin logs more than 1 MiB a minute");
             emit(Level::Warn, &text, origin);
         }
         *self = Self::default();
@@ -68,7 +135,7 @@ impl GuestLog {
 
 /// A macro's level must be known when the host is compiled, hence the cases.
 fn emit(level: Level, line: &str, origin: Origin<'_>) {
-    let Origin { pipeline, plugin, digest, offsets } = origin;
+    let Origin { pipeline, plugin, digest, offsets, .. } = origin;
     macro_rules! event {
         ($level:ident) => {
             tracing::event!(
@@ -122,6 +189,21 @@ mod tests {
         assert_eq!((lines, log.dropped_lines), (vec!["a b", "12345…"], 2));
         assert_eq!(log.take_last_error().as_deref(), Some("why"));
         assert!(!log.is_empty());
+    }
+
+    #[test]
+    fn guests_that_log_without_end_are_heard_for_a_while_and_then_a_little() {
+        let (budget, begin) = (LogBudget::default(), Instant::now());
+        let line = "x".repeat(4096 - LINE_BYTES);
+        let taken = |lines: u32, now| (0..lines).filter(|_| budget.takes(&line, now)).count();
+        assert_eq!(taken(1000, begin), 64);
+        assert_eq!(budget.left_out(begin), Some(936));
+        let minute_later = (1..=60).map(|second| taken(1000, begin + Duration::from_secs(second)));
+        assert!((250..=256).contains(&minute_later.sum::<usize>()));
+        let soon = begin + TELL_PERIOD / 2;
+        assert_eq!(budget.left_out(soon), None, "not in each call");
+        assert!(budget.left_out(begin + TELL_PERIOD).is_some_and(|count| count > 59_000));
+        assert_eq!(taken(100, begin + TELL_PERIOD * 10), 64, "no more than a burst");
     }
 
     #[test]

@@ -150,6 +150,7 @@ impl Instance {
             return;
         }
         live.flush_log(Origin {
+            budget: &self.generation.log,
             pipeline: &self.context.pipeline,
             plugin: &self.generation.description.name,
             digest: self.generation.short_digest(),
@@ -187,6 +188,11 @@ impl Live {
             Ok(plugin) => Ok(Self { store, plugin, calls: 0 }),
             Err(error) => Err(fault_of(&error, Phase::Instantiate, store.data_mut())),
         }
+    }
+
+    /// Copies no more bytes out of the guest in one call from now on.
+    pub fn copy_at_most(&mut self, bytes: usize) {
+        self.store.set_hostcall_fuel(bytes);
     }
 
     /// The first call of every guest.
@@ -236,10 +242,18 @@ fn fault_of(error: &wasmtime::Error, phase: Phase, state: &mut State) -> PluginF
             PluginFault::Trap { phase, text, frames }
         }
         Some(trap) => PluginFault::Trap { phase, text: text_of(*trap), frames },
-        None if is_output_too_large(error) => PluginFault::OutputTooLarge {
-            found: format!("more than {} bytes", state.limits.hostcall_bytes_max),
-            allowed: format!("{} bytes", state.limits.output_bytes_max),
-        },
+        None if is_output_too_large(error) => {
+            let Limits { hostcall_bytes_max, output_bytes_max, describe_bytes_max, .. } =
+                *state.limits;
+            let (copied, allowed) = match phase {
+                Phase::Describe => (describe_bytes_max, describe_bytes_max),
+                _ => (hostcall_bytes_max, output_bytes_max),
+            };
+            PluginFault::OutputTooLarge {
+                found: format!("more than {copied} bytes"),
+                allowed: format!("{allowed} bytes"),
+            }
+        }
         None if phase == Phase::Instantiate => {
             PluginFault::Trap { phase, text: on_one_line(error), frames }
         }

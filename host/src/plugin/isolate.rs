@@ -3,7 +3,7 @@
 //! and order is kept.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::check;
 use super::fault::{PluginFault, printable};
@@ -60,6 +60,7 @@ impl Search<'_> {
     /// `fault` is how all of the batch failed.
     fn run(mut self, fault: PluginFault) -> Result<Checked<Outcome>, PluginFault> {
         let generation = self.instance.generation().clone();
+        let (begun, time_max) = (Instant::now(), generation.limits.search_time_max);
         let mut whole = check::nothing(&generation.description);
         let mut bytes = 0;
         let mut part = Decoded::default();
@@ -76,6 +77,10 @@ impl Search<'_> {
                     whole.append(outcome, rows.start);
                 }
                 Err(fault) if fault.rejection_code().is_none() => return Err(fault),
+                Err(_) if generation.stop.is_set() => return Err(PluginFault::Interrupted),
+                Err(last) if begun.elapsed() > time_max => {
+                    return Err(PluginFault::TooManyFail { max: time_max, last: Box::new(last) });
+                }
                 Err(fault) if rows.len() == 1 => whole.reject(self.alone(rows.start, fault)?),
                 Err(fault) => {
                     self.too_slow |= matches!(fault, PluginFault::Timeout { .. });

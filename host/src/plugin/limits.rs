@@ -36,6 +36,10 @@ pub struct Limits {
     /// Time for one call: `process` of a batch, or `configure`, or `describe`. Measured by the
     /// epoch clock: 50,000 messages take 2 ms in Rust and 400 ms in Python.
     pub call_time_max: Duration,
+    /// Time for finding the messages of one batch on which the plugin fails. One that never ends takes four times
+    /// `call_time_max` to be found; where there are very many, the plugin is broken, and its lane must not go on for
+    /// hours.
+    pub search_time_max: Duration,
     /// Bytes that one outcome may have, its rows passed through included; kept below the memory of
     /// a host with several lanes. Ordinary outcomes are as large as their batch, so below 32 MiB.
     pub output_bytes_max: usize,
@@ -61,6 +65,10 @@ pub struct Limits {
     pub outputs_max: usize,
     /// See `outputs_max`.
     pub fields_max: usize,
+    /// Bytes of the JSON Schema of its settings.
+    pub schema_bytes_max: usize,
+    /// Bytes that wasmtime copies for a description: what is far too large is not even taken over.
+    pub describe_bytes_max: usize,
     /// Bytes of a name or a pointer in the description.
     pub name_bytes_max: usize,
     /// Calls after which an instance is replaced: bounds what leaks and what a guest remembers.
@@ -79,6 +87,7 @@ impl Default for Limits {
             tables_max: 64,
             instances_max: 128,
             call_time_max: Duration::from_secs(10),
+            search_time_max: Duration::from_mins(5),
             output_bytes_max: 128 << 20,
             hostcall_bytes_max: 192 << 20,
             poison_max: 100,
@@ -90,6 +99,8 @@ impl Default for Limits {
             log_line_bytes_max: 4 << 10,
             outputs_max: 64,
             fields_max: 1_600,
+            schema_bytes_max: 64 << 10,
+            describe_bytes_max: 8 << 20,
             name_bytes_max: 256,
             recycle_calls: 1_000,
             recycle_memory_bytes: 192 << 20,
@@ -104,6 +115,7 @@ impl Limits {
             memory_bytes_max: settings.memory_bytes,
             recycle_memory_bytes: settings.memory_bytes / 4 * 3,
             call_time_max: settings.timeout,
+            search_time_max: (30 * settings.timeout).max(Duration::from_mins(1)),
             poison_max: settings.poison_limit,
             ..Self::default()
         }

@@ -2,6 +2,8 @@
 //! and has described itself. Runs beside the lanes, never on them.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,14 +14,16 @@ use super::bindings::{Plugin, PluginPre};
 use super::cache::Cache;
 use super::engine::engine;
 use super::fault::{Phase, PluginFault};
-use super::guest_log::Origin;
+use super::guest_log::{LogBudget, Origin};
 use super::instance::Live;
 use super::limits::Limits;
 use super::linked::Link;
 use super::state::State;
-use super::{contract, describe};
+use super::watch::Stamp;
+use super::{compile, contract, describe};
 use crate::description::Description;
 use crate::settings::{Isolation, PluginSettings};
+use crate::shutdown::Stop;
 
 /// One version of a plugin with its settings; never changes. Instances are made from it.
 pub struct Generation {
@@ -37,6 +41,10 @@ pub struct Generation {
     pub component_bytes: usize,
     /// Names of the component's imports.
     pub imports: Vec<String>,
+    /// How much its guests may log.
+    pub(super) log: Arc<LogBudget>,
+    /// Set when nobody wants any more what takes long.
+    pub(super) stop: Stop,
     pub(super) pre: PluginPre<State>,
     /// Called instead of the component.
     pub(super) link: Option<Link>,
@@ -71,6 +79,8 @@ pub struct Loader {
     isolation: Isolation,
     cache: Option<Cache>,
     link: Option<Link>,
+    log: Arc<LogBudget>,
+    pub(super) stop: Stop,
 }
 
 impl Loader {
@@ -83,6 +93,8 @@ impl Loader {
             isolation: settings.isolation,
             cache: Cache::of_user(),
             link: None,
+            log: Arc::default(),
+            stop: Stop::default(),
         }
     }
 
@@ -90,6 +102,13 @@ impl Loader {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = Arc::new(limits);
+        self
+    }
+
+    /// The same loader, which gives up when `stop` is set.
+    #[must_use]
+    pub fn until(mut self, stop: &Stop) -> Self {
+        self.stop = stop.clone();
         self
     }
 
@@ -117,15 +136,27 @@ impl Loader {
 
     /// Loads the component in `file`.
     pub fn load_file(&self, file: &Path) -> Result<Arc<Generation>, PluginFault> {
-        self.load(&self.read(file)?)
+        self.load(&self.read(file)?.0)
     }
 
-    /// Reads `file`, no more of it than a component may have.
-    pub(super) fn read(&self, file: &Path) -> Result<Vec<u8>, PluginFault> {
+    /// Reads `file`, no more of it than a component may have; also returns what tells it from the next one. Waits for
+    /// nobody: whoever may write to the folder may have put a pipe or a device there, or go on writing.
+    pub(super) fn read(&self, file: &Path) -> Result<(Vec<u8>, Stamp), PluginFault> {
         let read_fault = |error| PluginFault::Read { path: file.display().to_string(), error };
-        let bytes = std::fs::metadata(file).map_err(read_fault)?.len();
-        self.check_size(usize::try_from(bytes).unwrap_or(usize::MAX))?;
-        std::fs::read(file).map_err(read_fault)
+        let open = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(file);
+        let file = open.map_err(read_fault)?;
+        let metadata = file.metadata().map_err(read_fault)?;
+        if !metadata.is_file() {
+            return Err(PluginFault::NotComponent("it is not a regular file".into()));
+        }
+        self.check_size(usize::try_from(metadata.len()).unwrap_or(usize::MAX))?;
+        let (mut bytes, max) = (Vec::new(), self.limits.component_bytes_max);
+        file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(read_fault)?;
+        self.check_size(bytes.len())?;
+        Ok((bytes, Stamp::from(&metadata)))
     }
 
     /// Checks, compiles (or finds in the cache), instantiates, configures and asks for the description.
@@ -146,6 +177,7 @@ impl Loader {
             plugin: description.as_ref().map_or("", |description| &description.name),
             digest: short(&digest),
             offsets: "",
+            budget: &self.log,
         });
         Ok(Arc::new(Generation {
             description: description?,
@@ -155,12 +187,15 @@ impl Loader {
             isolation: self.isolation,
             component_bytes: bytes.len(),
             imports,
+            log: self.log.clone(),
+            stop: self.stop.clone(),
             pre,
             link: self.link,
         }))
     }
 
     fn introduce(&self, live: &mut Live) -> Result<Description, PluginFault> {
+        live.copy_at_most(self.limits.describe_bytes_max);
         live.configure(&self.settings)?;
         let description = live.call(Phase::Describe, |guest, store| guest.call_describe(store))?;
         describe::checked(description, &self.limits)
@@ -171,9 +206,10 @@ impl Loader {
         if let Some(component) = cached {
             return Ok(component);
         }
-        let component = compile(bytes)?;
+        let compiled = compile::compile(bytes, &self.stop)?;
+        let component = compile::component(&compiled)?;
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.store(digest, &component)
+            && let Err(error) = cache.store(engine(), digest, &compiled)
         {
             tracing::debug!(%error, "compiled plugin not kept for the next start");
         }
@@ -189,13 +225,8 @@ impl Loader {
 /// Names of a component's imports, whatever else may be wrong with it.
 pub(crate) fn imports_of(bytes: &[u8]) -> Result<Vec<String>, PluginFault> {
     check_header(bytes)?;
-    let component = compile(bytes)?;
+    let component = compile::component(&compile::compile(bytes, &Stop::default())?)?;
     Ok(contract::imports(&component.component_type(), engine()))
-}
-
-fn compile(bytes: &[u8]) -> Result<Component, PluginFault> {
-    Component::from_binary(engine(), bytes)
-        .map_err(|error| PluginFault::Compile(on_one_line(&error)))
 }
 
 /// Says what a file is that is not a component, better than a parser could.

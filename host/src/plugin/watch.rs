@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::fault::PluginFault;
 use super::load::{Generation, Loader, digest_of};
 use super::slot::Slot;
 use crate::bell::{Mailbox, Post};
-use crate::fault::{Fault, Remedy};
+use crate::fault::{self, Fault, Remedy};
+use crate::shutdown::Stop;
 use crate::threads::{self, Job, Turn, Work};
 
 /// Time between two looks at the file, and while something is going on with it.
@@ -121,13 +123,13 @@ where
         if matches!(&self.seen, Seen::Done(done, _) if *done == stamp) {
             return self.look_again();
         }
-        let bytes = match self.loader.read(&self.file) {
-            Ok(bytes) => bytes,
-            Err(fault @ super::PluginFault::TooBig { .. }) => {
+        let (bytes, stamp) = match self.loader.read(&self.file) {
+            Ok(read) => read,
+            Err(PluginFault::Read { .. }) => return Look::Missing,
+            Err(fault) => {
                 self.seen = Seen::Done(stamp, String::new());
                 return self.refused(fault.into());
             }
-            Err(_) => return Look::Missing,
         };
         let digest = digest_of(&bytes);
         self.consider(stamp, digest, &bytes)
@@ -151,6 +153,7 @@ where
         self.seen = Seen::Done(stamp, digest);
         match self.loader.load(bytes) {
             Ok(generation) => self.judge(generation, 1),
+            Err(PluginFault::Interrupted) => Look::Same,
             Err(fault) => self.refused(fault.into()),
         }
     }
@@ -211,6 +214,7 @@ where
 #[derive(Debug)]
 pub struct Watcher {
     orders: Post<Order>,
+    stop: Stop,
     job: Option<Job<()>>,
 }
 
@@ -222,13 +226,16 @@ enum Order {
 
 impl Watcher {
     /// Starts watching.
-    pub fn start<T, G>(watch: Watch<T, G>, runtime: &Handle) -> Self
+    pub fn start<T, G>(mut watch: Watch<T, G>, runtime: &Handle) -> Self
     where
         T: Send + Sync + 'static,
         G: Fn(&Arc<Generation>) -> Result<T, Fault> + Send + 'static,
     {
         let (orders, Mailbox { things: given, bell }) = Post::new();
-        Self { orders, job: Some(threads::spawn(runtime, bell, Looks { watch, given })) }
+        let stop = watch.loader.stop.nested();
+        watch.loader.stop = stop.clone();
+        let job = Some(threads::spawn(runtime, bell, Looks { watch, given }));
+        Self { orders, stop, job }
     }
 
     /// Judges the file anew, also a version that was refused before; for SIGHUP.
@@ -241,6 +248,7 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         let _ = self.orders.send(Order::Stop);
+        self.stop.set();
         // Not before a look that is under way is over.
         self.job.take().and_then(Job::join);
     }
@@ -267,7 +275,9 @@ where
         if !orders.is_empty() {
             self.watch.again();
         }
-        Turn::Sleep(match self.watch.look() {
+        // The file is watched on whatever one version of it has done.
+        let look = fault::caught("the loading of a plugin", || Ok(self.watch.look()));
+        Turn::Sleep(match look.unwrap_or_else(|fault| self.watch.refused(fault)) {
             // Pipelines that began together do not look together.
             Look::Same | Look::Refused(_) if self.watch.put_off.is_none() => {
                 LOOK_PERIOD.mul_f64(1.0 - fastrand::f64() / 4.0)

@@ -23,6 +23,7 @@ pub enum Crime {
     ConfigureRefuses,
     DescribeNonsense,
     DescribePanics,
+    DescribeMillions,
     // Against the host itself.
     DeepRecursion,
     EndlessLoop,

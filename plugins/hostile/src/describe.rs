@@ -12,6 +12,10 @@ pub fn describe(crime: Crime) -> Description {
     match crime {
         Crime::DescribeNonsense => lie(&mut description),
         Crime::DescribePanics => panic!("nothing to say"),
+        Crime::DescribeMillions => {
+            let fields = (0..400_000).map(|_| input("", Kind::Text, true));
+            description.payload = Payload::Json(fields.collect());
+        }
         _ => {}
     }
     description

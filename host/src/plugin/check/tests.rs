@@ -121,7 +121,7 @@ fn rows_that_repeat_a_large_message_count_as_large() {
     let mut returned = valid();
     returned.outputs[1].messages = vec![5; 30];
     let fault = verdict(returned).expect_err("30,000 bytes passed through");
-    insta::assert_snapshot!(fault, @"plugin returned 33000 bytes, allowed are 20000 bytes");
+    insta::assert_snapshot!(fault, @"plugin returned 33306 bytes, allowed are 20000 bytes");
 }
 
 #[test]
@@ -130,7 +130,8 @@ fn digits_that_are_passed_through_count_once() {
     returned.outputs[1].messages = vec![5; 15];
     let bytes_with = |decoded: &Decoded| {
         let rows = &returned.outputs[1].messages;
-        bytes_passed_through(&description().outputs[1], rows, decoded)
+        let bytes = bytes_passed_through(&description().outputs[1], rows, decoded, false);
+        bytes - rows.len() * (ROW_BYTES + CELL_BYTES)
     };
     let mut decoded = decoded();
     assert_eq!(bytes_with(&decoded), 15_000);
@@ -140,6 +141,29 @@ fn digits_that_are_passed_through_count_once() {
     decoded.columns.push(digits);
     decoded.digits.insert(0, 1);
     assert_eq!(bytes_with(&decoded), 30_000);
+}
+
+/// Rows and cells without a byte in them take room on the way to Postgres, and a field that goes into many columns takes
+/// it many times.
+#[test]
+fn empty_cells_and_fields_passed_twice_count() {
+    let decoded = decoded();
+    let mut output = description().outputs.remove(1);
+    let ascending = [0, 1, 2, 3, 4, 5];
+    let bytes =
+        |output: &Output, repeats| bytes_passed_through(output, &ascending, &decoded, repeats);
+    let cells = |columns: usize| ascending.len() * (ROW_BYTES + CELL_BYTES * columns);
+    assert_eq!(bytes(&output, false), cells(1));
+    let values: usize = (0..6).map(|row| column::bytes_at(&decoded.columns[0], row)).sum();
+    assert_eq!(bytes(&output, true), cells(1) + values);
+    output.fields = vec![output.fields[0].clone(); 100];
+    assert_eq!(bytes(&output, true), cells(100) + 100 * values);
+    let mut description = description();
+    assert!(passes_a_field_twice(&description));
+    description.outputs.truncate(1);
+    assert!(!passes_a_field_twice(&description));
+    description.outputs = vec![output];
+    assert!(passes_a_field_twice(&description));
 }
 
 #[test]

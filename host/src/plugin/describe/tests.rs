@@ -119,6 +119,24 @@ fn a_thousand_contradictions_are_cut() {
     assert!(found.ends_with(" more"), "{found}");
 }
 
+/// What is far too much is not looked at one by one.
+#[test]
+fn millions_of_fields_are_counted_and_nothing_else() {
+    let found = findings(|it| {
+        *inputs(it) = (0..100_000).map(|_| input("", WitKind::Text, true)).collect();
+        it.outputs = vec![it.outputs[0].clone(); 65];
+        let fields = &mut it.outputs[0].fields;
+        *fields = vec![fields[0].clone(); 1601];
+        it.settings = format!("[{}0]", "0,".repeat(40_000));
+    });
+    assert_eq!(
+        found,
+        "100000 input fields, more than 1600\n65 outputs, more than 64\n\
+         output `readings` has 1601 fields, more than 1600\n\
+         the schema of the settings has 80003 bytes, more than 65536"
+    );
+}
+
 #[test]
 fn versions_are_semantic() {
     for version in ["0.0.0", "1.2.3", "10.20.30-alpha.1", "1.0.0+2026"] {

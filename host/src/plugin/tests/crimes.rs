@@ -116,6 +116,7 @@ fn a_plugin_that_cannot_be_configured_or_described_is_refused() {
     insta::assert_snapshot!(refuse("configure-refuses"), @"SL-G008: plugin refuses its settings: max_power_w must be positive");
     insta::assert_snapshot!(refuse("configure-panics"), @"SL-G011: plugin trapped in configure: panicked at plugins/hostile/src/crime.rs: no settings suit me");
     insta::assert_snapshot!(refuse("configure-loops"), @"SL-G012: plugin took longer than 1s in configure (at hostile::crime::endless_loop)");
+    insta::assert_snapshot!(refuse("describe-millions"), @"SL-G015: plugin returned more than 8388608 bytes, allowed are 8388608 bytes");
     insta::assert_snapshot!(refuse("describe-panics"), @"SL-G011: plugin trapped in describe: panicked at plugins/hostile/src/describe.rs: nothing to say");
     insta::assert_snapshot!(refuse("describe-nonsense").replace("; ", ";\n"), @r"
     SL-G009: plugin describes itself wrongly: version `latest` is not a semantic version such as 1.2.3;

@@ -98,6 +98,37 @@ fn a_plugin_that_fails_on_every_message_is_not_given_the_topic_to_bury() {
     insta::assert_snapshot!(rejected(&[0, 1], 2).unwrap_err(), @"SL-G018: plugin failed on 4 messages in a row, each alone; on the last one: plugin trapped in process: panicked at plugins/hostile/src/crime.rs: cannot divide 1 by nothing");
 }
 
+/// One after the other is found in little time, but there are too many.
+#[test]
+fn a_batch_of_which_half_never_ends_is_not_taken_apart_for_hours() {
+    let limits = Limits {
+        call_time_max: Duration::from_millis(300),
+        search_time_max: Duration::from_secs(2),
+        ..limits()
+    };
+    let generation = hostile_under("endless-loop", limits).expect("a plugin that loads");
+    let mut instance = instance(&generation);
+    let (mut batch, mut decoded) = batch_with(200, &(0..200).step_by(2).collect());
+    let fault = instance.process_around(&mut batch, &mut decoded).unwrap_err();
+    insta::assert_snapshot!(shown(fault), @"SL-G018: plugin fails on so many messages that they were not found within 2s; on the last one: plugin took longer than 250ms in process (at hostile::crime::endless_loop)");
+    assert_eq!(decoded.messages.len(), 200, "the batch is as it was");
+}
+
+#[test]
+fn the_search_for_messages_at_fault_ends_when_the_pipeline_ends() {
+    let stop = crate::shutdown::Stop::default();
+    let loader = loader(json!({ "crime": "panic", "on": "broken" })).until(&stop);
+    let generation = loader.load_file(&component("hostile")).expect("a plugin that loads");
+    let mut instance = instance(&generation);
+    let (mut batch, mut decoded) = batch_with(50, &BTreeSet::from([7]));
+    stop.set();
+    let fault = instance.process_around(&mut batch, &mut decoded).unwrap_err();
+    assert!(matches!(fault, PluginFault::Interrupted), "{fault}");
+    // What is not at fault is written to the end.
+    let (mut batch, mut decoded) = batch_with(50, &BTreeSet::new());
+    instance.process_around(&mut batch, &mut decoded).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

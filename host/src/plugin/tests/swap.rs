@@ -151,6 +151,94 @@ fn a_file_that_is_gone_changes_nothing() {
     assert_eq!(running.look(), [""; 0]);
 }
 
+/// Whoever may write to the folder can put there what is no file, or what never ends.
+#[test]
+fn what_is_no_regular_file_or_never_ends_is_refused_and_the_old_version_goes_on() {
+    let mut running = Running::new(admit);
+    let file = running.file();
+    let make = |what: &dyn Fn()| {
+        fs::remove_file(&file).expect("remove");
+        what();
+    };
+    let no_file = "SL-G001: plugin is not a WebAssembly component: it is not a regular file";
+    make(&|| std::os::unix::fs::symlink("/dev/zero", &file).expect("a link"));
+    assert_eq!(running.look(), [no_file]);
+    make(&|| {
+        let name = std::ffi::CString::new(file.to_str().expect("a name")).expect("a name");
+        // SAFETY: the name is a valid C string.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    });
+    assert_eq!(running.look(), [no_file]);
+    make(&|| fs::create_dir(&file).expect("a folder"));
+    assert_eq!(running.look(), [no_file]);
+    fs::remove_dir(&file).expect("remove");
+    fs::File::create(&file).and_then(|it| it.set_len(1 << 30)).expect("a file full of nothing");
+    let too_big = "SL-G002: plugin has 1073741824 bytes, more than the 67108864 allowed";
+    assert_eq!(running.look(), [too_big]);
+    // Says that it is empty, and is endless.
+    make(&|| std::os::unix::fs::symlink("/proc/self/mem", &file).expect("a link"));
+    assert_eq!(running.look(), ["missing"; 10]);
+    running.assert_unchanged();
+    fs::remove_file(&file).expect("remove");
+    running.deploy(&next_version(7));
+    assert_eq!(running.look(), ["settling", "published"]);
+}
+
+/// A file that is longer when it is read than when it was looked at.
+#[test]
+fn no_more_of_a_file_is_read_than_a_component_may_have() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("grows.wasm");
+    let limits = Limits { component_bytes_max: 1 << 20, ..limits() };
+    let loader = loader(serde_json::json!({})).with_limits(limits);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                fs::write(&file, "").expect("write");
+                for _ in 0..300 {
+                    let mut end = fs::OpenOptions::new().append(true).open(&file).expect("open");
+                    std::io::Write::write_all(&mut end, &[0; 8192]).expect("write");
+                }
+            }
+        });
+        for _ in 0..300 {
+            match loader.read(&file) {
+                Ok((bytes, _)) => assert!(bytes.len() <= 1 << 20),
+                Err(PluginFault::TooBig { bytes, .. }) => assert!(bytes > 1 << 20),
+                Err(PluginFault::Read { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// A defect of the host or of wasmtime must not end the watch.
+#[test]
+fn a_panic_while_a_version_is_judged_does_not_end_hot_swapping() {
+    let running = Running::new(|generation| {
+        assert_ne!(generation.digest, load::digest_of(&next_version(8)), "a defect");
+        admit(generation)
+    });
+    let lane = running.slot.current();
+    let Running { folder, slot, watch, .. } = running;
+    let runtime = threads::runtime().expect("threads");
+    let watcher = Watcher::start(watch, runtime.handle());
+    deploy_in(folder.path(), &next_version(8));
+    watcher.check_now();
+    std::thread::sleep(Duration::from_secs(2));
+    deploy_in(folder.path(), &next_version(9));
+    watcher.check_now();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while slot.newer_than(&lane).is_none() {
+        assert!(Instant::now() < deadline, "no new version within 60 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(slot.current().0, load::digest_of(&next_version(9)));
+    drop(watcher);
+}
+
 #[test]
 fn the_gate_has_the_last_word_and_can_be_asked_again() {
     let mut running = Running::new(|_| Err(Fault::stop("SL-P999", "column `length` is missing")));
