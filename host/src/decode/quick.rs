@@ -215,7 +215,7 @@ fn time<C: Cpu>(cpu: C, cursor: &mut Cursor<'_>) -> Option<i64> {
         return if clock.second < 60 { clock.micros_since_1970(0) } else { None };
     }
     let start = plain(cpu, cursor)?;
-    let micros = timestamp::parse(cursor.since(start))?;
+    let micros = timestamp::read(cursor.since(start)).ok()?;
     cursor.advance(1)?;
     Some(micros)
 }

@@ -8,6 +8,7 @@ mod agreement;
 mod digits;
 mod layouts;
 mod processors;
+mod times;
 
 /// A batch of these payloads.
 fn batch(payloads: &[Option<&[u8]>]) -> Batch {
@@ -145,7 +146,7 @@ fn every_kind_refuses_what_it_cannot_hold() {
     check(Kind::Text, &long, &quoted);
     check(Kind::Bytes, "true", "wrong-type: /v: expected a string, found true at byte 6");
     check(Kind::Timestamp, "17", "wrong-type: /v: expected a string, found 17 at byte 6");
-    let time = "bad-timestamp: /v: expected a time as in RFC 3339, such as 2026-11-22T03:04:05.123Z, found \"now\" at byte 6";
+    let time = "bad-timestamp: /v: expected a time as in RFC 3339, such as 2026-11-22T03:04:05.123Z, found \"now\" at byte 6; the date is not YYYY-MM-DD";
     check(Kind::Timestamp, "\"now\"", time);
     check(Kind::Int64List, "1", "wrong-type: /v: expected a list of integers, found 1 at byte 6");
     check(
@@ -334,38 +335,4 @@ fn bad_pointers_are_refused() {
     check("a", "pointer `a` does not begin with a slash");
     check("/a~", "pointer `/a~` has a `~` without 0 or 1 behind it");
     check("/a~2", "pointer `/a~2` has a `~` without 0 or 1 behind it");
-}
-
-#[test]
-fn times_as_in_rfc_3339_are_read_to_the_microsecond() {
-    let cases = [
-        ("1970-01-01T00:00:00Z", Some(0)),
-        ("2026-11-22T03:04:05.123Z", Some(1_795_316_645_123_000)),
-        ("2026-11-22T04:04:05.1239999+01:00", Some(1_795_316_645_123_999)),
-        ("2026-11-21t23:34:05-03:30", Some(1_795_316_645_000_000)),
-        ("1969-12-31T23:59:59.5z", Some(-500_000)),
-        ("2024-02-29 00:00:00Z", Some(1_709_164_800_000_000)),
-        ("2016-12-31T23:59:60Z", Some(1_483_228_800_000_000)),
-        ("0000-01-01T00:00:00Z", Some(-62_167_219_200_000_000)),
-        ("2026-11-22", None),
-        ("2026-11-22T03:04:05", None),
-        ("2026-11-22T03:04:05.Z", None),
-        ("2026-13-22T03:04:05Z", None),
-        ("2026-02-29T03:04:05Z", None),
-        ("2026-00-10T03:04:05Z", None),
-        ("2026-11-00T03:04:05Z", None),
-        ("2026-11-22T24:00:00Z", None),
-        ("2026-11-22T03:60:00Z", None),
-        ("2026-11-22T03:04:60Z", None),
-        ("2026-11-22T03:04:61Z", None),
-        ("2026-11-22T03:04:05+1:00", None),
-        ("2026-11-22T03:04:05+24:00", None),
-        ("2026-11-22T03:04:05+0100", None),
-        ("2026/11/22T03:04:05Z", None),
-        ("+026-11-22T03:04:05Z", None),
-        ("2026-11-22T03:04:05Z ", None),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(timestamp::parse(text.as_bytes()), expected, "{text}");
-    }
 }

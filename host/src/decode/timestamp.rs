@@ -1,9 +1,20 @@
 //! RFC 3339 to microseconds since 1970-01-01T00:00:00Z.
 
-/// Reads a time; digits beyond microseconds are cut off. `None` when it is none.
+mod lenient;
+
+pub use lenient::{Wrong, read as leniently};
+
+/// Reads a time, strictly at first; digits beyond microseconds are cut off.
 ///
 /// The leap second 23:59:60 UTC is the first second of the next day, as in Postgres.
-pub fn parse(text: &[u8]) -> Option<i64> {
+#[inline]
+pub fn read(text: &[u8]) -> Result<i64, Wrong> {
+    // Almost all producers write the strict form, so that it alone has to be quick.
+    strict(text).map_or_else(|| leniently(text), Ok)
+}
+
+/// Reads what RFC 3339 allows, and a blank instead of the `T`.
+pub fn strict(text: &[u8]) -> Option<i64> {
     let (date, rest) = text.split_first_chunk::<19>()?;
     let [
         y1,

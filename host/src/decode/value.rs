@@ -5,7 +5,7 @@ use std::str::Utf8Error;
 use super::digits::{self, Form};
 use super::escape::{unescape_into, unescaped};
 use super::scan::{Malformed, Scanner, Shape, Token};
-use super::timestamp;
+use super::timestamp::{self, Wrong};
 use crate::columns::{Column, Kind, Lists, Spans, Values};
 
 /// Integers up to here are doubles, all of them.
@@ -40,8 +40,8 @@ pub enum Mismatch {
     Range,
     /// It is a number with digits that a double drops.
     Inexact,
-    /// It is a string, but not a time.
-    Timestamp,
+    /// It is a string, but this part of it is not that of a time.
+    Timestamp(Wrong),
     /// This item of a list is of another type, or out of range.
     Item(Token, bool),
 }
@@ -157,7 +157,7 @@ fn timestamp(payload: &[u8], token: Token, room: &mut Vec<u8>) -> Result<i64, Mi
     if !matches!(token.shape, Shape::Text | Shape::EscapedText) {
         return Err(Mismatch::Type);
     }
-    timestamp::parse(unescaped(payload, token, room)).ok_or(Mismatch::Timestamp)
+    timestamp::read(unescaped(payload, token, room)).map_err(Mismatch::Timestamp)
 }
 
 fn list<T>(
@@ -187,16 +187,20 @@ impl Mismatch {
             Self::Type => ("wrong-type", token, expected(kind)),
             Self::Range => ("out-of-range", token, range(kind)),
             Self::Inexact => ("inexact-number", token, "a number that a double keeps exactly"),
-            Self::Timestamp => {
+            Self::Timestamp(_) => {
                 ("bad-timestamp", token, "a time as in RFC 3339, such as 2026-11-22T03:04:05.123Z")
             }
             Self::Item(token, true) => ("out-of-range", token, range(kind)),
             Self::Item(token, false) => ("wrong-type", token, item(kind)),
         };
         let found = quote(token.of(payload));
-        let hint = if matches!(self, Self::Inexact) { INEXACT } else { "" };
         let at = token.start;
-        let reason = format!("{pointer}: expected {expected}, found {found} at byte {at}{hint}");
+        let mut reason = format!("{pointer}: expected {expected}, found {found} at byte {at}");
+        match self {
+            Self::Inexact => reason.push_str(INEXACT),
+            Self::Timestamp(wrong) => reason.extend(["; ", wrong.reason()]),
+            _ => {}
+        }
         Problem { code, reason }
     }
 }

@@ -100,7 +100,7 @@ const LETTERS: &[(&str, &str, &str)] = &[
     ),
     ("decode, sink", "out-of-range", "a number or a time that the field or the column cannot hold"),
     ("decode, sink", "lone-surrogate", "half of a character, written as an escape"),
-    ("decode, sink", "bad-timestamp", "a time that is not RFC 3339"),
+    ("decode, sink", "bad-timestamp", "a time that is not RFC 3339, or has no time zone"),
     ("decode, sink", "too-deep", "JSON that is nested too deeply"),
     ("plugin", "the plugin's own", "the plugin rejected the message"),
     ("sink", "no-value", "NULL for a column that is NOT NULL"),

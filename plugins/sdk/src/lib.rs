@@ -75,8 +75,11 @@ pub use rejection::Rejection;
 pub mod settings;
 pub use settings::Settings;
 
-mod value;
-pub use value::{Json, ParseTimestampError, Timestamp};
+mod timestamp;
+pub use timestamp::{ParseTimestampError, Timestamp};
+
+mod json;
+pub use json::Json;
 
 mod decimal;
 pub use decimal::{Decimal, ParseDecimalError};

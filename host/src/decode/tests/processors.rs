@@ -173,7 +173,7 @@ proptest! {
         }
         let clock = cpu.time(&text).filter(|clock| clock.second < 60);
         let ours = clock.and_then(|clock| clock.micros_since_1970(0));
-        let theirs = timestamp::parse(&text[1..25]).filter(|_| (text[0], text[25]) == (b'"', b'"'));
+        let theirs = timestamp::read(&text[1..25]).ok().filter(|_| (text[0], text[25]) == (b'"', b'"'));
         if is_damaged {
             prop_assert!(ours.is_none() || ours == theirs);
         } else if &text[18..20] != b"60" {
