@@ -253,11 +253,11 @@ impl Decoder {
         columns: &mut [Column],
     ) -> Result<&'a [u8], Problem> {
         let payload = payload.ok_or_else(Problem::no_payload)?;
-        std::str::from_utf8(payload).map_err(|error| Problem::invalid_utf8(&error))?;
+        std::str::from_utf8(payload).map_err(|error| Problem::invalid_utf8(&error, payload))?;
         self.found.fill(Token::ABSENT);
         Scanner::new(payload)
             .document(&self.tree, &mut self.found, &mut self.unescaped)
-            .map_err(|malformed| Problem::malformed(&malformed))?;
+            .map_err(|malformed| Problem::malformed(&malformed, payload))?;
         for (field, column) in self.fields.iter().zip(columns) {
             let token = self.found[field.slot];
             if matches!(token.shape, Shape::Absent | Shape::Null) {

@@ -200,6 +200,29 @@ fn payloads_that_are_not_json_are_rejected_with_the_place() {
 }
 
 #[test]
+fn the_prefix_of_the_schema_registry_is_named_with_its_schema_id() {
+    let check = |payload: &[u8], expected: &str| {
+        let found = one("/v", Kind::Int64, false, payload);
+        assert!(found.starts_with(expected), "{found} of {}", payload.escape_ascii());
+    };
+    let looks = |id: u32| {
+        format!(
+            "malformed-json: the JSON begins at byte 5, after what looks like the prefix of the Confluent schema \
+             registry (a zero byte and schema id {id}); "
+        )
+    };
+    check(b"\x00\x00\x00\x00\x05{\"v\":1}", &looks(5));
+    check(b"\x00\x00\x00\x01\x02[1]", &looks(258));
+    // Not UTF-8.
+    check(b"\x00\x00\x00\x00\x85{\"v\":1}", &looks(133));
+    check(b"\x00\xff\xff\xff\xff{", &looks(u32::MAX));
+    check(b"\x00\x00\x00\x00\x05", "malformed-json: expected a value at byte 0");
+    check(b"\x00\x00\x00\x00\x05\"v\"", "malformed-json: expected a value at byte 0");
+    check(b"\x01\x00\x00\x00\x05{}", "malformed-json: expected a value at byte 0");
+    check(b"\x00\x00\x00\x00\x85v", "invalid-utf8: the payload is not UTF-8 at byte 4");
+}
+
+#[test]
 fn a_tombstone_is_rejected_and_a_raw_message_is_not_looked_at() {
     let (decoded, rejected) = decode(&[field("/v", Kind::Int64, false)], &[None]);
     assert!(decoded.messages.is_empty());

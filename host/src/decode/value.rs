@@ -212,15 +212,34 @@ impl Problem {
     }
 
     #[cold]
-    pub fn invalid_utf8(error: &Utf8Error) -> Self {
+    pub fn invalid_utf8(error: &Utf8Error, payload: &[u8]) -> Self {
+        if let Some(prefixed) = Self::with_schema_id(payload) {
+            return prefixed;
+        }
         let reason = format!("the payload is not UTF-8 at byte {}", error.valid_up_to());
         Self { code: "invalid-utf8", reason }
     }
 
     #[cold]
-    pub fn malformed(malformed: &Malformed) -> Self {
+    pub fn malformed(malformed: &Malformed, payload: &[u8]) -> Self {
+        if let Some(prefixed) = Self::with_schema_id(payload) {
+            return prefixed;
+        }
         let reason = format!("expected {} at byte {}", malformed.expected, malformed.at);
         Self { code: "malformed-json", reason }
+    }
+
+    /// The payload begins as the Confluent schema registry's JSON Schema serializer writes it: a zero byte and a
+    /// schema id of four bytes, then the JSON. The id need not be UTF-8.
+    fn with_schema_id(payload: &[u8]) -> Option<Self> {
+        let [0, a, b, c, d, b'{' | b'[', ..] = *payload else { return None };
+        let id = u32::from_be_bytes([a, b, c, d]);
+        let reason = format!(
+            "the JSON begins at byte 5, after what looks like the prefix of the Confluent schema registry (a zero byte \
+             and schema id {id}); let the producer write JSON without it, or read the payload in a plugin without \
+             input fields"
+        );
+        Some(Self { code: "malformed-json", reason })
     }
 
     /// A required field is absent or null.

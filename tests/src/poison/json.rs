@@ -140,6 +140,13 @@ pub(super) fn kinds() -> Vec<Kind> {
         MALFORMED.iter().map(|(name, payload)| Kind::new(*name, *payload, bad)).collect();
     let bad = letter("decode", "invalid-utf8", "the payload is not UTF-8 at byte");
     kinds.extend(NOT_UTF8.iter().map(|(name, payload)| Kind::new(*name, *payload, bad)));
+    // The second id is no UTF-8.
+    let prefixed = letter("decode", "malformed-json", "prefix of the Confluent schema registry");
+    let framed = [
+        ("JSON Schema of the schema registry", b"\0\0\0\0\x05{\"id\":$N}"),
+        ("JSON Schema of the schema registry, a high id", b"\0\0\0\x01\x85{\"id\":$N}"),
+    ];
+    kinds.extend(framed.map(|(name, payload)| Kind::new(name, payload, prefixed)));
     kinds.extend(WITHOUT_ID.iter().map(|&(name, payload, says)| {
         Kind::new(name, payload, letter("decode", "missing-field", says))
     }));
