@@ -9,6 +9,10 @@ pub mod sqlstate;
 #[cfg(test)]
 mod manual;
 
+/// In messages and reasons: what follows may be values of rows, such as Postgres' DETAIL. It goes to dead letters and to
+/// those who run commands, never into the log.
+pub const DETAIL: &str = "; detail: ";
+
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {

@@ -27,6 +27,8 @@ pub mod relay;
 
 pub mod fault;
 
+pub mod printable;
+
 pub mod backoff;
 
 pub mod bell;

@@ -88,6 +88,18 @@ pub struct Rejection {
     pub retry: bool,
 }
 
+/// What the log may repeat of a rejection's reason. The decoder and the checks of cells quote values of the message, and
+/// so does Postgres about a text that it cannot cast; those are for the dead letter. Of a violated constraint Postgres
+/// gives values as [`DETAIL`](crate::fault::DETAIL) only, which the log leaves out, and a plugin's reason is its author's choice.
+pub fn loggable<'a>(stage: Stage, code: &str, reason: &'a str) -> &'a str {
+    let is_of_a_constraint = stage == Stage::Sink && code.starts_with("23");
+    if is_of_a_constraint || stage == Stage::Plugin {
+        reason
+    } else {
+        "reason not logged, it may quote the message"
+    }
+}
+
 /// In the order of their messages; of several for one message the first stays.
 pub fn one_for_each_message(mut rejections: Vec<Rejection>) -> Vec<Rejection> {
     rejections.sort_by_key(|rejection| rejection.message);
@@ -175,5 +187,23 @@ impl<T> std::ops::Deref for Checked<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_repeats_no_reason_that_quotes_the_message() {
+        let check = |stage, code, is_logged: bool| {
+            assert_eq!(loggable(stage, code, "why") == "why", is_logged, "{} {code}", stage.name());
+        };
+        check(Stage::Decode, "bad-timestamp", false);
+        check(Stage::Sink, "bad-uuid", false);
+        check(Stage::Sink, "22P02", false);
+        check(Stage::Sink, "P0001", false);
+        check(Stage::Sink, "23505", true);
+        check(Stage::Plugin, "too-strict", true);
     }
 }

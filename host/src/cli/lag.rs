@@ -14,6 +14,7 @@ use super::output::{self, count};
 use super::table::Table;
 use super::topic::{self, Topic};
 use super::{Format, block_on};
+use crate::printable::escaped;
 use crate::settings::{Settings, Start};
 use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
 use crate::sink::letters::outbox::Standing;
@@ -177,6 +178,8 @@ impl Held {
             None => "the pipeline is held".to_owned(),
         };
         let (since, checked) = (database::time(*held_since), database::time(*checked_at));
+        // It may repeat what a server or a plugin said, on one line here.
+        let reason = escaped(reason);
         format!(
             "{what} by {owner} on {host} since {since}, last checked {checked}: {code}: {reason}"
         )

@@ -5,6 +5,10 @@ use std::io::IsTerminal as _;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+mod line;
+
+use line::Line;
+
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
@@ -36,15 +40,13 @@ fn filter(text: &str) -> Result<String, String> {
 /// Logs from here on, at `level` unless another one was asked for. A second call changes nothing.
 pub fn start(arguments: &Arguments, level: &str) {
     let filter = EnvFilter::new(arguments.log_level.as_deref().unwrap_or(level));
-    let log = tracing_subscriber::fmt()
+    // Somebody logs already when this runs inside of a test; theirs is as good.
+    let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false);
-    // Somebody logs already when this runs inside of a test; theirs is as good.
-    let _ = match arguments.log_format {
-        LogFormat::Text => log.with_ansi(colours()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
-    };
+        .with_ansi(colours())
+        .event_format(Line(arguments.log_format))
+        .try_init();
 }
 
 /// Colours are for eyes: none in files and pipes, none for those who said so (<https://no-color.org>).

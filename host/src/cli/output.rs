@@ -1,10 +1,11 @@
-//! Standard output: whole texts or one JSON value, free of control characters.
+//! Standard output: texts or one JSON value, free of unprintable characters.
 
 use std::io::{self, Write as _};
 
 use serde::Serialize;
 
 use super::Format;
+use crate::printable::{escaped_json, escaped_lines};
 
 /// Prints `text`, or `value` as JSON.
 pub fn print(
@@ -14,7 +15,7 @@ pub fn print(
 ) -> anyhow::Result<()> {
     match format {
         Format::Text => print_text(&text()),
-        Format::Json => print_text(&plain_json(&serde_json::to_string_pretty(value)?)),
+        Format::Json => print_text(&escaped_json(&serde_json::to_string_pretty(value)?)),
     }
 }
 
@@ -24,37 +25,11 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut stdout = io::stdout().lock();
-    let text = plain(text.trim_end_matches('\n'));
+    let text = escaped_lines(text.trim_end_matches('\n'));
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
     }
-}
-
-/// `text` with control characters written out, so that no plugin and no message can move the cursor of a terminal.
-pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() && !matches!(character, '\n' | '\t') {
-            plain.extend(character.escape_default());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
-}
-
-/// JSON with the control characters that JSON itself allows inside of strings written out in its own way.
-fn plain_json(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character.is_control() && character != '\n' {
-            plain.push_str(&format!("\\u{:04x}", u32::from(character)));
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
 }
 
 /// `text` on one line, cut to `characters_max`.
@@ -102,19 +77,6 @@ pub fn wrap(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_are_written_out() {
-        assert_eq!(plain("a\u{1b}[31mred\r\n\tb\u{7}"), "a\\u{1b}[31mred\\r\n\tb\\u{7}");
-    }
-
-    #[test]
-    fn json_stays_json() {
-        let value = serde_json::json!({ "text": "a\u{7f}b\u{85}\u{1b}c" });
-        let printed = plain(&plain_json(&serde_json::to_string_pretty(&value).unwrap()));
-        assert_eq!(printed, "{\n  \"text\": \"a\\u007fb\\u0085\\u001bc\"\n}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
-    }
 
     #[test]
     fn several_lines_become_one() {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::Format;
-use super::output::plain;
 use crate::explain;
 use crate::fault::{Fault, Remedy};
+use crate::printable::{escaped, escaped_json, escaped_lines};
 use crate::settings::SettingsError;
 
 const FAILED: u8 = 1;
@@ -17,19 +17,19 @@ const NOT_REACHABLE: u8 = 3;
 
 /// Prints an error to standard error; answers the exit code.
 pub fn print(error: &anyhow::Error, format: Format) -> ExitCode {
-    let text = match format {
-        Format::Text => text(error),
-        Format::Json => value(error).to_string(),
+    let shown = match format {
+        Format::Text => escaped_lines(&text(error)),
+        Format::Json => json_line(&value(error)),
     };
     // Nobody is left to be told when standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{}", plain(&text));
+    let _ = writeln!(std::io::stderr().lock(), "{shown}");
     ExitCode::from(exit_code(error))
 }
 
 /// Prints to standard error what is no error yet.
 pub fn warn(fault: &Fault, format: Format) {
     // Nobody is left to be told when standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{}", plain(&warning(fault, format)));
+    let _ = writeln!(std::io::stderr().lock(), "{}", warning(fault, format));
 }
 
 fn warning(fault: &Fault, format: Format) -> String {
@@ -37,12 +37,17 @@ fn warning(fault: &Fault, format: Format) -> String {
     let hint = explain::hint(code);
     match format {
         Format::Text => {
+            let message = escaped(message);
             format!("warning {code}: {message}\n  hint: {hint}\n\nexplain: sluice explain {code}")
         }
         Format::Json => {
-            json!({ "warning": { "code": code, "message": message, "hint": hint } }).to_string()
+            json_line(&json!({ "warning": { "code": code, "message": message, "hint": hint } }))
         }
     }
+}
+
+fn json_line(value: &Value) -> String {
+    escaped_json(&value.to_string())
 }
 
 /// An error over several lines, ready for the terminal.
@@ -69,8 +74,9 @@ fn value(error: &anyhow::Error) -> Value {
 fn chain(error: &anyhow::Error) -> String {
     let code = code(error).map(|code| format!(" {code}")).unwrap_or_default();
     let (first, causes) = messages(error);
-    let mut text = format!("error{code}: {first}");
-    for cause in causes {
+    // Servers and plugins must not add lines of their own.
+    let mut text = format!("error{code}: {}", escaped(&first));
+    for cause in causes.iter().map(|cause| escaped(cause)) {
         // Some libraries repeat their cause in their own text.
         if !text.ends_with(&cause) {
             text.push_str(&format!("\n  caused by: {cause}"));
@@ -119,6 +125,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::printable::is_unprintable;
     use crate::settings::Settings;
 
     fn io(text: &str) -> std::io::Error {
@@ -178,5 +185,23 @@ mod tests {
       caused by: no space
     ");
         assert_eq!(exit_code(&error), 1);
+    }
+
+    #[test]
+    fn text_of_strangers_adds_no_line_and_breaks_no_json() {
+        let hostile = "a\nerror SL-X001: forged\r\u{1b}[2J\u{7f}\u{85}\u{202e}\u{e0041}\"";
+        let fault = || Fault::stop("SL-P003", hostile).because(io(&format!("{hostile} below")));
+        let error = anyhow::Error::from(fault());
+        let shown = escaped_lines(&text(&error));
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+        assert!(!shown.replace('\n', "").contains(is_unprintable), "{shown}");
+        let shown = json_line(&value(&error));
+        assert!(!shown.contains(is_unprintable), "{shown}");
+        let read: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["error"]["message"], hostile);
+        assert_eq!(read["error"]["causes"][0], format!("{hostile} below"));
+        let read: Value = serde_json::from_str(&warning(&fault(), Format::Json)).unwrap();
+        assert_eq!(read["warning"]["message"], hostile);
+        assert_eq!(warning(&fault(), Format::Text).lines().count(), 4);
     }
 }

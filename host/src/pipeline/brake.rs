@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::fault::{Fault, sqlstate};
+use crate::fault::{DETAIL, Fault, sqlstate};
 use crate::rows::Stage;
 use crate::sink::Rejected;
 
@@ -42,7 +42,7 @@ impl Brake {
         }
         let Streak { code, messages } = streak;
         let message = format!(
-            "all rows of {messages} messages in a row are rejected with {code}, and none is taken; the first: {example}"
+            "all rows of {messages} messages in a row are rejected with {code}, and none is taken{DETAIL}the first: {example}"
         );
         Err(Fault::stop(sqlstate::ALL_REJECTED, message))
     }
@@ -120,5 +120,16 @@ mod tests {
     fn what_plugins_reject_is_their_own_affair() {
         let by_plugin = [Rejected { stage: Stage::Plugin, ..rejected("no", 1000) }];
         assert_eq!(stops_at(100, &[(false, &by_plugin)]), None);
+    }
+
+    #[test]
+    fn the_first_reason_is_shown_behind_what_is_logged() {
+        let fault = Brake::new(1).check(false, &[rejected("22P02", 2)]).unwrap_err();
+        let (logged, rest) = fault.message.split_once(DETAIL).unwrap();
+        assert_eq!(
+            logged,
+            "all rows of 2 messages in a row are rejected with 22P02, and none is taken"
+        );
+        assert_eq!(rest, "the first: why");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::rows;
 use crate::sink::{Prepared, Rejected};
 
 /// What `max_per_minute` is counted over.
@@ -94,6 +95,7 @@ impl LetterBudget {
         state.mentioned_at = Some(now);
         let most = prepared.rejected().iter().max_by_key(|rejected| rejected.messages);
         let example = most.map(|Rejected { stage, code, example, .. }| {
+            let example = rows::loggable(*stage, code, example);
             format!("; most would be {} {code}: {example}", stage.name())
         });
         tracing::warn!(

@@ -18,7 +18,7 @@ use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
 use crate::plugin::fault::INTERRUPTED;
 use crate::plugin::slot::Slot;
-use crate::rows::Rejection;
+use crate::rows::{self, Rejection};
 use crate::sink::postgres::{Writer, Written};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 use crate::source::position::Positions;
@@ -346,17 +346,16 @@ impl Lane {
             return Ok(());
         };
         let Writing { plan, batch, number, .. } = writing;
-        let Some(Rejection { message, code, reason, .. }) = rejections.first() else {
-            return Ok(());
-        };
-        let message = *message as usize;
+        let Some(first) = rejections.first() else { return Ok(()) };
+        let message = first.message as usize;
         tracing::warn!(
             pipeline = &*self.parts.pipeline,
             messages = rejections.len(),
             partition = batch.partitions[message],
             offset = batch.offsets[message],
-            sqlstate = code,
-            "rows refused, their messages are turned away; the first: {reason}"
+            sqlstate = first.code,
+            "rows rejected by Postgres, their messages become dead letters; the first: {}",
+            rows::loggable(first.stage, &first.code, &first.reason)
         );
         let known = prepared.parked_keys().len();
         prepared.bury(batch, rejections);

@@ -18,7 +18,7 @@ use crate::bell::{Mailbox, Post};
 use crate::fault::{self, Fault, Remedy, sqlstate};
 use crate::plugin::fault::INTERRUPTED;
 use crate::plugin::slot::Slot;
-use crate::rows::Rejection;
+use crate::rows::{self, Rejection};
 use crate::sink::letters::read::Letter;
 use crate::sink::parked::due::{Due, Next, Verdicts};
 use crate::sink::parked::looks::{LOOK_EVERY, Watched};
@@ -227,6 +227,7 @@ impl Retrier {
         Counters::add(&counters.given_up, gave_up.len() as u64);
         self.parts.budget.spend(gave_up.len() as u64, Instant::now());
         if let Some((_, Rejection { stage, code, reason, .. })) = gave_up.first() {
+            let reason = rows::loggable(*stage, code, reason);
             tracing::warn!(
                 pipeline = &*self.parts.pipeline,
                 messages = gave_up.len(),

@@ -8,6 +8,7 @@ use super::fault::{PluginFault, printable};
 use super::limits::Limits;
 use crate::columns::Column;
 use crate::description::{Description, FieldSource, Output, OutputField};
+use crate::printable::is_unprintable;
 use crate::rows::{Checked, Decoded, Outcome, Rejection, RowColumn, Stage, TableRows};
 
 mod column;
@@ -268,7 +269,7 @@ fn believed_rejection(
             printable(&code, max)
         )));
     }
-    let reason = if reason.len() <= limits.reason_bytes_max && !reason.contains(char::is_control) {
+    let reason = if reason.len() <= limits.reason_bytes_max && !reason.contains(is_unprintable) {
         reason
     } else {
         printable(&reason, limits.reason_bytes_max)

@@ -3,7 +3,7 @@
 use wasmtime::Engine;
 use wasmtime::component::types::Component as ComponentType;
 
-use super::fault::PluginFault;
+use super::fault::{PluginFault, printable};
 
 /// What a plugin exports.
 const TRANSFORM: &str = "sluice:plugin/transform";
@@ -13,6 +13,12 @@ const TRANSFORM_OFFERED: &str = "sluice:plugin/transform@0.1.0";
 
 /// All that a plugin may import: `log`, and two interfaces that hold nothing but types.
 const IMPORTS: [&str; 3] = ["sluice:plugin/log", "sluice:plugin/columns", "sluice:plugin/schema"];
+
+/// Names in a message, at most.
+const NAMES_MAX: usize = 10;
+
+/// Bytes of a name in a message, at most.
+const NAME_BYTES_MAX: usize = 128;
 
 /// Versions `0.1.x` fit each other, as cargo counts.
 const COMPATIBLE: &str = "0.1.";
@@ -31,13 +37,11 @@ pub(super) fn imports(component: &ComponentType, engine: &Engine) -> Vec<String>
 
 fn check_exports(exports: &[String]) -> Result<(), PluginFault> {
     let Some(found) = exports.iter().find(|name| split(name).0 == TRANSFORM) else {
-        return Err(PluginFault::WrongWorld {
-            expected: TRANSFORM_OFFERED,
-            found: exports.to_vec(),
-        });
+        return Err(PluginFault::WrongWorld { expected: TRANSFORM_OFFERED, found: shown(exports) });
     };
     if !split(found).1.starts_with(COMPATIBLE) {
-        return Err(PluginFault::WrongVersion { found: found.clone(), offered: TRANSFORM_OFFERED });
+        let found = printable(found, NAME_BYTES_MAX);
+        return Err(PluginFault::WrongVersion { found, offered: TRANSFORM_OFFERED });
     }
     Ok(())
 }
@@ -47,8 +51,18 @@ fn check_imports<'a>(imports: impl Iterator<Item = &'a str>) -> Result<(), Plugi
         let (interface, version) = split(name);
         IMPORTS.contains(&interface) && version.starts_with(COMPATIBLE)
     };
-    let refused: Vec<_> = imports.filter(|name| !offered(name)).map(str::to_owned).collect();
-    if refused.is_empty() { Ok(()) } else { Err(PluginFault::ForbiddenImport(refused)) }
+    let forbidden: Vec<_> = imports.filter(|name| !offered(name)).collect();
+    if forbidden.is_empty() { Ok(()) } else { Err(PluginFault::ForbiddenImport(shown(&forbidden))) }
+}
+
+/// The first names, for people: a component may have any number, and most of a name may be anything.
+fn shown(names: &[impl AsRef<str>]) -> Vec<String> {
+    let first = names.iter().take(NAMES_MAX);
+    let mut shown: Vec<_> = first.map(|name| printable(name.as_ref(), NAME_BYTES_MAX)).collect();
+    if names.len() > NAMES_MAX {
+        shown.push(format!("and {} more", names.len() - NAMES_MAX));
+    }
+    shown
 }
 
 /// `a:b/c@1.2.3` as `(a:b/c, 1.2.3)`.
@@ -94,5 +108,22 @@ mod tests {
             &["sluice:plugin/transform@0.2.0"],
             "plugin was built for sluice:plugin/transform@0.2.0, this sluice offers sluice:plugin/transform@0.1.0",
         );
+    }
+
+    #[test]
+    fn a_refusal_names_few_imports_and_exports_on_one_line() {
+        let hostile = format!("url=<{}\n2026-12-01 ERROR forged\u{202e}\u{1b}[2J>", "x".repeat(60));
+        let long = format!("{hostile}{}", "y".repeat(5000));
+        let names: Vec<_> = (0..1000).map(|index| format!("{index}{long}")).collect();
+        let imports = check_imports(names.iter().map(String::as_str)).unwrap_err().to_string();
+        let exports = check_exports(&names).unwrap_err().to_string();
+        let version = format!("{TRANSFORM}@9{long}");
+        let version = check_exports(&[version]).unwrap_err().to_string();
+        for text in [imports.as_str(), &exports, &version] {
+            assert!(text.len() < 2048, "{} bytes", text.len());
+            assert!(!text.contains(crate::printable::is_unprintable), "{text}");
+        }
+        assert!(imports.ends_with(", and 990 more"), "{imports}");
+        assert!(imports.contains(", 9url=<xxx"), "{imports}");
     }
 }

@@ -11,6 +11,7 @@ use crate::columns::Kind;
 use crate::description::{
     Attributes, Description, FieldSource, InputField, Output, OutputField, Payload,
 };
+use crate::printable::is_unprintable;
 
 /// Translates and checks; all that is wrong is said at once.
 pub(super) fn checked(
@@ -64,7 +65,7 @@ impl Findings<'_> {
         self.say_if(name.len() > max, || {
             format!("{what} has a name of {} bytes, more than {max}", name.len())
         });
-        self.say_if(name.chars().any(char::is_control), || {
+        self.say_if(name.contains(is_unprintable), || {
             format!("{what} has control characters in its name `{}`", printable(name, max))
         });
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::fault::Fault;
+use crate::printable::is_unprintable;
 
 /// The export in which something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,18 +248,13 @@ pub(super) fn printable(text: &str, bytes_max: usize) -> String {
         }
         if matches!(character, '\n' | '\t') {
             clean.push(' ');
-        } else if character.is_control() || is_direction(character) {
+        } else if is_unprintable(character) {
             let _ = write!(clean, "{}", character.escape_default());
         } else {
             clean.push(character);
         }
     }
     clean
-}
-
-/// Characters that make a terminal show text in another order than it is stored.
-fn is_direction(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

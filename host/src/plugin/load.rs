@@ -13,7 +13,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use super::bindings::{Plugin, PluginPre};
 use super::cache::Cache;
 use super::engine::engine;
-use super::fault::{Phase, PluginFault};
+use super::fault::{Phase, PluginFault, printable};
 use super::guest_log::{LogBudget, Origin};
 use super::instance::Live;
 use super::limits::Limits;
@@ -266,10 +266,13 @@ fn short(digest: &str) -> &str {
     &digest[..12]
 }
 
+/// Bytes of an error of wasmtime, at most: it may quote names of the component.
+const ERROR_BYTES_MAX: usize = 2 << 10;
+
 /// An error of wasmtime with its causes.
 pub(super) fn on_one_line(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "), ERROR_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Encoding {
             Self::Enum(labels) if labels.iter().any(|label| label.as_bytes() == text) => Ok(()),
             Self::Enum(labels) => Err(Misfit::of(
                 "unknown-enum-value",
-                &format!("is none of {}", labels.join(", ")),
+                &format!("is none of {}", first_of(labels)),
                 text,
             )),
             Self::Json { binary, trusted } => json::check(text, *binary, *trusted),
@@ -277,6 +277,16 @@ impl Misfit {
     }
 }
 
+/// The first labels of an enum, which may have any number of them.
+fn first_of(labels: &[String]) -> String {
+    const SHOWN_MAX: usize = 10;
+    let mut shown = labels[..labels.len().min(SHOWN_MAX)].join(", ");
+    if labels.len() > SHOWN_MAX {
+        shown.push_str(&format!(" and {} more", labels.len() - SHOWN_MAX));
+    }
+    shown
+}
+
 /// The first characters of a text, and whether there are more.
 fn shortened(text: &[u8]) -> (String, &'static str) {
     let text = String::from_utf8_lossy(text);
@@ -337,6 +347,18 @@ mod tests {
         assert_eq!(fits("abc    ", 3), Ok(()));
         assert_eq!(fits("abc  d", 3), Err("too-long"));
         assert_eq!(fits("a\0", 3), Err("nul-character"));
+    }
+
+    #[test]
+    fn reasons_name_only_the_first_labels_of_an_enum() {
+        let check = |count: usize, expected: &str| {
+            let labels = (0..count).map(|label| format!("l{label}")).collect();
+            let misfit = Encoding::Enum(labels).check_text(b"x").unwrap_err();
+            assert_eq!(misfit.reason, format!("\"x\" is none of {expected}"));
+        };
+        check(2, "l0, l1");
+        check(10, "l0, l1, l2, l3, l4, l5, l6, l7, l8, l9");
+        check(5000, "l0, l1, l2, l3, l4, l5, l6, l7, l8, l9 and 4990 more");
     }
 
     #[test]

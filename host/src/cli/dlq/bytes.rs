@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::printable::is_unprintable;
+
 /// On one line: what is not printable UTF-8 is escaped, as is the backslash, so that no two byte strings look alike.
 pub(super) fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -11,7 +13,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
         for character in chunk.valid().chars() {
             match character {
                 '\\' => text.push_str("\\\\"),
-                character if character.is_control() || is_hidden(character) => {
+                character if is_unprintable(character) => {
                     text.extend(character.escape_default());
                 }
                 character => text.push(character),
@@ -45,11 +47,6 @@ pub(super) fn value(bytes: Option<&[u8]>) -> Value {
             json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() })
         }
     }
-}
-
-/// Characters that take no room, or make a terminal show text in another order than it is stored.
-fn is_hidden(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

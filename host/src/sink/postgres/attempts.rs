@@ -155,8 +155,9 @@ impl Attempts {
                         Ok(conclusion) => return conclusion.into_written(prepared),
                         Err(Again::Outage(fault)) => fault,
                         Err(Again::Passed(fault)) => {
-                            let topic = &self.head.topic;
-                            tracing::info!(topic, "rejected a moment ago, passes now: {fault}");
+                            // Without what Postgres said: it quotes a text that it could not cast.
+                            let (topic, sqlstate) = (&self.head.topic, &fault.sqlstate);
+                            tracing::info!(topic, sqlstate, "rejected a moment ago, passes now");
                             tokio::time::sleep(outage.backoff.pause()).await;
                             continue;
                         }

@@ -13,7 +13,7 @@ use super::address::{Address, TlsOptions};
 use super::backends::{Backend, Taken};
 use super::sessions::{Permit, Sessions};
 use super::tls;
-use crate::fault::{Fault, Remedy, sqlstate};
+use crate::fault::{DETAIL, Fault, Remedy, sqlstate};
 
 /// A dead peer is noticed after this long, whether we wait for it to answer or to take our bytes.
 const PEER_SILENT_MAX: Duration = Duration::from_secs(30);
@@ -392,7 +392,6 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     let mut text = format!("{} ({})", refusal.message(), refusal.code().code());
     let table = refusal.table().filter(|_| refusal.constraint().is_none());
     for (name, value) in [
-        ("detail", refusal.detail()),
         ("hint", refusal.hint()),
         ("at", refusal.where_().and_then(|place| place.lines().next())),
         ("table", table),
@@ -402,6 +401,10 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
         if let Some(value) = value {
             let _ = write!(text, "; {name}: {value}");
         }
+    }
+    // Last, for the log leaves out all that follows.
+    if let Some(detail) = refusal.detail() {
+        text.extend([DETAIL, detail]);
     }
     text
 }

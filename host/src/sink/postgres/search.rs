@@ -12,7 +12,7 @@ use tokio_postgres::{Error, Statement};
 use super::connection::{Session, describe, fault, fault_with_rows, is_raised};
 use super::judge::{Suspect, can_be_judged};
 use super::transaction::{Work, feed};
-use crate::fault::{Fault, Remedy, sqlstate};
+use crate::fault::{DETAIL, Fault, Remedy, sqlstate};
 use crate::rows::{Rejection, Stage};
 use crate::settings::RetrySettings;
 use crate::sink::Prepared;
@@ -453,8 +453,8 @@ fn fault_of_table(table: &TablePlan, refusal: &DbError) -> Option<Fault> {
     let said = format!("{}: {}", table.table, refusal.message());
     match (refusal.code().code(), refusal.constraint(), refusal.column()) {
         ("23514", None, _) => {
-            let row = refusal.detail().map_or_else(String::new, |detail| format!("; {detail}"));
-            Some(Fault::stop(sqlstate::NO_PARTITION, format!("{said}{row}")))
+            let detail = refusal.detail().map_or_else(String::new, |it| format!("{DETAIL}{it}"));
+            Some(Fault::stop(sqlstate::NO_PARTITION, format!("{said}{detail}")))
         }
         // Of the table itself it would have been a difference: only a partition may ask for more.
         ("23502", _, Some(column)) if table.unfilled.iter().any(|it| it == column) => {

@@ -154,7 +154,7 @@ fn a_row_that_is_refused_at_commit_is_named_too() {
     database.run("CREATE TABLE known (v bigint PRIMARY KEY); ALTER TABLE t ADD FOREIGN KEY (v) REFERENCES known DEFERRABLE INITIALLY DEFERRED");
     let mut lane = Lane::start(&database, &[0]);
     lane.begin(&plan, given(&[(0, 0)]), &version("a"));
-    insta::assert_snapshot!(refused(&mut lane, &database), @r#"0 23503: public.t: insert or update on table "t" violates foreign key constraint "t_v_fkey" (23503); detail: Key (v)=(0) is not present in table "known".; constraint: t_v_fkey"#);
+    insta::assert_snapshot!(refused(&mut lane, &database), @r#"0 23503: public.t: insert or update on table "t" violates foreign key constraint "t_v_fkey" (23503); constraint: t_v_fkey; detail: Key (v)=(0) is not present in table "known"."#);
 }
 
 #[test]
