@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::fault::Fault;
+
 mod finding;
 mod properties;
 mod read;
@@ -70,6 +72,15 @@ impl Settings {
         }
         let all = all.into_iter().map(|(_, settings)| settings).collect();
         if findings.is_empty() { Ok(all) } else { Err(SettingsError { findings }) }
+    }
+
+    /// What is allowed and had better be otherwise.
+    pub fn warnings(&self) -> Vec<Fault> {
+        let mut warnings = properties::unchecked(&self.source.properties);
+        for fault in &mut warnings {
+            fault.message.insert_str(0, &format!("pipeline {}: ", self.pipeline.name));
+        }
+        warnings
     }
 
     /// Reads `text`; `file` is its name in messages, `lookup` finds variables.

@@ -30,9 +30,16 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Settings::load_all(&arguments.files)?;
     let runtime = pipeline::runtime()?;
+    for fault in all.iter().flat_map(Settings::warnings) {
+        warn("brokers are not checked", &fault);
+    }
     let settings = all.clone();
     // Beside their start, which does not wait for it.
-    runtime.spawn(async move { warn_of(connections::shortages(&settings, true).await) });
+    runtime.spawn(async move {
+        for fault in connections::shortages(&settings, true).await {
+            warn("few connections", &fault);
+        }
+    });
     let pipelines: Vec<Supervisor> =
         all.into_iter().map(|settings| Supervisor::new(settings, runtime.handle())).collect();
     let handles = pipelines.iter().map(Supervisor::handle).collect();
@@ -47,11 +54,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn warn_of(shortages: Vec<Fault>) {
-    for fault in shortages {
-        let hint = explain::hint(fault.code);
-        tracing::warn!(code = fault.code, hint, "few connections: {}", fault.message);
-    }
+fn warn(what: &str, fault: &Fault) {
+    let hint = explain::hint(fault.code);
+    tracing::warn!(code = fault.code, hint, "{what}: {}", fault.message);
 }
 
 /// Waits for the end of a pipeline; its fault, if it has one.

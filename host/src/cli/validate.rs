@@ -74,6 +74,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
         }
     }
     output::print(format, &valid, || valid.iter().map(Valid::text).collect::<Vec<_>>().join("\n"))?;
+    for fault in all.iter().flat_map(Settings::warnings) {
+        report::warn(&fault, format);
+    }
     for fault in &block_on(async { Ok(connections::shortages(&all, false).await) })? {
         report::warn(fault, format);
     }

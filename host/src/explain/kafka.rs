@@ -114,4 +114,12 @@ pub(super) const CODES: &[Explanation] = &[
         way_out: "Check sasl.username, sasl.password and sasl.mechanisms, ssl.ca.location, the certificate's name and \
                   dates, and that security.protocol is what the listener expects, in [source] properties.",
     },
+    Explanation {
+        code: "SL-K021",
+        title: "brokers are not checked in spite of TLS",
+        text: "A warning: a property switches off a check of the brokers' certificates. The connection is encrypted, but \
+               whoever is on the way can pose as a broker, read the password and all messages, and send others. \
+               The pipeline runs all the same.",
+        way_out: "Delete the property, and name the authority that signed the brokers' certificates in `ssl.ca.location`.",
+    },
 ];

@@ -69,7 +69,8 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-C010",
         title: "a property of librdkafka is not yours to set",
         text: "Some properties would break a promise: they could skip messages, read uncommitted ones, or move \
-               offsets without the rows. Others have a key of their own. Nothing was started.",
+               offsets without the rows. Some load native code into this process or run a command: whoever may write a \
+               settings file would own all pipelines of the host. Others have a key of their own. Nothing was started.",
         way_out: "Delete the property, or use the key that the message names.",
     },
     Explanation {

@@ -10,9 +10,10 @@ use toml::de::DeValue;
 
 use super::secret::{is_secret_key, is_secret_value};
 use super::section::{Section, Text};
+use crate::fault::Fault;
 
 /// (property, value that is allowed all the same, why it is not the user's).
-const REFUSED: [(&str, Option<&str>, &str); 11] = [
+const REFUSED: [(&str, Option<&str>, &str); 15] = [
     ("bootstrap.servers", None, "write it as `brokers` in [source]"),
     ("metadata.broker.list", None, "write it as `brokers` in [source]"),
     ("group.id", None, "write it as `group` in [source]"),
@@ -32,6 +33,22 @@ const REFUSED: [(&str, Option<&str>, &str); 11] = [
     ("enable.partition.eof", None, "positions go by it over markers of transactions"),
     ("check.crcs", Some("true"), "damaged messages would become rows"),
     ("allow.auto.create.topics", Some("false"), "a mistyped topic would be created, and be empty"),
+    ("plugin.library.paths", None, NATIVE_CODE),
+    ("ssl.engine.location", None, NATIVE_CODE),
+    ("ssl.providers", None, NATIVE_CODE),
+    ("sasl.kerberos.kinit.cmd", None, "it would run a command of the shell on this host"),
+];
+
+const NATIVE_CODE: &str = "it would load native code into this process, which then has the passwords and data of all its pipelines";
+
+/// Properties that leave brokers unchecked in spite of TLS: (property, its value as librdkafka writes it, what follows).
+const UNCHECKED: [(&str, &str, &str); 2] = [
+    ("enable.ssl.certificate.verification", "false", "any certificate passes for a broker's"),
+    (
+        "ssl.endpoint.identification.algorithm",
+        "none",
+        "a trusted certificate of any other host passes for a broker's",
+    ),
 ];
 
 const POSITIONS: &str =
@@ -62,6 +79,21 @@ pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
         }
     }
     properties
+}
+
+/// `SL-K021` for each property by which brokers are not checked.
+pub(super) fn unchecked(properties: &BTreeMap<String, String>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (name, value, consequence) in UNCHECKED {
+        // librdkafka takes several words for one value, in any case.
+        let Some(given) = properties.get(name) else { continue };
+        let config = ClientConfig::new().set(name, given).create_native_config();
+        if config.and_then(|config| config.get(name)).is_ok_and(|it| it == value) {
+            let message = format!("`{name}` is {value} in [source.properties]: {consequence}");
+            found.push(Fault::stop("SL-K021", message));
+        }
+    }
+    found
 }
 
 /// What librdkafka says against a property.
@@ -105,7 +137,60 @@ fn is_broker(broker: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
     use crate::source::properties::OWNED;
+
+    fn parsed(property: &str, value: &str) -> Result<Settings, (&'static str, Option<String>)> {
+        let text = format!(
+            "[pipeline]\nname = \"p\"\n[source]\nbrokers = \"b:1\"\ntopic = \"t\"\n[source.properties]\n\
+             \"{property}\" = \"{value}\"\n[plugin]\npath = \"p\"\n[sink]\nurl = \"postgres://a@db/x\"\ntable = \"t\"\n"
+        );
+        Settings::parse("p.toml", &text, &|_| None).map_err(|error| {
+            let [finding] = error.findings.as_slice() else { panic!("{error}") };
+            (finding.code, finding.hint.clone())
+        })
+    }
+
+    #[test]
+    fn properties_that_load_native_code_or_run_commands_are_refused() {
+        let check = |property: &str, value: &str, says: &str| {
+            let (code, hint) = parsed(property, value).unwrap_err();
+            assert_eq!(code, "SL-C010", "{property}");
+            assert!(hint.as_ref().is_some_and(|hint| hint.contains(says)), "{property}: {hint:?}");
+        };
+        check("plugin.library.paths", "/tmp/evil.so", "native code");
+        check("plugin.library.paths", "", "native code");
+        check("ssl.engine.location", "/tmp/evil.so", "native code");
+        check("ssl.providers", "default,evil", "native code");
+        check("sasl.kerberos.kinit.cmd", "touch /tmp/owned", "a command");
+        // librdkafka knows names in lower case only.
+        for property in ["Plugin.Library.Paths", " ssl.providers", "topic.ssl.engine.location"] {
+            assert_eq!(parsed(property, "x").unwrap_err().0, "SL-C011", "{property}");
+        }
+    }
+
+    #[test]
+    fn properties_that_switch_checks_of_tls_off_pass_with_a_warning() {
+        let check = |property: &str, value: &str, expected: &[&str]| {
+            let settings = parsed(property, value).unwrap();
+            assert_eq!(settings.source.properties[property], value);
+            let warnings = settings.warnings();
+            let shown: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(shown, expected, "{property} = {value}");
+        };
+        let certificate = "SL-K021: pipeline p: `enable.ssl.certificate.verification` is false in [source.properties]: \
+            any certificate passes for a broker's";
+        check("enable.ssl.certificate.verification", "false", &[certificate]);
+        check("enable.ssl.certificate.verification", "F", &[certificate]);
+        check("enable.ssl.certificate.verification", "0", &[certificate]);
+        check("enable.ssl.certificate.verification", "true", &[]);
+        let host = "SL-K021: pipeline p: `ssl.endpoint.identification.algorithm` is none in [source.properties]: \
+            a trusted certificate of any other host passes for a broker's";
+        check("ssl.endpoint.identification.algorithm", "none", &[host]);
+        check("ssl.endpoint.identification.algorithm", "None", &[host]);
+        check("ssl.endpoint.identification.algorithm", "https", &[]);
+        check("security.protocol", "ssl", &[]);
+    }
 
     #[test]
     fn what_exactly_once_needs_is_refused_with_a_reason_and_not_just_overwritten() {
