@@ -133,7 +133,12 @@ impl Database {
 
     /// A connection of one's own.
     pub fn session(&self) -> Result<Session, Fault> {
-        self.runtime.block_on(self.options.connect())
+        self.runtime.block_on(async {
+            let session = self.options.connect().await?;
+            // The table of a throwaway server is in no schema of its own.
+            session.take_role_path().await?;
+            Ok(session)
+        })
     }
 
     /// Reads everything that the pipeline has written.

@@ -8,6 +8,7 @@
 use tokio_postgres::{Client, Row};
 
 use super::postgres::connection::fault;
+use super::postgres::defaults::relation;
 use crate::fault::Fault;
 
 /// What a plan relies on of the tables it writes to. Compared by hashes, which stand in the
@@ -74,8 +75,9 @@ impl Definitions {
         let query = format!(
             "SELECT c.oid, pg_catalog.format('%I.%I', n.nspname::text, c.relname::text) AS name, {TABLE} AS hash \
              FROM pg_catalog.unnest($1::text[]) AS w (name) \
-             JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(w.name) \
-             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+             JOIN pg_catalog.pg_class AS c ON c.oid = {} \
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace",
+            relation("w.name")
         );
         let rows = client.query(&query, &[&names]).await.map_err(translate)?;
         let table =

@@ -28,6 +28,7 @@ mod attempts;
 mod backends;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
+pub(in crate::sink) mod defaults;
 mod diagnosis;
 mod judge;
 mod search;

@@ -4,6 +4,7 @@ use tokio_postgres::{Client, Row};
 
 pub use super::plan::{Plan, plan};
 use super::postgres::connection::fault;
+use super::postgres::defaults::relation;
 use super::types::Type;
 use crate::fault::Fault;
 
@@ -69,7 +70,8 @@ impl Table {
         let doing = format!("read the columns of table {name:?}");
         let translate = |error: tokio_postgres::Error| fault(&doing, &error);
         let quoted = quote_path(name);
-        let Some(table) = client.query_opt(TABLE, &[&quoted]).await.map_err(translate)? else {
+        let query = format!("{TABLE}{}", relation("$1::text"));
+        let Some(table) = client.query_opt(&query, &[&quoted]).await.map_err(translate)? else {
             return Ok(None);
         };
         let oid: u32 = table.get("oid");
@@ -152,7 +154,7 @@ SELECT c.oid, pg_catalog.format('%I.%I', n.nspname::text, c.relname::text) AS na
     pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') AS may_update,
     pg_catalog.has_database_privilege(pg_catalog.current_database()::text, 'TEMPORARY') AS may_make_temporary
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = pg_catalog.to_regclass($1::text)";
+WHERE c.oid = ";
 
 /// Postgres refuses to update what a publication cannot identify, as soon as there is a row to update.
 const PUBLISHED: &str = "\
@@ -178,18 +180,18 @@ WITH RECURSIVE base (attnum, type, typmod) AS (
     SELECT base.attnum, t.typbasetype, t.typtypmod FROM base JOIN pg_type t ON t.oid = base.type WHERE t.typtype = 'd'
 )
 SELECT a.attname::text AS name,
-    format_type(a.atttypid, a.atttypmod) AS type_name,
-    format_type(a.atttypid, -1) AS cast_name,
-    CASE WHEN t.typtype = 'e' THEN 'enum' WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text END
+    pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+    pg_catalog.format_type(a.atttypid, -1) AS cast_name,
+    CASE WHEN t.typtype = 'e' THEN 'enum' WHEN t.typnamespace = 'pg_catalog'::regnamespace::oid THEN t.typname::text END
         AS base_name,
     base.typmod AS base_typmod,
     ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) AS labels,
     a.attnotnull OR given.typnotnull AS not_null,
     a.atthasdef OR a.attidentity <> '' OR given.typdefault IS NOT NULL AS has_default,
     CASE WHEN a.attgenerated = '' THEN
-        coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = $1 AND d.adnum = a.attnum),
-            CASE WHEN a.attidentity = '' THEN pg_get_expr(given.typdefaultbin, 0) END) END AS default_expression,
-    (SELECT format('%I.%I', n.nspname::text, l.collname::text) FROM pg_collation AS l
+        coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = $1 AND d.adnum = a.attnum),
+            CASE WHEN a.attidentity = '' THEN pg_catalog.pg_get_expr(given.typdefaultbin, 0) END) END AS default_expression,
+    (SELECT pg_catalog.format('%I.%I', n.nspname::text, l.collname::text) FROM pg_collation AS l
         JOIN pg_namespace AS n ON n.oid = l.collnamespace
         WHERE l.oid = a.attcollation AND l.oid <> given.typcollation) AS collation,
     a.attgenerated <> '' OR a.attidentity = 'a' AS generated
@@ -202,7 +204,7 @@ ORDER BY a.attnum";
 /// Those that ON CONFLICT can name by columns: no expressions, no predicate, not deferrable.
 const UNIQUE: &str = "\
 SELECT i.indisprimary AS is_primary,
-    ARRAY(SELECT a.attname::text FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, position)
+    ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, position)
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.position) AS columns
 FROM pg_index i
 WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate

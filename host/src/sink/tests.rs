@@ -20,6 +20,7 @@ mod refusals;
 mod refused;
 mod resolve;
 mod search;
+mod search_path;
 mod sessions;
 mod tls;
 mod vanished;

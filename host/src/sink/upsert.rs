@@ -90,13 +90,16 @@ impl Staging<'_> {
     /// writing; `None` where rows cannot delete.
     pub fn apply_and_delete(&self) -> Option<String> {
         let Conflict::Replace { key, newer_than } = self.conflict else { return None };
-        let conditions: Vec<String> = (key.iter())
-            .map(|name| format!("t.{} = latest.{}", quote(name), self.position(name)))
-            .chain(
-                newer_than
-                    .map(|column| not_older(column, &format!("latest.{}", self.position(column)))),
-            )
-            .collect();
+        let conditions: Vec<String> =
+            (key.iter())
+                .map(|name| {
+                    let equals = self.operator(name, "=");
+                    format!("t.{} {equals} latest.{}", quote(name), self.position(name))
+                })
+                .chain(newer_than.map(|column| {
+                    self.not_older(column, &format!("latest.{}", self.position(column)))
+                }))
+                .collect();
         let removed = format!(
             "removed_rows AS (\n    DELETE FROM {} AS t USING latest\n    WHERE latest.removed AND {}\n)",
             self.table,
@@ -137,7 +140,7 @@ impl Staging<'_> {
             _ if sets.is_empty() => "DO NOTHING".to_owned(),
             None => format!("DO UPDATE\nSET {}", sets.join(", ")),
             Some(column) => {
-                let guard = not_older(column, &format!("excluded.{}", quote(column)));
+                let guard = self.not_older(column, &format!("excluded.{}", quote(column)));
                 format!("DO UPDATE\nSET {}\nWHERE {guard}", sets.join(", "))
             }
         }
@@ -185,21 +188,32 @@ impl Staging<'_> {
     }
 
     fn position(&self, name: &str) -> String {
+        format!("c{}", self.index(name))
+    }
+
+    fn index(&self, name: &str) -> usize {
         let index = self.columns.iter().position(|column| column.name == name);
-        format!(
-            "c{}",
-            index.expect("keys and newer_than are among the columns: the plan checked it")
-        )
+        index.expect("keys and newer_than are among the columns: the plan checked it")
+    }
+
+    /// Types without an encoder may have operators in other schemas: the path finds them. For all others it must not,
+    /// because an operator for just this type, which anybody may have made, is preferred to one for `text` or any enum.
+    fn operator(&self, name: &str, operator: &str) -> String {
+        match self.columns[self.index(name)].cast {
+            Some(_) => operator.to_owned(),
+            None => format!("OPERATOR(pg_catalog.{operator})"),
+        }
+    }
+
+    /// A row that has no value yet may be replaced by any; one without a value replaces none that has.
+    fn not_older(&self, column: &str, new: &str) -> String {
+        let at_least = self.operator(column, ">=");
+        format!("(t.{0} IS NULL OR {new} {at_least} t.{0})", quote(column))
     }
 
     fn positions(&self, names: &[String]) -> String {
         names.iter().map(|name| self.position(name)).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// A row that has no value yet may be replaced by any; one without a value replaces none that has.
-fn not_older(column: &str, new: &str) -> String {
-    format!("(t.{0} IS NULL OR {new} >= t.{0})", quote(column))
 }
 
 fn names(names: &[String]) -> String {
@@ -287,7 +301,7 @@ mod tests {
             SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, ordinal DESC
         ), removed_rows AS (
             DELETE FROM public."Last" AS t USING latest
-            WHERE latest.removed AND t."device" = latest.c0
+            WHERE latest.removed AND t."device" OPERATOR(pg_catalog.=) latest.c0
         )
         INSERT INTO public."Last" AS t ("device", "at", "ip")
         SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0 ON CONFLICT ("device") DO UPDATE
@@ -308,19 +322,19 @@ mod tests {
         INSERT INTO public."Last" AS t ("device", "at", "ip")
         SELECT c0, c1, c2 FROM latest ORDER BY c0 ON CONFLICT ("device") DO UPDATE
         SET "at" = excluded."at", "ip" = excluded."ip"
-        WHERE (t."at" IS NULL OR excluded."at" >= t."at");
+        WHERE (t."at" IS NULL OR excluded."at" OPERATOR(pg_catalog.>=) t."at");
         WITH given AS (
             SELECT c0, c1, c2::inet AS c2, ordinal, removed FROM "stage"
         ), latest AS (
             SELECT DISTINCT ON (c0) * FROM given ORDER BY c0, c1 DESC NULLS LAST, ordinal DESC
         ), removed_rows AS (
             DELETE FROM public."Last" AS t USING latest
-            WHERE latest.removed AND t."device" = latest.c0 AND (t."at" IS NULL OR latest.c1 >= t."at")
+            WHERE latest.removed AND t."device" OPERATOR(pg_catalog.=) latest.c0 AND (t."at" IS NULL OR latest.c1 OPERATOR(pg_catalog.>=) t."at")
         )
         INSERT INTO public."Last" AS t ("device", "at", "ip")
         SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0 ON CONFLICT ("device") DO UPDATE
         SET "at" = excluded."at", "ip" = excluded."ip"
-        WHERE (t."at" IS NULL OR excluded."at" >= t."at");
+        WHERE (t."at" IS NULL OR excluded."at" OPERATOR(pg_catalog.>=) t."at");
         "#);
     }
 
@@ -342,7 +356,7 @@ mod tests {
             SELECT DISTINCT ON (c0, c1, c2) * FROM given ORDER BY c0, c1, c2, ordinal DESC
         ), removed_rows AS (
             DELETE FROM public."Last" AS t USING latest
-            WHERE latest.removed AND t."device" = latest.c0 AND t."at" = latest.c1 AND t."ip" = latest.c2
+            WHERE latest.removed AND t."device" OPERATOR(pg_catalog.=) latest.c0 AND t."at" OPERATOR(pg_catalog.=) latest.c1 AND t."ip" = latest.c2
         )
         INSERT INTO public."Last" AS t ("device", "at", "ip")
         SELECT c0, c1, c2 FROM latest WHERE NOT removed ORDER BY c0, c1, c2 ON CONFLICT ("device", "at", "ip") DO NOTHING;

@@ -76,7 +76,7 @@ pub type Header = (Vec<u8>, Option<Vec<u8>>);
 /// Columns of a letter, in the order of [`Letter::from_row`]. Times in microseconds, because a message may claim
 /// a time that only Postgres can hold.
 pub(super) const LETTER: &str = "id, topic, topic_id::text, partition, \"offset\", \
-     (extract(epoch FROM \"timestamp\") * 1000000)::bigint, key, payload, header_names, header_values, stage, code, \
+     (extract(epoch FROM \"timestamp\") OPERATOR(pg_catalog.*) 1000000)::bigint, key, payload, header_names, header_values, stage, code, \
      reason, digest, attempts, rejected_at, coalesce(last_rejected_at, rejected_at), log_append_time";
 
 /// Letters by stage and code, the most frequent first.

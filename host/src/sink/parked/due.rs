@@ -66,7 +66,7 @@ const TAKE: &str = "WITH heads AS MATERIALIZED (
         ON $2 AND b.pipeline = $1 AND b.topic_id = h.topic_id AND b.partition = h.partition
             AND md5(b.key) = md5(h.key) AND b.key = h.key AND b.\"offset\" > h.\"offset\"
 )
-SELECT id, topic, topic_id::text, partition, \"offset\", (extract(epoch FROM \"timestamp\") * 1000000)::bigint,
+SELECT id, topic, topic_id::text, partition, \"offset\", (extract(epoch FROM \"timestamp\") OPERATOR(pg_catalog.*) 1000000)::bigint,
     key, payload, header_names, header_values, stage, code, reason, digest, attempts, parked_at, parked_at, log_append_time
 FROM (
     SELECT *, sum(bytes) OVER (ORDER BY partition, \"offset\") - bytes AS bytes_before

@@ -11,6 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
 use super::address::{Address, TlsOptions};
 use super::backends::{Backend, Taken};
+use super::defaults::{SESSION_SETTINGS, TAKE_ROLE_PATH};
 use super::sessions::{Permit, Sessions};
 use super::tls;
 use crate::fault::{DETAIL, Fault, Remedy, sqlstate};
@@ -23,14 +24,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SESSION_MAX: Duration = Duration::from_secs(10);
 /// How often a session whose settings are cancelled is prepared.
 const PREPARE_TRIES: u32 = 20;
-
-/// What a session of ours relies on, whatever the server's or the role's defaults are.
-/// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock. It comes first: until then
-/// the role's own is running.
-const SESSION_SETTINGS: &str = "SET statement_timeout = 0; SET synchronous_commit = on; SET lock_timeout = '5s'; \
-    SET idle_in_transaction_session_timeout = '5s'; SET client_encoding = 'UTF8'; \
-    SET timezone = 'UTC'; SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'; \
-    SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL";
 
 /// Whether it takes writes, and what serves it.
 const WHO: &str = "SELECT pg_catalog.pg_is_in_recovery(), pid, backend_start \
@@ -225,6 +218,12 @@ impl Session {
     /// Process id of the server's side.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Looks names without a schema up where the role does, for rows of users: their triggers and types rely on it.
+    pub async fn take_role_path(&self) -> Result<(), Fault> {
+        let taken = self.client.simple_query(TAKE_ROLE_PATH).await;
+        taken.map(drop).map_err(|error| fault("set the search path", &error))
     }
 
     /// `SL-P023` when `options`, by which this session was opened, lead to a pooler in transaction mode: it gives one of

@@ -43,27 +43,34 @@ const ORDINAL: &str = "sluice_ordinal";
 /// A foreign key is none of ours when rows of the same batch may be what others refer to: then it comes without
 /// `referenced`. Partitions have triggers of their own, and stand for the table that they belong to.
 const CONSTRAINT: &str = "WITH RECURSIVE plan (oid) AS (
-    SELECT coalesce(pg_partition_root(to_regclass(n.name)), to_regclass(n.name))::oid FROM unnest($3::text[]) AS n (name)
+    SELECT coalesce(pg_catalog.pg_partition_root(pg_catalog.to_regclass(n.name)), pg_catalog.to_regclass(n.name))::oid
+    FROM pg_catalog.unnest($3::text[]) AS n (name)
 ), trees (oid) AS (
-    SELECT oid FROM plan UNION SELECT i.inhrelid FROM trees JOIN pg_inherits AS i ON i.inhparent = trees.oid
+    SELECT oid FROM plan UNION SELECT i.inhrelid FROM trees JOIN pg_catalog.pg_inherits AS i ON i.inhparent = trees.oid
 )
 SELECT k.contype::text AS kind, k.oid::bigint AS oid,
-    ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS c (attnum, n)
-        JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum ORDER BY c.n) AS columns,
-    (SELECT format('%I.%I', n.nspname::text, r.relname::text)
-        FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace
-        WHERE r.oid = k.confrelid AND r.oid NOT IN (SELECT oid FROM trees) AND NOT row_security_active(r.oid)
-            AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid IN (SELECT oid FROM trees) AND NOT g.tgisinternal)
+    ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c (attnum, n)
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.attnum ORDER BY c.n) AS columns,
+    (SELECT pg_catalog.format('%I.%I', n.nspname::text, r.relname::text)
+        FROM pg_catalog.pg_class AS r JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+        WHERE r.oid = k.confrelid AND r.oid NOT IN (SELECT oid FROM trees) AND NOT pg_catalog.row_security_active(r.oid)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS g
+                WHERE g.tgrelid IN (SELECT oid FROM trees) AND NOT g.tgisinternal)
     ) AS referenced,
-    ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS c (attnum, n)
-        JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = c.attnum ORDER BY c.n) AS referenced_columns,
-    pg_get_expr(k.conbin, k.conrelid) AS expression, k.confmatchtype::text AS match,
+    ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS c (attnum, n)
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = c.attnum ORDER BY c.n) AS referenced_columns,
+    ARRAY(SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname::text, o.oprname::text)
+        FROM pg_catalog.unnest(k.conpfeqop) WITH ORDINALITY AS c (oid, n)
+        JOIN pg_catalog.pg_operator AS o ON o.oid = c.oid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace ORDER BY c.n) AS operators,
+    pg_catalog.pg_get_expr(k.conbin, k.conrelid) AS expression, k.confmatchtype::text AS match,
     ARRAY(SELECT oid FROM trees)::text AS trees
-FROM pg_constraint AS k
-WHERE k.conname = $1 AND k.conrelid = to_regclass($2) AND NOT row_security_active(k.conrelid) AND NOT EXISTS (
-    SELECT FROM pg_trigger AS g
+FROM pg_catalog.pg_constraint AS k
+WHERE k.conname = $1 AND k.conrelid = pg_catalog.to_regclass($2)::oid AND NOT pg_catalog.row_security_active(k.conrelid)
+    AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_trigger AS g
     -- Before (2), for each row (1).
-    WHERE g.tgrelid IN (SELECT oid FROM trees) AND NOT g.tgisinternal AND g.tgtype & 3 = 3
+    WHERE g.tgrelid IN (SELECT oid FROM trees) AND NOT g.tgisinternal AND g.tgtype::integer & 3 = 3
 )";
 
 impl Suspect {
@@ -155,9 +162,9 @@ fn still_there(row: &tokio_postgres::Row, kind: &str) -> String {
     let (oid, trees): (i64, &str) = (row.get("oid"), row.get("trees"));
     let any_trigger = kind == "foreign key";
     format!(
-        "EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = {oid}) AND NOT EXISTS ( \
+        "EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = '{oid}'::oid) AND NOT EXISTS ( \
          SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = ANY ('{trees}'::oid[]) AND NOT g.tgisinternal \
-         AND ({any_trigger} OR g.tgtype & 3 = 3))"
+         AND ({any_trigger} OR g.tgtype::integer & 3 = 3))"
     )
 }
 
@@ -171,10 +178,10 @@ fn question(
     let select = format!("SELECT s.{ORDINAL} FROM {stage} AS s");
     let own = columns.iter().map(|column| format!("s.{}", quote(column))).collect::<Vec<_>>();
     let given = format!("({}) IS NOT NULL", own.join(", "));
-    let equal = |others: &[String]| {
-        let pairs = own.iter().zip(others);
+    let equal = |others: &[String], operators: &[String]| {
+        let pairs = own.iter().zip(others).zip(operators);
         pairs
-            .map(|(own, other)| format!("o.{} = {own}", quote(other)))
+            .map(|((own, other), operator)| format!("o.{} {operator} {own}", quote(other)))
             .collect::<Vec<_>>()
             .join(" AND ")
     };
@@ -187,7 +194,9 @@ fn question(
         // Only rows that collide with what is written: of two in one batch, the first may turn out to be refused
         // for another reason, and then the second is fine. In other modes a row may replace the one it equals.
         "u" | "p" if table.mode == Mode::Append => {
-            let (table, others) = (&table.table, equal(columns));
+            // Columns of types that are not built in are cast, and then nothing is asked.
+            let operators = vec!["OPERATOR(pg_catalog.=)".to_owned(); columns.len()];
+            let (table, others) = (&table.table, equal(columns, &operators));
             let query = format!("{select} WHERE EXISTS (SELECT FROM {table} AS o WHERE {others})");
             Some(("23505", "unique", query))
         }
@@ -197,7 +206,7 @@ fn question(
             let others: Vec<String> = row.get("referenced_columns");
             let query = format!(
                 "{select} WHERE {given} AND NOT EXISTS (SELECT FROM {referenced} AS o WHERE {})",
-                equal(&others)
+                equal(&others, &row.get::<_, Vec<String>>("operators"))
             );
             Some(("23503", "foreign key", query))
         }

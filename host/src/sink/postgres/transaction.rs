@@ -20,8 +20,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// Staged rows of a full batch are sorted by their key: 50,000 of them take more than the default of 4 MB, and
 /// a sort on disk costs Postgres a fifth more. A server that gives more keeps its own value.
-const SORT_IN_MEMORY: &str = "SELECT set_config('work_mem', '64MB', false) \
-     WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')";
+const SORT_IN_MEMORY: &str = "SELECT pg_catalog.set_config('work_mem', '64MB', false) \
+     WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < pg_catalog.pg_size_bytes('64MB')";
 
 /// Messages of a batch that do not become rows, each a whole COPY or empty.
 #[derive(Debug, Default)]
@@ -84,6 +84,7 @@ impl Work {
     /// Opens a session and prepares what every batch needs.
     pub async fn open(options: &Options) -> Result<Self, Fault> {
         let session = options.connect().await?;
+        session.take_role_path().await?;
         let letters = prepare_ours(&session, letters::COPY).await?;
         let parked = prepare_ours(&session, parked::COPY).await?;
         Ok(Self { session, letters, parked, plan: None })

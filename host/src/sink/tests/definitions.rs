@@ -208,7 +208,7 @@ fn a_label_is_known_as_soon_as_postgres_knows_it() {
 #[test]
 fn a_change_that_the_copy_has_waited_for_is_noticed() {
     let mut scene = Scene::new(Mode::Append);
-    let other = wait_for(scene.database.options.connect()).unwrap();
+    let other = wait_for(scene.database.session());
     wait_for(other.batch_execute("BEGIN; ALTER TABLE t ALTER n TYPE double precision")).unwrap();
     scene.begin("ok");
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";

@@ -157,7 +157,7 @@ fn by_postgres(
     let insert =
         format!("INSERT INTO theirs SELECT $1::bigint, {}", expression.replace("$2", "$2::text"));
     wait_for(async {
-        let session = database.options.connect().await.unwrap();
+        let session = database.session().await;
         let insert = session.prepare(&insert).await.unwrap();
         let mut results = Vec::new();
         for (id, value) in values.iter().enumerate() {

@@ -64,7 +64,7 @@ fn given(plan: &Plan, inputs: &[InputField], start: i64, numbers: &[String]) -> 
 fn by_postgres(database: &Database, type_name: &str, numbers: &[String]) -> Vec<Option<String>> {
     let cast = format!("SELECT ($1::text::{type_name})::text");
     wait_for(async {
-        let session = database.options.connect().await.unwrap();
+        let session = database.session().await;
         let cast = session.prepare(&cast).await.unwrap();
         let mut results = Vec::new();
         for number in numbers {

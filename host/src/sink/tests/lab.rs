@@ -98,15 +98,22 @@ impl Database {
 
     pub fn try_run(&self, statements: &str) -> Result<(), String> {
         wait_for(async {
-            let session = self.options.connect().await.unwrap();
+            let session = self.session().await;
             session.batch_execute(statements).await.map_err(|error| describe(&error))
         })
     }
 
     /// The answer as text: columns by `|`, rows by line.
     pub fn ask(&self, query: &str) -> String {
-        let session = wait_for(self.options.connect()).unwrap();
+        let session = wait_for(self.session());
         ask_on(&session, query)
+    }
+
+    /// A session on which names mean what they mean to a user.
+    pub async fn session(&self) -> Session {
+        let session = self.options.connect().await.unwrap();
+        session.take_role_path().await.unwrap();
+        session
     }
 }
 

@@ -73,7 +73,7 @@ fn a_locked_table_is_waited_for() {
     let (outputs, tables) = one_column(Mode::Append);
     let plan = make_plan(&database, &outputs, &tables);
     let mut lane = Lane::start(&database, &[0]);
-    let person = wait_for(database.options.connect()).unwrap();
+    let person = wait_for(database.session());
     wait_for(
         person.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE t"),
     )
@@ -93,6 +93,7 @@ fn rows_locked_by_a_paused_host_are_taken_over() {
     let (outputs, tables) = one_column(Mode::Upsert);
     let plan = make_plan(&database, &outputs, &tables);
     let paused = wait_for(database.options.named("pipeline", "old").connect()).unwrap();
+    wait_for(paused.take_role_path()).unwrap();
     wait_for(paused.batch_execute(
         "SET idle_in_transaction_session_timeout = 0; BEGIN; INSERT INTO t VALUES (0)",
     ))

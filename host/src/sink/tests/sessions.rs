@@ -143,10 +143,10 @@ fn an_errand_waits_for_its_turn_and_not_long_for_a_lock() {
     database.run("CREATE TABLE t (v bigint)");
     let count = Count::of(&database);
     let options = database.options.clone().sharing(32);
-    let person = wait_for(database.options.connect()).unwrap();
+    let person = wait_for(database.session());
     wait_for(person.batch_execute("BEGIN; LOCK TABLE t")).unwrap();
     let blocked = wait_for(options.errand("read", async |session| {
-        session.batch_execute("TABLE t").await.map_err(|error| fault("read", &error))
+        session.batch_execute("TABLE public.t").await.map_err(|error| fault("read", &error))
     }));
     assert_eq!(blocked.unwrap_err().code, sqlstate::CONTENTION);
     drop(person);
@@ -196,7 +196,7 @@ fn lanes_take_turns_when_there_are_fewer_connections() {
     let mut most = 0;
     for round in 0..4 {
         // Keeps those that have a turn from ending it.
-        let person = wait_for(database.options.connect()).unwrap();
+        let person = wait_for(database.session());
         let lock = "SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE t";
         wait_for(person.batch_execute(lock)).unwrap();
         for (partition, lane) in (0..).zip(&mut lanes) {

@@ -39,7 +39,7 @@ WITH own (oid) AS (
 ), triggers AS (
     SELECT g.tgdeferrable AS waits, g.tgisinternal AS internal,
         -- For each row (1), after (neither before, 2, nor instead of, 64).
-        g.tgtype & 1 = 1 AND g.tgtype & 66 = 0 AS is_after
+        g.tgtype::integer & 1 = 1 AND g.tgtype::integer & 66 = 0 AS is_after
     FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid IN (SELECT oid FROM own) AND g.tgenabled <> 'D'
 )
 SELECT coalesce(pg_catalog.bool_or(waits), false) AS waits,

@@ -123,7 +123,7 @@ fn create(encoding: &str) -> Reusable {
     main.run(&format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0"));
     let database = Database::on(&SERVER, &name);
     wait_for(crate::sink::migrate::migrate(&database.options)).unwrap();
-    let session = wait_for(database.options.connect()).unwrap();
+    let session = wait_for(database.session());
     (database, session)
 }
 

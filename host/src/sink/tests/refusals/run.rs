@@ -123,7 +123,7 @@ impl<'a> Scene<'a> {
         }
         let statements = self.database.named(&cause.begin);
         Some(wait_for(async {
-            let session = self.database.lab.options.connect().await.unwrap();
+            let session = self.database.lab.session().await;
             let open = "SET idle_in_transaction_session_timeout = 0; BEGIN";
             session.batch_execute(&format!("{open}; {statements}")).await.unwrap();
             session
