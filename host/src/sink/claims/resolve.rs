@@ -99,7 +99,7 @@ impl Claims {
         let from: Vec<Option<i64>> = decisions.iter().map(|it| it.skipped.map(|it| it.0)).collect();
         let to: Vec<Option<i64>> = decisions.iter().map(|it| it.skipped.map(|it| it.1)).collect();
         let codes: Vec<Option<&str>> = decisions.iter().map(|it| it.code.as_deref()).collect();
-        session.batch_execute("BEGIN").await.map_err(translate)?;
+        session.begin().await?;
         let moved: i64 = session
             .query_one(
                 RESOLVE,

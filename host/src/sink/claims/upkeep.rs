@@ -38,7 +38,7 @@ impl Claims {
     ) -> Result<(), Fault> {
         let translate = |error: tokio_postgres::Error| schema_fault("store the topic's id", &error);
         let (id, none) = (topic_id.to_string(), Uuid::nil().to_string());
-        session.batch_execute("BEGIN").await.map_err(translate)?;
+        session.begin().await?;
         for table in OF_TOPIC {
             let update = format!(
                 "UPDATE sluice.{table} SET topic_id = $3::text::uuid \

@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 
 use super::address::{Address, TlsOptions};
 use super::backends::{Backend, Taken};
-use super::defaults::{SESSION_SETTINGS, TAKE_ROLE_PATH};
+use super::defaults::{MARK, OTHER_PROCESS, SESSION_SETTINGS, TAKE_ROLE_PATH};
 use super::sessions::{Permit, Sessions};
 use super::tls;
 use crate::fault::{DETAIL, Fault, Remedy, sqlstate};
@@ -152,8 +152,10 @@ impl Options {
                 }
             }
         });
-        let mut session = Session { client, pid: 0, task, opened: Instant::now(), permit: None };
-        let backend = session.prepare_for_work(self).await?;
+        let mark = format!("{:032x}", fastrand::u128(..));
+        let (opened, begin) = (Instant::now(), begin_where(&mark));
+        let mut session = Session { client, pid: 0, task, opened, begin, permit: None };
+        let backend = session.prepare_for_work(self, &mark).await?;
         session.pid = backend.pid;
         let taken = backend.take().ok_or_else(|| pooled(self))?;
         *backend_taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
@@ -195,6 +197,8 @@ pub struct Session {
     pid: i32,
     task: tokio::task::JoinHandle<()>,
     opened: Instant,
+    /// BEGIN, and a check that the process of the server is the one that this session was set up on.
+    begin: String,
     /// Goes with the session, after it: whoever gets it next is to find a connection free.
     permit: Option<Permit>,
 }
@@ -220,6 +224,26 @@ impl Session {
         self.pid
     }
 
+    /// Begins a transaction in which prepared statements are those of this session.
+    ///
+    /// The library names them `s0`, `s1`, ... in every process. If a pooler changes the server's process between two
+    /// transactions, a COPY of ours could be another pipeline's there, and nothing would say so. What fails here fails
+    /// all that was sent after it.
+    ///
+    /// # Errors
+    /// `SL-P023` when it is another process, or was set up for another session in between.
+    pub async fn begin(&self) -> Result<(), Fault> {
+        self.client.batch_execute(&self.begin).await.map_err(|error| {
+            let text = error.as_db_error().map_or("", DbError::message);
+            if text.contains(OTHER_PROCESS) {
+                let message = "begin: the process of the server is not the one that the session was set up on, so there is \
+                               a pooler in transaction mode in between";
+                return Fault::stop(sqlstate::POOLER, message);
+            }
+            fault("begin", &error)
+        })
+    }
+
     /// Looks names without a schema up where the role does, for rows of users: their triggers and types rely on it.
     pub async fn take_role_path(&self) -> Result<(), Fault> {
         let taken = self.client.simple_query(TAKE_ROLE_PATH).await;
@@ -241,9 +265,9 @@ impl Session {
         let _ = tokio::time::timeout(CONNECT_MAX, cancelled).await;
     }
 
-    async fn prepare_for_work(&self, options: &Options) -> Result<Backend, Fault> {
+    async fn prepare_for_work(&self, options: &Options, mark: &str) -> Result<Backend, Fault> {
         let doing = format!("prepare the session on {options}");
-        let query = format!("{SESSION_SETTINGS}; {WHO}");
+        let query = format!("{SESSION_SETTINGS}; SET {MARK} = '{mark}'; {WHO}");
         let mut answer = self.client.simple_query(&query).await;
         // The role's own time limit may be over before the first statement has taken it away.
         for _ in 1..PREPARE_TRIES {
@@ -290,6 +314,14 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Asks for a setting that nobody has unless the mark is ours: the shortest statement that fails.
+fn begin_where(mark: &str) -> String {
+    format!(
+        "BEGIN; SELECT pg_catalog.current_setting(CASE \
+         WHEN pg_catalog.current_setting('{MARK}', true) = '{mark}'::text THEN '{MARK}' ELSE '{OTHER_PROCESS}' END)"
+    )
 }
 
 /// `SL-P023`

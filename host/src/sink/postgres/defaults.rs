@@ -21,6 +21,11 @@ pub(super) const SESSION_SETTINGS: &str = "SET statement_timeout = 0; RESET sear
     SELECT pg_catalog.set_config('transaction_timeout', '0', false) \
     WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL";
 
+/// A setting of ours that tells which session a process of the server was set up for last.
+pub(super) const MARK: &str = "sluice.session";
+/// One that is never made.
+pub(super) const OTHER_PROCESS: &str = "sluice.other_process";
+
 /// For a session that writes rows: what triggers, defaults and the operators of users' types refer to without a schema
 /// is found where the role finds it. Temporary tables come last, as they hide nothing there. Statements of our own
 /// on such a session name the schema of all that could be overloaded.

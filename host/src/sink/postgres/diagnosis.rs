@@ -95,7 +95,7 @@ impl Work {
     ) -> Result<Option<Diagnosis>, Fault> {
         let written = async {
             self.take_up(plan).await?;
-            self.run("BEGIN", "begin").await?;
+            self.session().begin().await?;
             self.write_nothing(plan, prepared).await
         };
         if let Err(fault) = written.await {

@@ -223,7 +223,7 @@ impl Work {
     ) -> Result<Vec<Rejection>, Fault> {
         // Outside of the transaction, so that they stay for the next batch.
         self.make_room_to_judge(prepared, suspects).await?;
-        self.run("BEGIN", "begin").await?;
+        self.session().begin().await?;
         let rejections = self.judge_all(prepared, suspects).await?;
         self.run("ROLLBACK", "roll back").await?;
         Ok(rejections)

@@ -87,7 +87,7 @@ impl Settler {
                 None => Work::open(&self.options).await?,
             };
             work.take_up(plan).await?;
-            work.run("BEGIN", "begin").await?;
+            work.session().begin().await?;
             let rows = work.session().query(text, parameters).await;
             Ok((work, rows.map_err(|error| fault_of_ours(doing, &error))?))
         };

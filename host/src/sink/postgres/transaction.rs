@@ -85,8 +85,10 @@ impl Work {
     pub async fn open(options: &Options) -> Result<Self, Fault> {
         let session = options.connect().await?;
         session.take_role_path().await?;
+        session.begin().await?;
         let letters = prepare_ours(&session, letters::COPY).await?;
         let parked = prepare_ours(&session, parked::COPY).await?;
+        end_of_preparing(&session).await?;
         Ok(Self { session, letters, parked, plan: None })
     }
 
@@ -142,7 +144,7 @@ impl Work {
         }
         if matches!(copying, Copying::NotBegun) {
             // Nothing but filtered messages: their positions move all the same.
-            self.run("BEGIN", "begin").await?;
+            self.session.begin().await?;
         }
         let (version, ranges) = covered(prepared);
         progress.commit_sent.store(true, Ordering::Relaxed);
@@ -198,18 +200,23 @@ impl Work {
         if plan.tables.iter().any(TablePlan::is_staged) {
             self.run(SORT_IN_MEMORY, "make room for sorting").await?;
         }
-        let (mut copies, mut stages) = (Vec::new(), Vec::new());
+        let mut stages = Vec::new();
         for table in &plan.tables {
-            let doing = format!("prepare to write into {}", table.table);
             if let Route::Staged { create, stage, .. } = &table.route {
-                self.run(create, &doing).await?;
+                self.run(create, &format!("prepare to write into {}", table.table)).await?;
                 stages.push(stage.clone());
             }
+        }
+        self.session.begin().await?;
+        let mut copies = Vec::new();
+        for table in &plan.tables {
             let statement = self.session.prepare(table.copy_statement()).await;
+            let doing = format!("prepare to write into {}", table.table);
             copies.push(statement.map_err(|error| fault(&doing, &error))?);
         }
         let advance = advance_statement(&plan.definitions);
         let advance = prepare_ours(&self.session, &advance).await?;
+        end_of_preparing(&self.session).await?;
         self.plan = Some(Planned { id: plan.id, advance, copies, stages });
         Ok(())
     }
@@ -228,8 +235,8 @@ impl Work {
         let sink = if let Copying::NotBegun = before {
             // Both are on their way before the first answer is awaited. No row is sent before BEGIN has
             // succeeded: outside of a transaction it would stay.
-            let (begun, started) = join(self.session.batch_execute("BEGIN"), started).await;
-            begun.map_err(|error| fault("begin", &error))?;
+            let (begun, started) = join(self.session.begin(), started).await;
+            begun?;
             started?
         } else {
             before.finish(started).await.map_err(|(fault, _)| fault)?
@@ -325,6 +332,12 @@ impl Target<'_> {
             Self::Ours(table) => fault_of_ours(&format!("copy into {table}"), error),
         }
     }
+}
+
+/// Statements are prepared in a transaction, so that they are where [`Session::begin`] has looked. They outlive its end,
+/// whatever that is.
+async fn end_of_preparing(session: &Session) -> Result<(), Fault> {
+    session.batch_execute("ROLLBACK").await.map_err(|error| fault("roll back", &error))
 }
 
 async fn prepare_ours(session: &Session, statement: &str) -> Result<Statement, Fault> {

@@ -339,3 +339,45 @@ fn a_server_with_too_few_connections_is_told_beforehand() {
     assert!(told.message.contains("want up to 1006 connections"), "{told}");
     assert!(told.message.contains("max_connections allows 57, others have"), "{told}");
 }
+
+#[test]
+fn a_transaction_on_another_process_of_the_server_is_refused() {
+    let database = Database::new();
+    database.run("CREATE TABLE t (v bigint)");
+    let session = wait_for(database.session());
+    let insert = async |statement: &str| {
+        session.batch_execute(statement).await.unwrap();
+        let begun = session.begin().await.map_err(|fault| fault.code);
+        let written = session.batch_execute("INSERT INTO t VALUES (1)").await;
+        session.batch_execute("COMMIT").await.unwrap();
+        (begun, written.map_err(|error| error.code().unwrap().code().to_owned()))
+    };
+    let refused = (Err(sqlstate::POOLER), Err("25P02".to_owned()));
+    assert_eq!(wait_for(insert("SELECT 1")), (Ok(()), Ok(())));
+    // A process that was set up for nobody, or for another session after this one.
+    assert_eq!(wait_for(insert("RESET sluice.session")), refused);
+    assert_eq!(wait_for(insert("SET sluice.session = 'other'")), refused);
+    assert_eq!(database.ask("SELECT count(*) FROM t"), "1");
+}
+
+#[test]
+fn a_lane_leaves_a_process_of_the_server_that_is_not_its_own() {
+    let database = Database::new();
+    let outputs = [output("t", &[("v", Kind::Int64)])];
+    database.run("CREATE TABLE t (v bigint, pid integer DEFAULT pg_backend_pid())");
+    let plan = make_plan(&database, &outputs, &[("", to_table("t", Mode::Append))]);
+    let mut lane = Lane::start(&database, &[0]);
+    lane.write(&plan, one_message(0, 0), &version("a"));
+    // What a pooler does between two transactions, done at the end of one.
+    database.run(
+        "CREATE FUNCTION lend() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM set_config('sluice.session', 'other', false); RETURN NEW; END $$;
+         CREATE TRIGGER lend AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION lend()",
+    );
+    lane.write(&plan, one_message(0, 1), &version("a"));
+    lane.begin(&plan, one_message(0, 2), &version("a"));
+    lane.expect_done();
+    let first = "SELECT v, pid = (SELECT pid FROM t WHERE v = 0) FROM t ORDER BY v";
+    assert_eq!(database.ask(first), "0|t\n1|t\n2|f");
+    assert_eq!(database.ask("SELECT next_offset FROM sluice.positions"), "3");
+}
