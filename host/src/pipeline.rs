@@ -229,9 +229,8 @@ fn begin(
     // Short, because Postgres cuts the name of a session at 63 bytes.
     let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
     let name: Arc<str> = settings.pipeline.name.as_str().into();
-    let options = Options::parse(&settings.sink.url)?
-        .sharing(settings.sink.connections_max)
-        .named(&name, &owner);
+    let options =
+        Options::of(&settings.sink)?.sharing(settings.sink.connections_max).named(&name, &owner);
     match schema {
         Schema::Made => runtime.block_on(sink::migrate::migrate(&options)).map(drop)?,
         Schema::Expected => runtime.block_on(sink::migrate::expect(&options))?,

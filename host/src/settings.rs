@@ -101,6 +101,14 @@ impl Settings {
     }
 }
 
+/// `text` with its variables from the environment and its files, as they are now.
+///
+/// # Errors
+/// What cannot be filled in.
+pub(crate) fn filled(text: &str) -> Result<String, String> {
+    variables::fill(text, &|name| std::env::var(name).ok()).map_err(|unfilled| unfilled.message)
+}
+
 fn syntax(mut report: section::Report<'_>, errors: &[toml::de::Error]) -> Vec<Finding> {
     let spans: Vec<_> = errors.iter().map(|error| error.span().unwrap_or(0..0)).collect();
     let hidden = spans.iter().filter_map(|span| secret::unparsed_span(report.text, span.start));
@@ -224,6 +232,9 @@ pub enum Isolation {
 pub struct SinkSettings {
     /// `url`: `postgres://user:password@host:port/database` or libpq's key-value form. Never printed.
     pub url: String,
+    /// The same before `${...}` was filled in, when parts of it are in files: these are read again when Postgres refuses a
+    /// login.
+    pub url_raw: Option<String>,
     /// `connections_max`: most sessions that pipelines of one process have to themselves in one database; default 32.
     pub connections_max: usize,
     /// `table` (one output) or `[sink.tables] output = "table"`; keyed by output, with `""` for `table`.

@@ -22,7 +22,7 @@ pub async fn shortages(settings: &[Settings], all: bool) -> Vec<Fault> {
 fn databases(all: &[Settings]) -> Vec<(Options, Wanted)> {
     let mut databases: Vec<(Options, Wanted)> = Vec::new();
     for settings in all {
-        let Ok(options) = Options::parse(&settings.sink.url) else { continue };
+        let Ok(options) = Options::of(&settings.sink) else { continue };
         let (own, connections_max) = (settings.pipeline.lanes + 1, settings.sink.connections_max);
         match databases.iter_mut().find(|(known, _)| known.is_alike(&options)) {
             Some((_, wanted)) => {

@@ -11,7 +11,7 @@ use crate::sink::postgres::{Options, Session, fault_of_ours};
 /// Connects to the pipeline's database.
 pub async fn connect(settings: &Settings) -> Result<Session, Fault> {
     let command = format!("look-{}", std::process::id());
-    Options::parse(&settings.sink.url)?.named(&settings.pipeline.name, &command).connect().await
+    Options::of(&settings.sink)?.named(&settings.pipeline.name, &command).connect().await
 }
 
 /// All rows of `query`, which is `doing` something.

@@ -31,8 +31,7 @@ struct Migrated {
 
 /// Migrates each database once.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
-    let options =
-        urls(arguments)?.iter().map(|url| Options::parse(url)).collect::<Result<Vec<_>, _>>()?;
+    let options = databases(arguments)?;
     let mut all = Vec::new();
     for options in options {
         let report = block_on(async { Ok(migrate::migrate(&options).await?) })?;
@@ -44,17 +43,15 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     })
 }
 
-fn urls(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
-    let mut urls: Vec<String> = match &arguments.url {
-        Some(url) => vec![url.clone()],
-        None => Settings::load_all(&arguments.files)?
-            .into_iter()
-            .map(|settings| settings.sink.url)
-            .collect(),
-    };
-    urls.sort_unstable();
-    urls.dedup();
-    Ok(urls)
+fn databases(arguments: &Arguments) -> anyhow::Result<Vec<Options>> {
+    if let Some(url) = &arguments.url {
+        return Ok(vec![Options::parse(url)?]);
+    }
+    let sinks = Settings::load_all(&arguments.files)?.into_iter().map(|settings| settings.sink);
+    let mut sinks: Vec<_> = sinks.collect();
+    sinks.sort_by(|one, other| one.url.cmp(&other.url));
+    sinks.dedup_by(|one, other| one.url == other.url);
+    Ok(sinks.iter().map(Options::of).collect::<Result<_, _>>()?)
 }
 
 impl Migrated {

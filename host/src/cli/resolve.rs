@@ -81,7 +81,7 @@ fn reason(text: &str) -> Result<String, &'static str> {
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&arguments.file)?;
     let (pipeline, name) = (&settings.pipeline.name, &settings.source.topic);
-    let options = Options::parse(&settings.sink.url)?;
+    let options = Options::of(&settings.sink)?;
     let claims = Claims::new(&options, pipeline, name, "resolve");
     let (positions, holds) = block_on(read(&settings, &claims))?;
     let topic = topic::read(&settings.source)?;

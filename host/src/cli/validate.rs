@@ -91,7 +91,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 fn check(settings: &Settings) -> Result<Valid, Vec<anyhow::Error>> {
     let loader = Loader::new(&settings.pipeline.name, &settings.plugin);
     let generation = loader.load_file(&settings.plugin.path).map_err(Fault::from);
-    let options = Options::parse(&settings.sink.url).map_err(|fault| vec![fault.into()])?;
+    let options = Options::of(&settings.sink).map_err(|fault| vec![fault.into()])?;
     let outputs = block_on(outputs(settings, &options, generation.as_deref().ok()));
     match (generation, outputs) {
         (Ok(generation), Ok(outputs)) => Ok(Valid::new(settings, &generation, &options, outputs)),

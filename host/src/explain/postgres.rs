@@ -16,8 +16,9 @@ pub(super) const CODES: &[Explanation] = &[
         title: "Postgres refused the login",
         text: "User, password, database or pg_hba.conf do not fit. The pipeline is held and tried again with growing pauses of \
                up to a minute.",
-        way_out: "Correct the role or pg_hba.conf and the pipeline goes on by itself; or correct `sink.url` and restart. Try the \
-                  same address with psql.",
+        way_out: "Correct the role or pg_hba.conf and the pipeline is resumed by itself. A password in a file (`${file:/path}` in \
+                  `sink.url`, PGPASSFILE, ~/.pgpass) is read again at each attempt; another change of `sink.url` needs a \
+                  restart. Try the same address with psql.",
     },
     Explanation {
         code: "SL-P003",

@@ -82,7 +82,7 @@ impl Replay {
     ) -> Result<Self, Fault> {
         let name: Arc<str> = settings.pipeline.name.as_str().into();
         let owner = format!("replay-{}", std::process::id());
-        let options = Options::parse(&settings.sink.url)?.named(&name, &owner);
+        let options = Options::of(&settings.sink)?.named(&name, &owner);
         let end = if trial { End::RollBack } else { End::Commit };
         let letters = runtime.block_on(Letters::open(&options, &name, selection, end))?;
         let generation = Loader::new(&name, &settings.plugin).load_file(&settings.plugin.path)?;

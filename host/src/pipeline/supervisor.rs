@@ -177,7 +177,7 @@ impl Supervisor {
     pub fn new(settings: Settings, runtime: &Runtime) -> Self {
         let owner = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
         // An address that cannot be read is reported when the pipeline begins.
-        let options = Options::parse(&settings.sink.url).ok();
+        let options = Options::of(&settings.sink).ok();
         let options = options.map(|options| options.sharing(settings.sink.connections_max));
         Self {
             books: Books::new(&settings),

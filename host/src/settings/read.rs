@@ -177,6 +177,10 @@ fn sink_settings(section: Section<'_>) -> SinkSettings {
     let table = section.value("table").is_some();
     let tables = section.section("tables");
     let settings = SinkSettings {
+        url_raw: url
+            .as_ref()
+            .filter(|url| url.raw.contains("${file:"))
+            .map(|url| url.raw.to_owned()),
         url: url.map(|url| url.value).unwrap_or_default(),
         connections_max: section.integer("connections_max", 2..=1000, 32) as usize,
         tables: match (table, tables.is_there()) {

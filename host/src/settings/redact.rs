@@ -52,7 +52,7 @@ impl fmt::Debug for PluginSettings {
 
 impl fmt::Debug for SinkSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, connections_max, tables } = self;
+        let Self { url: _, url_raw: _, connections_max, tables } = self;
         formatter
             .debug_struct("SinkSettings")
             .field("url", &Hidden)

@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::variables::FILE;
+
 /// Parts of keys whose values are secret.
 const WORDS: [&str; 10] = [
     "pass",
@@ -63,10 +65,13 @@ fn collect(secret: bool, value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usi
     }
 }
 
-/// True for `${NAME}` alone: it names the secret and does not tell it.
+/// True for `${NAME}` or `${file:/path}` alone: it names the secret and does not tell it.
 fn is_reference(text: &str) -> bool {
     let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+    let is_file = |name: &str| name.starts_with(FILE) && !name.contains(['{', '}']);
+    name.is_some_and(|name| {
+        is_file(name) || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
 }
 
 /// The part of the line at `at` that must not be shown when the file could not be parsed, so that

@@ -1,7 +1,14 @@
-//! `${NAME}` and `${NAME:-default}` inside strings. Filled in after the file was parsed, so that a value
+//! `${NAME}`, `${NAME:-default}` and `${file:/path}` inside strings. Filled in after the file was parsed, so that a value
 //! is a value and never becomes a key.
 
+use std::fs::File;
+use std::io::{Error, Read as _};
 use std::ops::Range;
+
+/// Begins the name of a file in the place of a variable's.
+pub(super) const FILE: &str = "file:";
+/// More than any password or certificate has, and far less than a wrong file may.
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Looks a variable up.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -45,6 +52,13 @@ pub(super) fn fill(text: &str, lookup: Lookup<'_>) -> Result<String, Unfilled> {
 }
 
 fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, Unfilled> {
+    if let Some(path) = inside.strip_prefix(FILE) {
+        return content(path).map_err(|(reason, hint)| Unfilled {
+            at,
+            message: format!("the file `{}` {reason}", path.escape_debug()),
+            hint: hint.to_owned(),
+        });
+    }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
@@ -56,7 +70,7 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
         return Err(Unfilled {
             at,
             message,
-            hint: "write `${NAME}` or `${NAME:-default}`".to_owned(),
+            hint: "write `${NAME}`, `${NAME:-default}` or `${file:/path}`".to_owned(),
         });
     }
     // As in a shell: `:-` also steps in for a variable that is set and empty.
@@ -73,6 +87,28 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
             })
         }
     }
+}
+
+/// What a file holds, without its last newline, which editors and `echo` add; or what is wrong with it, and the hint.
+fn content(path: &str) -> Result<String, (String, &'static str)> {
+    let readable = "name a file that exists and may be read by the user that runs sluice";
+    let unreadable = |error: Error| (format!("cannot be read: {error}"), readable);
+    // Before it is opened: opening a pipe waits for somebody who writes.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(("is not a plain file".to_owned(), "name a plain file"));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let reason = format!("is larger than {} KiB", FILE_BYTES_MAX >> 10);
+        return Err((reason, "name a file that holds the value and nothing else"));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| ("is not UTF-8".to_owned(), "name a file that holds text"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 fn is_name(name: &str) -> bool {
@@ -116,5 +152,44 @@ mod tests {
             Err("a variable's name is letters, digits and `_`, and does not begin with a digit"),
         );
         check("${HOSTILE}", Ok("\"\nmode = \"upsert\" ${HOST}"));
+    }
+
+    #[test]
+    fn files_are_filled_in_without_their_last_newline() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        for (content, expected) in [
+            ("s3cret", "s3cret"),
+            ("s3cret\n", "s3cret"),
+            ("s3cret\r\n", "s3cret"),
+            (" two\nlines \n\n", " two\nlines \n"),
+            ("${HOST}", "${HOST}"),
+            ("", ""),
+        ] {
+            let path = file("value", content.as_bytes());
+            check(&format!("a ${{file:{path}}}@${{HOST}}"), Ok(&format!("a {expected}@db")));
+        }
+        let largest = "x".repeat(64 << 10);
+        check(&format!("${{file:{}}}", file("largest", largest.as_bytes())), Ok(&largest));
+        let large = file("large", format!("{largest}x").as_bytes());
+        check(
+            &format!("${{file:{large}}}"),
+            Err(&format!("the file `{large}` is larger than 64 KiB")),
+        );
+        let binary = file("binary", b"\xff");
+        check(&format!("${{file:{binary}}}"), Err(&format!("the file `{binary}` is not UTF-8")));
+        check("${file:/dev/zero}", Err("the file `/dev/zero` is not a plain file"));
+        check("${file:/dev}", Err("the file `/dev` is not a plain file"));
+        let missing = "the file `/no/such` cannot be read: No such file or directory (os error 2)";
+        check("${file:/no/such}", Err(missing));
+        check(
+            "${file:}",
+            Err("the file `` cannot be read: No such file or directory (os error 2)"),
+        );
+        check("$${file:/no/such}", Ok("${file:/no/such}"));
     }
 }

@@ -11,8 +11,9 @@ use postgres_types::ToSql;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::postgres::Options;
 use super::postgres::blockers::end_abandoned;
-use super::postgres::connection::{Options, Session, fault};
+use super::postgres::connection::{Session, fault};
 use crate::fault::{Fault, sqlstate};
 
 pub use super::postgres::sessions::heartbeat::Heartbeat;

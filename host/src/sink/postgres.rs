@@ -10,9 +10,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use connection::Session;
 pub(crate) use connection::fault_of_ours;
-pub use connection::{Options, Session};
 pub(crate) use diagnosis::{Diagnosis, can_be_diagnosed};
+pub use options::Options;
 
 use super::plan::Plan;
 use super::prepared::Prepared;
@@ -30,7 +31,11 @@ pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
 pub(in crate::sink) mod defaults;
 mod diagnosis;
+mod environment;
 mod judge;
+mod login;
+mod options;
+mod passfile;
 mod search;
 pub mod sessions;
 pub(in crate::sink) mod settle;

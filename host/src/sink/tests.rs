@@ -9,6 +9,7 @@ mod differential;
 mod digits;
 pub(crate) mod lab;
 mod letters;
+mod login;
 mod migrate;
 mod modes;
 mod outages;

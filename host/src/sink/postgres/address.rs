@@ -1,4 +1,5 @@
-//! The parts of a connection string that the Postgres library does not know: libpq's options of TLS.
+//! The parts of a connection string that the Postgres library does not know: libpq's options of TLS and its password
+//! file.
 
 use std::fmt;
 
@@ -8,6 +9,8 @@ pub(super) struct Address {
     /// For the library.
     pub url: String,
     pub tls: TlsOptions,
+    /// libpq's password file, when the string names one.
+    pub passfile: Option<String>,
 }
 
 /// As libpq calls them.
@@ -26,23 +29,55 @@ pub(super) struct TlsOptions {
 
 impl Address {
     pub fn parse(url: &str) -> Self {
-        let mut tls = TlsOptions::default();
-        let url = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            without_options(url, &mut tls)
+        let (mut tls, mut passfile) = (TlsOptions::default(), None);
+        let mut take = |key: &str, value: &str| match key {
+            "passfile" => {
+                passfile = Some(value.to_owned()).filter(|it| !it.is_empty());
+                true
+            }
+            _ => tls.take(key, value),
+        };
+        let url = if is_url(url) {
+            without_options(url, take)
         } else {
             let pairs = Pairs { text: url, at: 0 };
-            let rest = pairs.filter(|(key, value, _)| !tls.take(key, value)).map(|(.., pair)| pair);
+            let rest = pairs.filter(|(key, value, _)| !take(key, value)).map(|(.., pair)| pair);
             rest.collect::<Vec<_>>().join(" ")
         };
-        Self { url, tls }
+        Self { url, tls, passfile }
+    }
+
+    /// Adds `ports` to the servers of a URL when none of them has one: the library would add 5432. One port is for all
+    /// servers, several are for one each.
+    pub fn add_ports(&mut self, ports: &[u16]) {
+        let begin = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[begin..].find(['/', '?']).map_or(self.url.len(), |at| begin + at);
+        let begin = self.url[begin..end].find('@').map_or(begin, |at| begin + at + 1);
+        let hosts: Vec<&str> = self.url[begin..end].split(',').collect();
+        let has_port = |host: &str| host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        if !is_url(&self.url)
+            || begin == end
+            || ports.is_empty()
+            || hosts.iter().any(|it| has_port(it))
+        {
+            return;
+        }
+        let port = |index: usize| ports.get(index).unwrap_or(&ports[0]);
+        let hosts = hosts.iter().enumerate().map(|(index, host)| format!("{host}:{}", port(index)));
+        let hosts = hosts.collect::<Vec<_>>().join(",");
+        self.url.replace_range(begin..end, &hosts);
     }
 }
 
+fn is_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
 /// For `postgres://...?key=value&key=value`.
-fn without_options(url: &str, tls: &mut TlsOptions) -> String {
+fn without_options(url: &str, mut take: impl FnMut(&str, &str) -> bool) -> String {
     let (front, query) = url.split_once('?').unwrap_or((url, ""));
     let is_other = |pair: &&str| match pair.split_once('=') {
-        Some((key, value)) => !tls.take(key, &percent_decoded(value)),
+        Some((key, value)) => !take(key, &percent_decoded(value)),
         None => !pair.is_empty(),
     };
     let rest: Vec<&str> = query.split('&').filter(is_other).collect();
@@ -147,7 +182,8 @@ mod tests {
         for (key, value) in options {
             assert!(tls.take(key, value));
         }
-        assert_eq!(Address::parse(url), Address { url: rest.to_owned(), tls }, "{url}");
+        let expected = Address { url: rest.to_owned(), tls, passfile: None };
+        assert_eq!(Address::parse(url), expected, "{url}");
     }
 
     #[test]
@@ -181,6 +217,20 @@ mod tests {
             &[("sslrootcert", r"my ca's \.pem"), ("sslkey", "k 1.pem")],
         );
         check("host=b nonsense sslmode=require", "host=b nonsense", &[("sslmode", "require")]);
+    }
+
+    #[test]
+    fn a_password_file_is_taken_out() {
+        for (url, rest) in [
+            ("postgres://b/c?passfile=%2Fmy%20file&x=1", "postgres://b/c?x=1"),
+            ("host=b passfile='/my file' x=1", "host=b x=1"),
+        ] {
+            let address = Address::parse(url);
+            assert_eq!(
+                (address.url.as_str(), address.passfile.as_deref()),
+                (rest, Some("/my file"))
+            );
+        }
     }
 
     #[test]

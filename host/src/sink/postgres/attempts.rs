@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::Written;
 use super::blockers::end_abandoned;
-use super::connection::Options;
 use super::diagnosis::{self, Diagnosis};
 use super::judge::Suspect;
+use super::options::Options;
 use super::sessions::TURN_MIN;
 use super::transaction::{Aside, Failure, Progress, Work};
 use crate::backoff::Backoff;

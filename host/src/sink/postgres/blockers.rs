@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::connection::{Options, Session, fault};
+use super::connection::{Session, fault};
+use super::options::Options;
 use crate::fault::Fault;
 
 /// Time a session must have been waiting for its client before it counts as abandoned.

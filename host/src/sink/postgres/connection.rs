@@ -1,26 +1,23 @@
-//! Connections to Postgres: how to make one, with which settings, and what its errors mean.
+//! Sessions on Postgres: how one is opened and set up, and what its errors mean.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postgres_openssl::MakeTlsConnector;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use postgres_openssl::TlsStream;
 use tokio_postgres::error::{DbError, Severity, SqlState};
-use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage, Socket};
 
-use super::address::{Address, TlsOptions};
 use super::backends::{Backend, Taken};
 use super::defaults::{MARK, OTHER_PROCESS, SESSION_SETTINGS, TAKE_ROLE_PATH};
-use super::sessions::{Permit, Sessions};
-use super::tls;
+use super::login::{Credentials, warn_once};
+use super::options::Options;
+use super::sessions::Permit;
 use crate::fault::{DETAIL, Fault, Remedy, sqlstate};
 
-/// A dead peer is noticed after this long, whether we wait for it to answer or to take our bytes.
-const PEER_SILENT_MAX: Duration = Duration::from_secs(30);
 /// Longest time for a TCP connection to one address, and then for a session on it. Not much longer than a
 /// server at work needs: an outage that has ended is to be noticed soon.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 const SESSION_MAX: Duration = Duration::from_secs(10);
 /// How often a session whose settings are cancelled is prepared.
 const PREPARE_TRIES: u32 = 20;
@@ -29,78 +26,9 @@ const PREPARE_TRIES: u32 = 20;
 const WHO: &str = "SELECT pg_catalog.pg_is_in_recovery(), pid, backend_start \
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
 
-/// How to connect. Printing it shows no password.
-#[derive(Clone)]
-pub struct Options {
-    config: Config,
-    tls: MakeTlsConnector,
-    pub(super) key: Arc<Key>,
-    /// Shared with other pipelines of this process.
-    pub(super) sessions: Option<Arc<Sessions>>,
-    /// Longest time to wait for our turn; as long as it takes where there is none.
-    pub(super) permit_wait: Option<Duration>,
-    /// Longest time one transaction may take before its connection is thrown away.
-    pub write_max: Duration,
-    /// A session without work for so long is closed.
-    pub idle_max: Duration,
-}
-
-/// What makes sessions of two pipelines alike: everything but their names.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    config: Config,
-    tls: TlsOptions,
-}
+type Connection = tokio_postgres::Connection<Socket, TlsStream<Socket>>;
 
 impl Options {
-    /// Reads `postgres://user:password@host:port/database?sslmode=...` or libpq's `key=value` form.
-    ///
-    /// The options of TLS mean what they mean to libpq: `sslmode`, `sslrootcert` (a file, or `system`), `sslcert`, `sslkey`
-    /// and `sslpassword`.
-    pub fn parse(url: &str) -> Result<Self, Fault> {
-        let address = Address::parse(url);
-        // The parser's own errors may quote the string, password included.
-        let mut config: Config = address.url.parse().map_err(|error: tokio_postgres::Error| {
-            Fault::stop(sqlstate::URL, format!("sink.url: {}", reason_without_secrets(&error)))
-        })?;
-        if config.get_hosts().is_empty() {
-            return Err(Fault::stop(sqlstate::URL, "sink.url: no host"));
-        }
-        config
-            .keepalives_idle(PEER_SILENT_MAX / 3)
-            .keepalives_interval(PEER_SILENT_MAX / 6)
-            .keepalives_retries(4)
-            .tcp_user_timeout(PEER_SILENT_MAX)
-            .ssl_mode(tls::ssl_mode(&address.tls)?);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_MAX);
-        }
-        if config.get_hosts().len() > 1 {
-            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
-        let tls = tls::connector(&address.tls)?;
-        let key = Arc::new(Key { config: config.clone(), tls: address.tls });
-        let (write_max, idle_max) = (Duration::from_mins(5), Duration::from_mins(1));
-        Ok(Self { config, tls, key, sessions: None, permit_wait: None, write_max, idle_max })
-    }
-
-    /// True when sessions of both are alike but for their names: one server, database and user.
-    pub fn is_alike(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-
-    /// The same under the name by which `pg_stat_activity` and a successor know us.
-    #[must_use]
-    pub fn named(&self, pipeline: &str, owner: &str) -> Self {
-        self.called(&format!("sluice/{pipeline}/{owner}"))
-    }
-
-    pub(super) fn called(&self, name: &str) -> Self {
-        let mut named = self.clone();
-        named.config.application_name(name);
-        named
-    }
-
     /// Opens a session on a server that takes writes, whoever waits for one.
     pub(super) async fn open(&self) -> Result<Session, Fault> {
         // The library's own limit ends with the TCP connection; an address may take that and say nothing.
@@ -117,12 +45,29 @@ impl Options {
         each.saturating_mul(hosts).saturating_add(SESSION_MAX)
     }
 
+    /// With user and password as they stand now, if Postgres refuses those that we had.
+    async fn log_in(&self) -> Result<(Client, Connection), Fault> {
+        let known = self.login.current();
+        let connect = async |credentials: &Credentials| {
+            credentials.applied_to(&self.config).connect(self.tls.clone()).await
+        };
+        let translate = |error: &tokio_postgres::Error| fault(&format!("connect to {self}"), error);
+        let refused = match connect(&known).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => translate(&error),
+        };
+        if refused.code != sqlstate::LOGIN {
+            return Err(refused);
+        }
+        let Some(read_again) = self.login.read_again(&known) else { return Err(refused) };
+        let connected = connect(&read_again).await.map_err(|error| translate(&error))?;
+        tracing::info!("Postgres at {self} takes the password that was read again");
+        Ok(connected)
+    }
+
     async fn try_open(&self) -> Result<Session, Fault> {
-        let (client, mut connection) = self
-            .config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| fault(&format!("connect to {self}"), &error))?;
+        warn_once(&self.warnings);
+        let (client, mut connection) = self.log_in().await?;
         // Until the connection ends: a pooler may give the process to our next session then.
         let backend_taken = Arc::new(Mutex::new(None::<Taken>));
         let held = backend_taken.clone();
@@ -160,32 +105,6 @@ impl Options {
         let taken = backend.take().ok_or_else(|| pooled(self))?;
         *backend_taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
         Ok(session)
-    }
-}
-
-/// Host, port and database: all that may be shown.
-impl fmt::Display for Options {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, host) in self.config.get_hosts().iter().enumerate() {
-            let ports = self.config.get_ports();
-            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-            let separator = if index == 0 { "" } else { "," };
-            match host {
-                Host::Tcp(name) => write!(formatter, "{separator}{name}:{port}")?,
-                Host::Unix(path) => write!(formatter, "{separator}{}:{port}", path.display())?,
-            }
-        }
-        write!(
-            formatter,
-            "/{}",
-            self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
-        )
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Options({self})")
     }
 }
 
@@ -440,59 +359,8 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     text
 }
 
-fn sources(
+pub(super) fn sources(
     error: &tokio_postgres::Error,
 ) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |error| error.source())
-}
-
-/// Which key or part is wrong, never its value.
-fn reason_without_secrets(error: &tokio_postgres::Error) -> String {
-    let detail = sources(error).next().map(ToString::to_string).unwrap_or_default();
-    let detail = if detail.contains("unknown option") { detail } else { String::new() };
-    if detail.is_empty() { "not a valid connection string".to_owned() } else { detail }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(url: &str) -> String {
-        Options::parse(url).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn only_host_port_and_database_are_shown() {
-        let options =
-            Options::parse("postgres://me:hunter2@db.example:6543/plant?sslmode=require").unwrap();
-        assert_eq!(options.to_string(), "db.example:6543/plant");
-        assert_eq!(format!("{options:?}"), "Options(db.example:6543/plant)");
-        let options =
-            Options::parse("host=a,b port=1,2 user=me password='hunter 2' dbname=plant").unwrap();
-        assert_eq!(options.to_string(), "a:1,b:2/plant");
-    }
-
-    #[test]
-    fn refused_connection_strings_keep_their_secrets() {
-        insta::assert_snapshot!(
-            [
-                refused("postgres://me:hunter2@db.example:port/plant"),
-                refused("password=hunter2"),
-                refused("postgres://me:hunter2@db/plant?sslmode=maybe"),
-                refused("postgres://me:hunter2@db/plant?sslmoed=require"),
-                refused("postgres://me:hunter2@db/plant?sslrootcert=/does/not/exist&sslmode=verify-full")
-                    .lines()
-                    .map(|line| &line[..63])
-                    .collect(),
-            ]
-            .join("\n"),
-            @r#"
-        SL-P011: sink.url: not a valid connection string
-        SL-P011: sink.url: no host
-        SL-P011: sink.url: sslmode "maybe" is none of disable, allow, prefer, require, verify-ca, verify-full
-        SL-P011: sink.url: unknown option `sslmoed`
-        SL-P017: sink.url: read sslrootcert /does/not/exist: error:8000
-        "#
-        );
-    }
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::connection::{Options, Session, fault};
+use super::connection::{Session, fault};
 use super::judge::Suspect;
+use super::options::Options;
 use super::search::{Search, write};
 use super::transaction::Work;
 use crate::fault::{Fault, Remedy, sqlstate};

@@ -9,7 +9,8 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::connection::{Key, Options, Session};
+use super::connection::Session;
+use super::options::{Key, Options};
 use crate::fault::{Fault, sqlstate};
 use crate::sink::claims::holds::host_name;
 use errands::Errands;

@@ -14,9 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
-use super::connection::{Options, fault_of_ours};
+use super::connection::fault_of_ours;
 use super::diagnosis::{Diagnosis, diagnose};
 use super::judge::Suspect;
+use super::options::Options;
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
 use crate::rows::Rejection;

@@ -9,7 +9,8 @@ use futures_util::SinkExt;
 use futures_util::future::join;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::connection::{Options, Session, fault, fault_of_ours, fault_with_rows};
+use super::connection::{Session, fault, fault_of_ours, fault_with_rows};
+use super::options::Options;
 use crate::fault::Fault;
 use crate::sink::commit::{advance_and_commit, advance_statement};
 use crate::sink::plan::{Plan, Route, TablePlan};

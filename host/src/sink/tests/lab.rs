@@ -148,7 +148,7 @@ pub fn to_table(table: &str, mode: Mode) -> TableSettings {
 pub fn settings(tables: &[(&str, TableSettings)]) -> SinkSettings {
     let tables: BTreeMap<_, _> =
         tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect();
-    SinkSettings { url: String::new(), connections_max: 32, tables }
+    SinkSettings { url: String::new(), url_raw: None, connections_max: 32, tables }
 }
 
 pub fn make_plan(

@@ -1,6 +1,7 @@
 //! Whether a server takes as many sessions as the pipelines of a process may want. Knows no pipeline.
 
-use super::super::connection::{Options, fault};
+use super::super::connection::fault;
+use super::super::options::Options;
 use super::{BEYOND_MAX, errands};
 use crate::fault::{Fault, sqlstate};
 

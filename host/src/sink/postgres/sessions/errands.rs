@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 
 use super::Sessions;
 use crate::fault::{Fault, sqlstate};
-use crate::sink::postgres::connection::{Options, Session, fault};
+use crate::sink::postgres::connection::{Session, fault};
+use crate::sink::postgres::options::Options;
 
 /// Sessions for errands at a time.
 pub const ERRANDS_MAX: usize = 2;

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use crate::fault::{Fault, sqlstate};
-use crate::sink::postgres::connection::{Options, Session, fault};
+use crate::sink::postgres::connection::{Session, fault};
+use crate::sink::postgres::options::Options;
 
 /// The lock that an owner holds while it lives: nobody ever wants it exclusively, so it is always granted. "slui" in
 /// ASCII.
