@@ -16,8 +16,8 @@ const PIPELINES: usize = 12;
 const CONNECTIONS_MAX: i64 = 8;
 /// What a process has beyond them: one for heartbeats, two for errands, three for claims.
 const BEYOND: i64 = 6;
-/// A session that was given up takes a moment to end, and the next one is there already.
-const ENDING: i64 = 2;
+/// Sessions that were given up take the server a moment to end, and the next ones are there already.
+const ENDING: i64 = 6;
 
 /// All sessions of hosts with the database.
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity \

@@ -67,12 +67,13 @@ impl Options {
 
     async fn try_open(&self) -> Result<Session, Fault> {
         warn_once(&self.warnings);
-        let (client, mut connection) = self.log_in().await?;
-        // Until the connection ends: a pooler may give the process to our next session then.
-        let backend_taken = Arc::new(Mutex::new(None::<Taken>));
-        let held = backend_taken.clone();
+        let (client, connection) = self.log_in().await?;
+        let held = Arc::new(Mutex::new(Held::default()));
+        let until_closed = held.clone();
         let task = tokio::spawn(async move {
-            let _held = held;
+            let until_closed = until_closed;
+            // Declared after it, and so dropped before it when the task is ended.
+            let mut connection = connection;
             while let Some(message) =
                 std::future::poll_fn(|context| connection.poll_message(context)).await
             {
@@ -96,14 +97,17 @@ impl Options {
                     }
                 }
             }
+            drop(connection);
+            // The server may give the process's number away, though the session waits to be dropped.
+            until_closed.lock().unwrap_or_else(PoisonError::into_inner).backend = None;
         });
         let mark = format!("{:032x}", fastrand::u128(..));
         let (opened, begin) = (Instant::now(), begin_where(&mark));
-        let mut session = Session { client, pid: 0, task, opened, begin, permit: None };
+        let mut session = Session { client, pid: 0, task, opened, begin, held };
         let backend = session.prepare_for_work(self, &mark).await?;
         session.pid = backend.pid;
         let taken = backend.take().ok_or_else(|| pooled(self))?;
-        *backend_taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        session.hold(|held| held.backend = Some(taken));
         Ok(session)
     }
 }
@@ -118,14 +122,26 @@ pub struct Session {
     opened: Instant,
     /// BEGIN, and a check that the process of the server is the one that this session was set up on.
     begin: String,
-    /// Goes with the session, after it: whoever gets it next is to find a connection free.
+    held: Arc<Mutex<Held>>,
+}
+
+/// What a session has until its socket is closed.
+#[derive(Debug, Default)]
+struct Held {
+    /// A pooler may give the process to our next session then.
+    backend: Option<Taken>,
+    /// Whoever gets it next is to find a connection free.
     permit: Option<Permit>,
 }
 
 impl Session {
-    pub(super) fn with(mut self, permit: Permit) -> Self {
-        self.permit = Some(permit);
+    pub(super) fn with(self, permit: Permit) -> Self {
+        self.hold(|held| held.permit = Some(permit));
         self
+    }
+
+    fn hold(&self, change: impl FnOnce(&mut Held)) {
+        change(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// When it was opened.
