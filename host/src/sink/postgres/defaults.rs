@@ -6,9 +6,9 @@
 //! operators that rows meet), that path is asked for: see [`TAKE_ROLE_PATH`] and [`relation`].
 
 /// `statement_timeout` is off: it does not cover COPY, so the writer keeps its own clock. It comes first: until then
-/// the role's own is running. The path is the role's again before its schemas are kept, because a pooler may have left the
-/// one of an earlier session; they are kept without ours: a role called
-/// `sluice` has it in its path, and a table of the settings is none of our own.
+/// the role's own is running. The path is the role's again before its schemas are kept, because a pooler may have left
+/// the one of an earlier session; they are kept without ours: a role called `sluice` has it in its path, and a table of
+/// the settings is none of our own.
 pub(super) const SESSION_SETTINGS: &str = "SET statement_timeout = 0; RESET search_path; \
     SELECT pg_catalog.set_config('sluice.role_schemas', ARRAY( \
         SELECT s.name::text FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, rank) \
