@@ -77,14 +77,12 @@ pub struct Handle {
     state: Arc<Mutex<State>>,
     /// Wakes the one who keeps the pipeline going.
     bell: Arc<Bell>,
-    /// Ends what takes long.
+    /// Set when it was told to end; ends what takes long.
     stop: Stop,
 }
 
 #[derive(Default)]
 struct State {
-    /// Told to end.
-    ending: bool,
     /// Told to look again at what was refused.
     look_again: bool,
     control: Option<Control>,
@@ -101,8 +99,7 @@ struct Held {
 impl Handle {
     /// The pipeline writes what it has and ends.
     pub fn stop(&self) {
-        let mut state = self.lock();
-        state.ending = true;
+        let state = self.lock();
         self.stop.set();
         state.control.iter().for_each(Control::stop);
         self.bell.ring();
@@ -121,7 +118,7 @@ impl Handle {
     }
 
     fn is_ending(&self) -> bool {
-        self.lock().ending
+        self.stop.is_set()
     }
 
     /// True when it was told to look again since this was asked last.
@@ -145,7 +142,7 @@ impl Handle {
     /// Notes that the pipeline has begun.
     fn begun(&self, control: Control) {
         let mut state = self.lock();
-        if state.ending {
+        if self.is_ending() {
             control.stop();
         }
         if let Some(held) = &mut state.held {
