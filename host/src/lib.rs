@@ -29,6 +29,8 @@ pub mod fault;
 
 pub mod printable;
 
+pub mod files;
+
 pub mod backoff;
 
 pub mod bell;

@@ -36,17 +36,23 @@ const TEXT_BYTES_MAX: usize = 300;
 const COMPILED: u8 = 1;
 const REFUSED: u8 = 0;
 
-/// The compiled form of the component in `bytes`, to be given to [`component`]. Ends early when `stop` says so.
-pub(super) fn compile(bytes: &[u8], stop: &Stop) -> Result<Vec<u8>, PluginFault> {
-    Compilation::start(command(), bytes).map_err(PluginFault::Compiler)?.finish(stop)
+/// A component that was compiled.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub component: Component,
+    /// Its compiled form, for the cache.
+    pub code: Vec<u8>,
 }
 
-/// A component from what [`compile`] has returned.
-pub(super) fn component(compiled: &[u8]) -> Result<Component, PluginFault> {
+/// Compiles the component in `bytes`. Ends early when `stop` says so.
+pub(super) fn compile(bytes: &[u8], stop: &Stop) -> Result<Compiled, PluginFault> {
+    let compilation = Compilation::start(command(), bytes).map_err(PluginFault::Compiler)?;
+    let code = compilation.finish(stop)?;
     // SAFETY: the bytes are what this very program has compiled for us, in a process of our own user which nobody else
     // can write to. Code of another wasmtime or configuration is refused by `deserialize` itself.
-    unsafe { Component::deserialize(engine(), compiled) }
-        .map_err(|error| PluginFault::Compile(on_one_line(&error)))
+    let component = unsafe { Component::deserialize(engine(), &code) }
+        .map_err(|error| PluginFault::Compile(on_one_line(&error)))?;
+    Ok(Compiled { component, code })
 }
 
 /// No command for people, and so none that is listed.

@@ -2,8 +2,6 @@
 //! and has described itself. Runs beside the lanes, never on them.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +10,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 
 use super::bindings::{Plugin, PluginPre};
 use super::cache::Cache;
+use super::compile::Compiled;
 use super::engine::engine;
 use super::fault::{Phase, PluginFault, printable};
 use super::guest_log::{LogBudget, Origin};
@@ -22,6 +21,7 @@ use super::state::State;
 use super::watch::Stamp;
 use super::{compile, contract, describe};
 use crate::description::Description;
+use crate::files::{self, Unread};
 use crate::settings::{Isolation, PluginSettings};
 use crate::shutdown::Stop;
 
@@ -139,24 +139,17 @@ impl Loader {
         self.load(&self.read(file)?.0)
     }
 
-    /// Reads `file`, no more of it than a component may have; also returns what tells it from the next one. Waits for
-    /// nobody: whoever may write to the folder may have put a pipe or a device there, or go on writing.
+    /// Reads `file`, no more of it than a component may have; also returns what tells it from the next one.
     pub(super) fn read(&self, file: &Path) -> Result<(Vec<u8>, Stamp), PluginFault> {
-        let read_fault = |error| PluginFault::Read { path: file.display().to_string(), error };
-        let open = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(file);
-        let file = open.map_err(read_fault)?;
-        let metadata = file.metadata().map_err(read_fault)?;
-        if !metadata.is_file() {
-            return Err(PluginFault::NotComponent("it is not a regular file".into()));
-        }
-        self.check_size(usize::try_from(metadata.len()).unwrap_or(usize::MAX))?;
-        let (mut bytes, max) = (Vec::new(), self.limits.component_bytes_max);
-        file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(read_fault)?;
-        self.check_size(bytes.len())?;
-        Ok((bytes, Stamp::from(&metadata)))
+        let max = self.limits.component_bytes_max;
+        let read = files::read_regular(file, max as u64).map_err(|unread| match unread {
+            Unread::Failed(error) => PluginFault::Read { path: file.display().to_string(), error },
+            Unread::NotRegular => PluginFault::NotComponent("it is not a regular file".into()),
+            Unread::TooLarge(bytes) => {
+                PluginFault::TooBig { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), max }
+            }
+        });
+        read.map(|(bytes, metadata)| (bytes, Stamp::from(&metadata)))
     }
 
     /// Checks, compiles (or finds in the cache), instantiates, configures and asks for the description.
@@ -206,10 +199,9 @@ impl Loader {
         if let Some(component) = cached {
             return Ok(component);
         }
-        let compiled = compile::compile(bytes, &self.stop)?;
-        let component = compile::component(&compiled)?;
+        let Compiled { component, code } = compile::compile(bytes, &self.stop)?;
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.store(engine(), digest, &compiled)
+            && let Err(error) = cache.store(engine(), digest, &code)
         {
             tracing::debug!(%error, "compiled plugin not kept for the next start");
         }
@@ -225,7 +217,7 @@ impl Loader {
 /// Names of a component's imports, whatever else may be wrong with it.
 pub(crate) fn imports_of(bytes: &[u8]) -> Result<Vec<String>, PluginFault> {
     check_header(bytes)?;
-    let component = compile::component(&compile::compile(bytes, &Stop::default())?)?;
+    let Compiled { component, .. } = compile::compile(bytes, &Stop::default())?;
     Ok(contract::imports(&component.component_type(), engine()))
 }
 

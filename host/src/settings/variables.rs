@@ -1,9 +1,10 @@
 //! `${NAME}`, `${NAME:-default}` and `${file:/path}` inside strings. Filled in after the file was parsed, so that a value
 //! is a value and never becomes a key.
 
-use std::fs::File;
-use std::io::{Error, Read as _};
 use std::ops::Range;
+use std::path::Path;
+
+use crate::files::{self, Unread};
 
 /// Begins the name of a file in the place of a variable's.
 pub(super) const FILE: &str = "file:";
@@ -92,19 +93,16 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
 /// What a file holds, without its last newline, which editors and `echo` add; or what is wrong with it, and the hint.
 fn content(path: &str) -> Result<String, (String, &'static str)> {
     let readable = "name a file that exists and may be read by the user that runs sluice";
-    let unreadable = |error: Error| (format!("cannot be read: {error}"), readable);
-    // Before it is opened: opening a pipe waits for somebody who writes.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(("is not a plain file".to_owned(), "name a plain file"));
-    }
-    let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let reason = format!("is larger than {} KiB", FILE_BYTES_MAX >> 10);
-        return Err((reason, "name a file that holds the value and nothing else"));
-    }
+    let read =
+        files::read_regular(Path::new(path), FILE_BYTES_MAX).map_err(|unread| match unread {
+            Unread::Failed(error) => (format!("cannot be read: {error}"), readable),
+            Unread::NotRegular => ("is not a plain file".to_owned(), "name a plain file"),
+            Unread::TooLarge(_) => (
+                format!("is larger than {} KiB", FILE_BYTES_MAX >> 10),
+                "name a file that holds the value and nothing else",
+            ),
+        });
+    let (bytes, _) = read?;
     let text = String::from_utf8(bytes)
         .map_err(|_| ("is not UTF-8".to_owned(), "name a file that holds text"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

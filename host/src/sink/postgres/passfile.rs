@@ -1,12 +1,17 @@
 //! libpq's password file: lines of `host:port:database:user:password`, of which the first that matches counts. Knows
 //! neither where the file is nor what the password is for.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
+
+use crate::files::{self, Unread};
+
+/// More than any password file has.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Where libpq looks for the server's socket unless it is told otherwise; such a server is called `localhost` in the file.
 const SOCKET_FOLDERS: [&str; 2] = ["/tmp", "/var/run/postgresql"];
@@ -17,18 +22,16 @@ const SOCKET_FOLDERS: [&str; 2] = ["/tmp", "/var/run/postgresql"];
 /// Why the file is ignored. One that is not there is no error.
 pub(super) fn password(file: &str, config: &Config, user: &str) -> Result<Option<String>, String> {
     let ignored = |why: &str| format!("password file {file} is ignored: {why}");
-    let metadata = match fs::metadata(file) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ignored(&error.to_string())),
+    let (text, metadata) = match files::read_regular(Path::new(file), FILE_BYTES_MAX) {
+        Ok(read) => read,
+        Err(Unread::Failed(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(Unread::Failed(error)) => return Err(ignored(&error.to_string())),
+        Err(Unread::NotRegular) => return Err(ignored("it is not a plain file")),
+        Err(Unread::TooLarge(bytes)) => return Err(ignored(&format!("it has {bytes} bytes"))),
     };
-    if !metadata.is_file() {
-        return Err(ignored("it is not a plain file"));
-    }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(ignored("group or others have access; permissions should be 0600 or less"));
     }
-    let text = fs::read(file).map_err(|error| ignored(&error.to_string()))?;
     let text = String::from_utf8_lossy(&text);
     let database = config.get_dbname().unwrap_or(user);
     Ok(servers(config)
@@ -83,6 +86,7 @@ fn field(text: &str) -> (String, bool, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
 
     use super::*;
