@@ -21,9 +21,11 @@ mod headers;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use headers::Origin;
 use sender::{Answer, Sender};
+use windows::Windows;
 
 /// Letters sent before their answers are waited for.
 const LETTERS_MAX: i64 = 500;
@@ -295,48 +297,40 @@ impl Relay {
             let connecting = spawn_blocking(move || Sender::connect(&source, &topic));
             self.sender = Some(connecting.await.expect("connecting does not panic")?);
         }
-        let all: Vec<usize> = (0..letters.len()).collect();
-        let Some(suspects) = self.deliver(letters, &all).await? else { return Ok(Turn::Standby) };
-        // Brokers refuse requests, not letters: each letter of a refused one is tried alone.
-        for (number, _) in suspects {
-            let Some(refused) = self.deliver(letters, &[number]).await? else {
-                return Ok(Turn::Standby);
-            };
-            let faults = refused.into_iter().map(|(_, reason)| format!("SL-D303: {reason}"));
-            self.refused.extend(faults.map(|fault| (letters[number].id, fault)));
+        match self.deliver(letters).await? {
+            true => Ok(Turn::Sent),
+            false => Ok(Turn::Standby),
         }
-        Ok(Turn::Sent)
     }
 
-    /// Sends those of `letters` that `numbers` names and waits for their answers, however long that takes. Returns
-    /// those that were refused, with the reason; `None` when another host relays by now.
-    async fn deliver(
-        &mut self,
-        letters: &[Letter],
-        numbers: &[usize],
-    ) -> Result<Option<Vec<(usize, String)>>, Fault> {
-        let mut refused = Vec::new();
-        let mut waiting = 0;
-        for &number in numbers {
-            let sender = self.sender.as_ref().expect("connected before");
-            match sender.send(number, &letters[number], &self.origin) {
-                None => waiting += 1,
-                Some(Answer::Refused(reason)) => refused.push((number, reason)),
-                Some(Answer::Failed(fault)) => return Err(fault),
-                Some(Answer::Acknowledged) => unreachable!("brokers were not asked yet"),
-            }
+    /// Sends `letters` and waits for their answers, however long that takes. Brokers refuse requests, not letters: each
+    /// letter of a refused one is tried alone. False when another host relays by now.
+    async fn deliver(&mut self, letters: &[Letter]) -> Result<bool, Fault> {
+        let mut windows = Windows::default();
+        for (number, letter) in letters.iter().enumerate() {
+            windows.add(number, self.sender().partition(letter), letter.bytes());
         }
         let mut answered_at = Instant::now();
-        while waiting > 0 {
+        loop {
+            let mut numbers = windows.take();
+            while !numbers.is_empty() {
+                for number in numbers {
+                    let sent = self.sender().send(number, &letters[number], &self.origin);
+                    if let Some(answer) = sent {
+                        self.note(&mut windows, &letters[number], number, answer)?;
+                    }
+                }
+                // Answers that came at once make room.
+                numbers = windows.take();
+            }
+            if windows.is_done() {
+                return Ok(true);
+            }
             let sender = self.sender.as_mut().expect("connected before");
             match tokio::time::timeout(LEASE_PERIOD / 4, sender.answer()).await {
                 Ok((number, answer)) => {
-                    (waiting, answered_at) = (waiting - 1, Instant::now());
-                    match answer {
-                        Answer::Acknowledged => self.acknowledged.push(letters[number].id),
-                        Answer::Refused(reason) => refused.push((number, reason)),
-                        Answer::Failed(fault) => return Err(fault),
-                    }
+                    answered_at = Instant::now();
+                    self.note(&mut windows, &letters[number], number, answer)?;
                 }
                 Err(_) if answered_at.elapsed() > SILENCE => {
                     sender.begin_again();
@@ -351,10 +345,37 @@ impl Relay {
                 Err(_) => {}
             }
             if !self.keep_lease().await? {
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(refused))
+    }
+
+    fn sender(&self) -> &Sender {
+        self.sender.as_ref().expect("connected before")
+    }
+
+    /// Takes note of the answer to `letter`.
+    fn note(
+        &mut self,
+        windows: &mut Windows,
+        letter: &Letter,
+        number: usize,
+        answer: Answer,
+    ) -> Result<(), Fault> {
+        let partition = self.sender().partition(letter);
+        match answer {
+            Answer::Acknowledged => {
+                windows.acknowledged(partition);
+                self.acknowledged.push(letter.id);
+            }
+            Answer::Refused(reason) => {
+                if windows.refused(partition, number) {
+                    self.refused.push((letter.id, format!("SL-D303: {reason}")));
+                }
+            }
+            Answer::Failed(fault) => return Err(fault),
+        }
+        Ok(())
     }
 
     async fn measure(&mut self) {

@@ -1,11 +1,14 @@
 //! The commands that look at a pipeline, as an operator calls them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
+use sluice_tests::child::{command, cpu_seconds, spawn};
 use sluice_tests::load::{Load, Mix};
 use sluice_tests::operator::call;
+use sluice_tests::plugins::sluice;
 use sluice_tests::scene::Scene;
 use sluice_tests::work::Work;
 
@@ -119,5 +122,39 @@ fn what_is_not_reachable_and_what_does_not_fit_have_their_exit_codes() -> Result
     assert_eq!(wrong.status.code(), Some(2), "{said}");
     assert!(said.contains("did you mean `table`?") && !said.contains("hunter2"), "{said}");
     assert!(!said.contains('\u{1b}') && wrong.stdout.is_empty());
+    Ok(())
+}
+
+/// A message that is sent at a rate costs about as much as one that is sent as fast as can be: the producer does not spin.
+#[test]
+fn messages_at_a_rate_cost_their_sender_little() -> Result<()> {
+    const MESSAGES: u64 = 50_000;
+    let scene = Scene::readings("commands_rate")?;
+    let mut simulate = command(sluice()?);
+    simulate
+        .args([
+            "simulate",
+            "devices",
+            "--brokers",
+            scene.topic.brokers(),
+            "--topic",
+            &scene.topic.name,
+        ])
+        .args(["--rate", "8334", "--messages", &MESSAGES.to_string()]);
+    let mut child = spawn(simulate)?;
+    let mut seconds = 0.0;
+    let status = loop {
+        seconds = cpu_seconds(child.id()).unwrap_or(seconds);
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+    assert_eq!(scene.topic.log_ends()?.iter().sum::<i64>(), MESSAGES as i64);
+    let micros = seconds * 1e6 / MESSAGES as f64;
+    println!("{micros:.1} us of CPU a message");
+    // 91 when it spins.
+    assert!(micros < 45.0, "{micros} us of CPU a message");
     Ok(())
 }

@@ -82,6 +82,18 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// CPU time that a process has taken so far, in the program and in the kernel.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may hold anything: state, ten more, then the two times.
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks =
+        |index: usize| -> Result<f64> { Ok(fields.get(index).context("no time")?.parse()?) };
+    Ok((ticks(11)? + ticks(12)?) / TICKS_A_SECOND)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,7 +118,7 @@ fn send(arguments: &Arguments, mut producer: Producer, stop: &AtomicBool) -> Res
     let (start, mut bad) = (Instant::now(), 0);
     for index in 0..messages {
         if let Some(rate) = rate {
-            producer.serve_until(start + Duration::from_secs_f64(index as f64 / rate));
+            producer.wait_for(start + Duration::from_secs_f64(index as f64 / rate));
         }
         // Not for each message: looking at the clock costs as much as writing one.
         if (index % 1024 == 0 || rate.is_some()) && stop.load(Ordering::Relaxed) {
@@ -139,12 +139,17 @@ fn send(arguments: &Arguments, mut producer: Producer, stop: &AtomicBool) -> Res
 
 impl Arguments {
     fn target(&self) -> Target {
+        let mut properties: BTreeMap<_, _> = self.properties.iter().cloned().collect();
+        if self.messages_and_rate().1.is_some() {
+            // What is due is handed over together: nothing more is worth waiting for.
+            properties.entry("linger.ms".to_owned()).or_insert_with(|| "1".to_owned());
+        }
         Target {
             brokers: self.brokers.clone(),
             topic: self.topic.clone(),
             partitioner: self.partitioner,
             compression: self.compression,
-            properties: self.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
+            properties,
         }
     }
 

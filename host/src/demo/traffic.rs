@@ -122,7 +122,7 @@ impl<'a> Traffic<'a> {
                 let text = "the pipeline does not go on with the new version of the plugin";
                 return Err(Fault::stop("SL-S010", text).into());
             }
-            self.producer.serve_until(start + passed);
+            self.producer.wait_for(start + passed);
             if index % LOOK_EVERY == 0 {
                 self.look()?;
                 self.wait_for_room()?;

@@ -74,16 +74,21 @@ impl Sender {
         }
     }
 
+    /// The partition that `letter` goes to: the one of the same number, if there is one. Letters of one partition go to
+    /// one, so that their order is kept.
+    pub fn partition(&self, letter: &Letter) -> i32 {
+        letter.partition.rem_euclid(self.partitions)
+    }
+
     /// Hands a letter over; [`Sender::answer`] tells what became of it, under `number`. An answer comes at once
-    /// where it is known at once. Letters of one partition go to one partition, so that their order is kept: to the
-    /// one of the same number, if there is one.
+    /// where it is known at once.
     pub fn send(&self, number: usize, letter: &Letter, origin: &Origin) -> Option<Answer> {
         let headers = match owned_headers(letter, origin) {
             Ok(headers) => headers,
             Err(reason) => return Some(Answer::Refused(reason)),
         };
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, number)
-            .partition(letter.partition.rem_euclid(self.partitions))
+            .partition(self.partition(letter))
             .headers(headers);
         record.key = letter.key.as_deref();
         record.payload = letter.payload.as_deref();

@@ -165,6 +165,22 @@ fn a_refused_request_costs_its_letters_nothing() {
 }
 
 #[test]
+fn letters_of_a_refused_request_arrive_before_later_ones_of_their_partition() {
+    let scene = Scene::new();
+    scene.write(600);
+    // Some fifteen requests a partition.
+    scene
+        .database
+        .run("UPDATE sluice.dead_letters SET payload = decode(repeat('ab', 2000), 'hex')");
+    scene.fail_next(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2]);
+    let relay = scene.start();
+    scene.wait_until_relayed();
+    relay.end();
+    scene.check();
+    assert_eq!(scene.figures.relayed.load(Ordering::Relaxed), 600);
+}
+
+#[test]
 fn a_refusal_of_the_topic_is_told_and_outlasted() {
     let scene = Scene::new();
     let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 30];

@@ -27,6 +27,11 @@ mod ledger;
 const REACH: Duration = Duration::from_secs(10);
 /// Messages between two looks at the delivery reports.
 const SERVE_EVERY: u64 = 256;
+/// Messages that are sent at a rate are handed over at most so often, all that are due together: librdkafka's threads wake
+/// up for each handover.
+const BURST_EVERY: Duration = Duration::from_millis(10);
+/// After so long without an answer messages are handed over all the same.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// Where messages go, and how.
 #[derive(Debug, Clone)]
@@ -105,6 +110,8 @@ pub struct Producer {
     partitions: u64,
     partitioner: Partitioner,
     sent: u64,
+    /// Messages that are due by then may be sent.
+    due: Instant,
 }
 
 /// Hands librdkafka's delivery reports to the ledger.
@@ -149,6 +156,7 @@ impl Producer {
             partitions: partitions as u64,
             partitioner: target.partitioner,
             sent: 0,
+            due: Instant::now(),
         })
     }
 
@@ -184,13 +192,31 @@ impl Producer {
         Ok(())
     }
 
+    /// Waits until a message that is due at `due` may be sent. Before each burst brokers have answered what was sent before:
+    /// one of librdkafka's threads spins while messages wait for a partition that already has its share of requests under
+    /// way (its issues 2565 and 3692).
+    pub fn wait_for(&mut self, due: Instant) {
+        if due <= self.due {
+            return;
+        }
+        self.serve_until(due.max(self.due + BURST_EVERY));
+        let answered_by = Instant::now() + ANSWER_MAX;
+        while self.inner.in_flight_count() > 0 && Instant::now() < answered_by {
+            self.inner.poll(BURST_EVERY);
+        }
+        self.due = Instant::now();
+    }
+
     /// Takes in delivery reports until `until`.
     pub fn serve_until(&self, until: Instant) {
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            self.inner.poll(left);
-            if left < Duration::from_micros(50) {
-                break;
+            // librdkafka counts milliseconds, and would not wait at all for a part of one.
+            if left < Duration::from_millis(1) {
+                std::thread::sleep(left);
+                self.inner.poll(Duration::ZERO);
+                return;
             }
+            self.inner.poll(left);
         }
     }
 

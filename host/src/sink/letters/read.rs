@@ -70,6 +70,19 @@ pub struct Letter {
     pub last_rejected_at: Timestamp,
 }
 
+impl Letter {
+    /// About as many bytes as it takes in a topic.
+    pub fn bytes(&self) -> usize {
+        /// What a relay adds: headers with names, codes and numbers.
+        const ADDED: usize = 1024;
+        let of = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + of(value) + 8);
+        let message = of(&self.key) + of(&self.payload) + headers.sum::<usize>();
+        // The reason is in two headers.
+        message + 2 * self.reason.len() + ADDED
+    }
+}
+
 /// Name and value.
 pub type Header = (Vec<u8>, Option<Vec<u8>>);
 
