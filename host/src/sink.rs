@@ -30,7 +30,7 @@ mod plan;
 mod prepared;
 mod upsert;
 
-pub use parking::{Parking, WaitingKeys};
+pub use parking::{KeyHash, Parking, WaitingKeys};
 pub use prepared::{Prepared, Rejected};
 
 #[cfg(test)]

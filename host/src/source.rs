@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::batch::Batch;
 use crate::fault::Fault;
+use crate::sink::KeyHash;
 
 pub mod claims;
 mod clients;
@@ -142,6 +143,9 @@ pub struct Vanished {
     pub counts: bool,
 }
 
+/// Is told the keys of messages that are parked in a partition, from any thread.
+pub type KeysRead = Box<dyn Fn(i32, Result<Vec<KeyHash>, Fault>) + Send>;
+
 /// Where positions are kept. Calls block; they are made by the claimer alone.
 pub trait ClaimStore: Send {
     /// Lets others know that this host lives, for as long as it does. Nothing to do where they know.
@@ -165,13 +169,10 @@ pub trait ClaimStore: Send {
     /// Makes this host the owner of `partitions`, fencing whoever was.
     fn claim(&mut self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault>;
 
-    /// Keys of the messages that are parked in `partitions`, where later messages have to wait behind those of their
-    /// key. To be asked after [`ClaimStore::claim`]: from then on nobody else parks messages of them.
-    fn parked_keys(
-        &mut self,
-        topic_id: Uuid,
-        partitions: &[i32],
-    ) -> Result<Vec<(i32, Vec<u8>)>, Fault>;
+    /// Reads the keys of the messages that are parked in `partitions`, where later messages have to wait behind those of
+    /// their key, and hands those of each partition to `read`, soon or after a while. To be asked after
+    /// [`ClaimStore::claim`]: from then on nobody else parks messages of them.
+    fn read_parked_keys(&mut self, topic_id: Uuid, partitions: Vec<i32>, read: KeysRead);
 
     /// Fences all writes in flight on `partitions`, ours included.
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault>;

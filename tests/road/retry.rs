@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use sluice_tests::counts::scaled;
+use sluice_tests::counts::{long, scaled};
 use sluice_tests::host::Pipeline;
 use sluice_tests::load::{Load, Mix};
 use sluice_tests::operator::lag;
@@ -155,5 +155,65 @@ fn the_order_of_a_key_survives_kills_and_rebalances() -> Result<()> {
     let lines = "attempts = 1000\ndelay = \"6s\"\nmultiplier = 1\norder = \"key\"\n";
     let scene = kill_hosts("retry_order", lines)?;
     assert_eq!(number(&scene, OUT_OF_ORDER)?, 0, "rows out of order");
+    Ok(())
+}
+
+/// Messages that wait for a device that nobody knows, each of a key of its own, and those of the even devices of a load.
+/// Not due for an hour.
+fn park(scene: &Scene, keys: i64) -> String {
+    format!(
+        "ALTER TABLE sluice.parked DISABLE TRIGGER set_due;
+         INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", key, payload, header_names,
+            header_values, stage, code, reason, digest, attempts, delay_ms, due_at)
+         SELECT p.pipeline, p.topic, p.topic_id, p.partition, n - 1000000000, convert_to(device, 'UTF8'),
+            convert_to(format('{{\"device_id\":\"%s\",\"measured_at\":\"2026-01-01T00:00:00Z\",\"seq\":0,\"power_w\":1,'
+                '\"voltage_v\":230,\"status\":\"ok\"}}', device), 'UTF8'),
+            '{{}}', '{{}}', 'sink', '23503', 'known', 'd', 1, 0, now() + interval '1 hour'
+         FROM sluice.positions AS p, generate_series(0, {keys} / 12 - 1) AS n, LATERAL (
+            SELECT CASE WHEN n < 250 THEN format('hems-%s-%s', lpad(p.partition::text, 2, '0'), lpad((2 * n)::text, 4, '0'))
+                ELSE format('unknown-%s-%s', p.partition, n) END AS device
+         ) AS named WHERE p.pipeline = '{}';
+         ALTER TABLE sluice.parked ENABLE TRIGGER set_due",
+        scene.name
+    )
+}
+
+#[test]
+fn a_host_starts_and_keeps_the_order_although_very_many_keys_wait() -> Result<()> {
+    let scene = Scene::alone("retry_many", 12, TABLES)?;
+    scene.database.execute(&devices(12, true))?;
+    scene.database.execute(&devices(12, false))?;
+    let lines =
+        "attempts = 1000\ndelay = \"1h\"\nmax_delay = \"1h\"\nmultiplier = 1\norder = \"key\"\n";
+    let pipeline = pipeline(&scene, lines)?;
+    let mut load = Load::new(&scene.topic, good_only())?;
+    load.send(1200)?;
+    let host = scene.start("first", &pipeline)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    let keys = if long() { 4_000_000 } else { 240_000 };
+    scene.database.execute(&park(&scene, keys))?;
+    load.send(60_000)?;
+    let begin = std::time::Instant::now();
+    let host = scene.start("host", &pipeline)?;
+    scene.wait_until_drained()?;
+    println!("drained after {:?}, {} MiB", begin.elapsed(), host.resident_bytes()? >> 20);
+    let behind = number(&scene, "SELECT count(*) FROM sluice.parked WHERE attempts = 0")?;
+    let passed = number(&scene, "SELECT count(*) FROM readings WHERE seq >= 100")?;
+    // Messages without a key wait for nobody.
+    let wait = "SELECT count(*) FROM readings WHERE seq >= 100 AND seq % 97 <> 0 AND right(device_id, 1)::int % 2 = 0";
+    assert_eq!((behind + passed, number(&scene, wait)?), (60_000, 0));
+    assert!(behind > 29_000, "{behind}");
+    // Those of the load are due now, and whatever waits behind them.
+    scene.database.execute("UPDATE sluice.parked SET delay_ms = 0 WHERE convert_from(key, 'UTF8') LIKE 'hems-%' AND attempts > 0")?;
+    until_true("all that waited have passed", DRAIN_MAX, || {
+        Ok(number(&scene, "SELECT count(*) FROM readings")? == 61_200 + 3_000)
+    })?;
+    println!("all passed after {:?}, {} MiB", begin.elapsed(), host.resident_bytes()? >> 20);
+    host.drain()?;
+    let out_of_order = "SELECT count(*) FROM (SELECT seq, lag(seq) OVER (PARTITION BY device_id ORDER BY arrival) AS before \
+         FROM readings WHERE seq % 97 <> 0 OR seq = 0) AS pairs WHERE seq < before AND NOT (seq = 0 AND before < 100)";
+    assert_eq!(number(&scene, out_of_order)?, 0, "rows out of order");
+    assert_eq!(number(&scene, "SELECT count(*) FROM sluice.parked")?, keys - 3_000);
     Ok(())
 }

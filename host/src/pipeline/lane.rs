@@ -361,8 +361,8 @@ impl Lane {
         prepared.bury(batch, rejections);
         self.parts.brake.check(prepared.has_rows(), prepared.rejected())?;
         let mut fresh = WaitingKeys::default();
-        for (partition, key) in &prepared.parked_keys()[known..] {
-            fresh.insert(*partition, key, *number);
+        for &(partition, key) in &prepared.parked_keys()[known..] {
+            fresh.insert(partition, key, *number);
         }
         self.order.parked(&prepared.parked_keys()[known..], *number);
         writer.write(plan.clone(), prepared);

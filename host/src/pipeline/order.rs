@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::bell::{Bell, Post};
-use crate::sink::{Prepared, WaitingKeys};
+use crate::sink::{KeyHash, Prepared, WaitingKeys};
 
 /// Pause between two questions.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// Most keys of one question: the retry thread answers, and has other things to do.
+const ASKED_MAX: usize = 5_000;
 
 /// Which of these keys have no parked message any more?
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Question {
 }
 
 /// A partition and a key in it.
-pub type Key = (i32, Vec<u8>);
+pub type Key = (i32, KeyHash);
 
 /// What a lane knows of waiting keys.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct KeyOrder {
     bell: Arc<Bell>,
     asked: Option<Asked>,
     asked_at: Option<Instant>,
+    /// The last key that was asked for: the next question begins after it.
+    asked_last: Option<Key>,
 }
 
 #[derive(Debug)]
@@ -55,7 +59,16 @@ impl KeyOrder {
     /// No key waits. Questions are sent to `questions`; their answers ring `bell`.
     pub fn new(questions: Post<Question>, bell: Arc<Bell>) -> Self {
         let waiting = WaitingKeys::default();
-        Self { waiting, made: 0, committed: 0, questions, bell, asked: None, asked_at: None }
+        Self {
+            waiting,
+            made: 0,
+            committed: 0,
+            questions,
+            bell,
+            asked: None,
+            asked_at: None,
+            asked_last: None,
+        }
     }
 
     /// The keys that messages have to wait behind.
@@ -64,11 +77,11 @@ impl KeyOrder {
     }
 
     /// Takes up a partition that was claimed, with the keys that are parked.
-    pub fn hold(&mut self, partition: i32, keys: &[Vec<u8>]) {
+    pub fn hold(&mut self, partition: i32, keys: &[KeyHash]) {
         // An answer that is on its way may be older than what others parked meanwhile.
         self.asked = None;
         self.waiting.forget(partition);
-        for key in keys {
+        for &key in keys {
             self.waiting.insert(partition, key, self.committed);
         }
     }
@@ -87,8 +100,8 @@ impl KeyOrder {
 
     /// Notes what batch `number` parks.
     pub fn parked(&mut self, keys: &[Key], number: u64) {
-        for (partition, key) in keys {
-            self.waiting.insert(*partition, key, number);
+        for &(partition, key) in keys {
+            self.waiting.insert(partition, key, number);
         }
     }
 
@@ -121,10 +134,9 @@ impl KeyOrder {
             return;
         }
         self.asked_at = Some(now);
-        let keys = self.waiting.parked_up_to(self.committed);
-        if keys.is_empty() {
-            return;
-        }
+        let keys = self.waiting.parked_up_to(self.committed, self.asked_last, ASKED_MAX);
+        let Some(&last) = keys.last() else { return };
+        self.asked_last = Some(last);
         let (post, answer) = Post::ringing(&self.bell);
         if self.questions.send(Question { topic_id, keys, answer: post }).is_ok() {
             self.asked = Some(Asked { committed: self.committed, answer });
@@ -148,17 +160,17 @@ mod tests {
             now += ASK_EVERY;
             order.look(TOPIC, now);
         };
-        order.parked(&[(0, b"a".to_vec())], 1);
+        order.parked(&[(0, KeyHash::of(b"a"))], 1);
         look(&mut order);
         assert!(questions.try_recv().is_err(), "not committed yet");
         order.committed(1);
         look(&mut order);
         let question = questions.try_recv().expect("a question");
-        assert_eq!(question.keys, [(0, b"a".to_vec())]);
+        assert_eq!(question.keys, [(0, KeyHash::of(b"a"))]);
         look(&mut order);
         assert!(questions.try_recv().is_err(), "one question at a time");
         // While the answer is on its way, one more message is parked behind.
-        order.parked(&[(0, b"a".to_vec())], 2);
+        order.parked(&[(0, KeyHash::of(b"a"))], 2);
         question.answer.send(question.keys).unwrap();
         look(&mut order);
         assert!(order.waiting().contains(0, b"a"));
@@ -176,13 +188,13 @@ mod tests {
         let (post, questions) = Post::ringing(&bell);
         let mut order = KeyOrder::new(post, bell);
         let now = Instant::now();
-        order.hold(3, &[b"a".to_vec()]);
+        order.hold(3, &[KeyHash::of(b"a")]);
         order.look(TOPIC, now);
         let question = questions.try_recv().expect("a question");
         question.answer.send(question.keys).unwrap();
         order.forget(3);
         // Another host has parked a message of the same key meanwhile.
-        order.hold(3, &[b"a".to_vec()]);
+        order.hold(3, &[KeyHash::of(b"a")]);
         order.look(TOPIC, now);
         assert!(order.waiting().contains(3, b"a"));
     }
@@ -192,7 +204,7 @@ mod tests {
         let bell = Arc::default();
         let (post, questions) = Post::ringing(&bell);
         let mut order = KeyOrder::new(post, bell);
-        order.hold(3, &[b"a".to_vec()]);
+        order.hold(3, &[KeyHash::of(b"a")]);
         assert!(order.waiting().contains(3, b"a"));
         order.look(TOPIC, Instant::now());
         assert_eq!(questions.try_recv().expect("a question").keys.len(), 1);

@@ -26,8 +26,8 @@ use crate::sink::postgres::{Diagnosis, can_be_diagnosed};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 use crate::threads::{self, Job, Turn, Work};
 
-/// Of the time at most one part in so many goes into looking for what is due: among millions a look takes seconds.
-const LOOK_SHARE: u32 = 10;
+/// Of the time at most one part in so many goes into looking for what is due: millions may wait behind others.
+const LOOK_SHARE: u32 = 20;
 /// How often a batch is tried again of which Postgres refuses rows, and none of them when asked.
 const FRUITLESS_MAX: u32 = 5;
 
@@ -124,10 +124,13 @@ impl Retrier {
         }
         let runtime = self.parts.runtime.clone();
         let begun = Instant::now();
-        let Next { wait, behind } = runtime.block_on(self.parts.due.next())?;
+        let Next { wait, behind, more } = runtime.block_on(self.parts.due.next())?;
         let pause = begun.elapsed() * LOOK_SHARE;
         let is_due = wait.is_some_and(|wait| wait.is_zero());
-        let wait = wait.map(|wait| wait.min(LOOK_EVERY).max(pause));
+        let wait = match wait.map(|wait| wait.min(LOOK_EVERY).max(pause)) {
+            _ if more => Some(pause),
+            wait => wait,
+        };
         if !is_due && !behind {
             self.parts.due.rest();
             return Ok(wait);

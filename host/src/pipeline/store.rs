@@ -12,7 +12,7 @@ use crate::sink::claims::resolve::RESOLVER;
 use crate::sink::claims::{self, Claims, Heartbeat};
 use crate::sink::parked::due;
 use crate::sink::postgres::{Options, Session};
-use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
+use crate::source::{ClaimAnswer, ClaimStore, Claimed, KeysRead, Stored, Vanished};
 
 /// Longest time for one of the small things that are asked: the claimer has others to do.
 const ASK_WAIT: Duration = Duration::from_secs(6);
@@ -22,6 +22,7 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 /// Claims of one pipeline on one topic.
 pub struct PostgresClaims {
     claims: Claims,
+    options: Options,
     pipeline: String,
     order: RetryOrder,
     runtime: Handle,
@@ -38,6 +39,7 @@ impl PostgresClaims {
         let order = settings.retry.order;
         Self {
             claims,
+            options: options.clone(),
             pipeline: pipeline.clone(),
             order,
             runtime,
@@ -109,18 +111,19 @@ impl ClaimStore for PostgresClaims {
         Ok(answers.iter().map(answer).collect())
     }
 
-    fn parked_keys(
-        &mut self,
-        topic_id: Uuid,
-        partitions: &[i32],
-    ) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
+    /// In the background: with millions of keys it takes seconds, and other partitions are not to wait.
+    fn read_parked_keys(&mut self, topic_id: Uuid, partitions: Vec<i32>, read: KeysRead) {
         if self.order != RetryOrder::Key {
-            return Ok(Vec::new());
+            partitions.into_iter().for_each(|partition| read(partition, Ok(Vec::new())));
+            return;
         }
-        let pipeline = self.pipeline.clone();
-        self.ask(async |_, session| {
-            due::parked_keys(session, &pipeline, topic_id, partitions).await
-        })
+        let (options, pipeline) = (self.options.clone(), self.pipeline.clone());
+        self.runtime.spawn(async move {
+            for partition in partitions {
+                let keys = due::parked_keys(&options, &pipeline, topic_id, partition).await;
+                read(partition, keys);
+            }
+        });
     }
 
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault> {

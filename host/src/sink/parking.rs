@@ -1,8 +1,12 @@
 //! Which messages are tried again later instead of becoming dead letters, and which wait behind them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
+
+use md5::{Digest, Md5};
+use uuid::Uuid;
 
 use crate::settings::{RetryOrder, RetrySettings};
 
@@ -57,16 +61,39 @@ impl RetrySettings {
 
 const JITTER: f64 = 0.02;
 
-/// Keys of which messages are parked, partition by partition, each with the batch that parked one last.
+/// A message key in 16 bytes: what `md5` of Postgres makes of it, by which parked messages are indexed. Keys that share a
+/// hash wait for each other, which costs a detour and breaks no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(Uuid);
+
+impl KeyHash {
+    /// Of `key`.
+    pub fn of(key: &[u8]) -> Self {
+        Self(Uuid::from_bytes(Md5::digest(key).into()))
+    }
+
+    /// From what `md5(key)` is in Postgres; `None` where it is something else.
+    pub fn from_postgres(md5: &str) -> Option<Self> {
+        Uuid::try_parse(md5).ok().map(Self)
+    }
+
+    /// As `md5(key)` is in Postgres.
+    pub fn for_postgres(self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+/// Keys of which messages are parked, partition by partition, each with the batch that parked one last. Takes some 40
+/// bytes a key, however long the keys are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WaitingKeys {
-    keys: HashMap<i32, HashMap<Vec<u8>, u64>>,
+    keys: BTreeMap<i32, BTreeMap<KeyHash, u64>>,
 }
 
 impl WaitingKeys {
     /// True when a message of this key is parked.
     pub fn contains(&self, partition: i32, key: &[u8]) -> bool {
-        self.keys.get(&partition).is_some_and(|keys| keys.contains_key(key))
+        self.keys.get(&partition).is_some_and(|keys| keys.contains_key(&KeyHash::of(key)))
     }
 
     /// True when there is none.
@@ -75,12 +102,8 @@ impl WaitingKeys {
     }
 
     /// Notes that batch `batch` parks a message of this key.
-    pub fn insert(&mut self, partition: i32, key: &[u8], batch: u64) {
-        let keys = self.keys.entry(partition).or_default();
-        match keys.get_mut(key) {
-            Some(last) => *last = batch,
-            None => drop(keys.insert(key.to_vec(), batch)),
-        }
+    pub fn insert(&mut self, partition: i32, key: KeyHash, batch: u64) {
+        self.keys.entry(partition).or_default().insert(key, batch);
     }
 
     /// Forgets the keys of a partition.
@@ -88,18 +111,34 @@ impl WaitingKeys {
         self.keys.remove(&partition);
     }
 
-    /// Keys of which nothing was parked behind batch `batch`.
-    pub fn parked_up_to(&self, batch: u64) -> Vec<(i32, Vec<u8>)> {
-        let all = self.keys.iter().flat_map(|(partition, keys)| {
-            keys.iter().map(move |(key, last)| (*partition, key, *last))
+    /// Up to `max` keys of which nothing was parked after batch `batch`: those that follow `last` in their order, and
+    /// then the first ones.
+    pub fn parked_up_to(
+        &self,
+        batch: u64,
+        last: Option<(i32, KeyHash)>,
+        max: usize,
+    ) -> Vec<(i32, KeyHash)> {
+        let follows = |key: &(i32, KeyHash)| last.is_none_or(|last| *key > last);
+        // Partitions before that of `last` are skipped at once, and so are its keys up to it.
+        let partition_of_last = last.map_or(i32::MIN, |(partition, _)| partition);
+        let following = self.keys.range(partition_of_last..).flat_map(|(&partition, keys)| {
+            let begin = match last {
+                Some((of_last, key)) if of_last == partition => Bound::Excluded(key),
+                _ => Bound::Unbounded,
+            };
+            keys.range((begin, Bound::Unbounded)).map(move |(&key, &of)| ((partition, key), of))
         });
-        all.filter(|(.., last)| *last <= batch)
-            .map(|(partition, key, _)| (partition, key.clone()))
-            .collect()
+        let first = self.keys.iter().flat_map(|(&partition, keys)| {
+            keys.iter().map(move |(&key, &of)| ((partition, key), of))
+        });
+        let first = first.take_while(|(key, _)| !follows(key));
+        let parked = following.chain(first).filter(|&(_, of)| of <= batch);
+        parked.map(|(key, _)| key).take(max).collect()
     }
 
-    /// Forgets keys, except those of which something was parked behind batch `batch`.
-    pub fn free(&mut self, free: &[(i32, Vec<u8>)], batch: u64) {
+    /// Forgets keys, except those of which something was parked after batch `batch`.
+    pub fn free(&mut self, free: &[(i32, KeyHash)], batch: u64) {
         for (partition, key) in free {
             let Some(keys) = self.keys.get_mut(partition) else { continue };
             if keys.get(key).is_some_and(|last| *last <= batch) {
@@ -152,21 +191,50 @@ mod tests {
 
     #[test]
     fn a_key_is_free_when_nothing_was_parked_since_it_was_asked_for() {
+        let (a, b) = (KeyHash::of(b"a"), KeyHash::of(b"b"));
         let mut waiting = WaitingKeys::default();
-        waiting.insert(0, b"a", 1);
-        waiting.insert(0, b"b", 1);
-        waiting.insert(1, b"a", 2);
-        let mut asked = waiting.parked_up_to(1);
-        asked.sort();
-        assert_eq!(asked, [(0, b"a".to_vec()), (0, b"b".to_vec())]);
+        waiting.insert(0, a, 1);
+        waiting.insert(0, b, 1);
+        waiting.insert(1, a, 2);
+        let asked = waiting.parked_up_to(1, None, 10);
+        assert_eq!(asked, [(0, a), (0, b)]);
         // While the answer is on its way, one more message of the key is parked behind.
-        waiting.insert(0, b"b", 3);
+        waiting.insert(0, b, 3);
         waiting.free(&asked, 1);
         assert!(
             !waiting.contains(0, b"a") && waiting.contains(0, b"b") && waiting.contains(1, b"a")
         );
         waiting.forget(1);
-        waiting.free(&[(0, b"b".to_vec())], 3);
+        waiting.free(&[(0, b)], 3);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn all_keys_have_their_turn_when_only_some_are_asked_for_at_a_time() {
+        let mut waiting = WaitingKeys::default();
+        for number in 0..100_u32 {
+            waiting.insert(number as i32 % 3, KeyHash::of(&number.to_le_bytes()), 1);
+        }
+        waiting.insert(1, KeyHash::of(b"later"), 2);
+        let (mut seen, mut last) = (Vec::new(), None);
+        for _ in 0..10 {
+            let some = waiting.parked_up_to(1, last, 10);
+            assert_eq!(some.len(), 10);
+            last = some.last().copied();
+            seen.extend(some);
+        }
+        let of_next_round = waiting.parked_up_to(1, last, 10);
+        assert_eq!(of_next_round, seen[..10]);
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 100);
+        assert_eq!(waiting.parked_up_to(1, last, 1000).len(), 100, "each once");
+    }
+
+    #[test]
+    fn a_hash_is_that_of_postgres() {
+        let hash = KeyHash::of(b"order-17");
+        assert_eq!(KeyHash::from_postgres(&hash.for_postgres()), Some(hash));
+        assert_eq!(hash.for_postgres(), "0093144d3954b7c323f4947e903670f3");
     }
 }

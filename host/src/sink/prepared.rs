@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::copied::CopiedRows;
 use super::letters::{Letters, in_ascii};
 use super::parked::Parked;
-use super::parking::{Parking, WaitingKeys};
+use super::parking::{KeyHash, Parking, WaitingKeys};
 use super::{Letterhead, Range, Version};
 use crate::batch::Batch;
 use crate::rows::{Rejection, Stage};
@@ -21,7 +21,7 @@ pub struct Prepared {
     pub(super) tables: Vec<TableCopy>,
     pub(super) letters: Letters,
     parked: Parked,
-    parked_keys: Vec<(i32, Vec<u8>)>,
+    parked_keys: Vec<(i32, KeyHash)>,
     kept: Vec<Rejection>,
     pub(super) parking: Parking,
     pub(super) ranges: Vec<Range>,
@@ -249,8 +249,8 @@ impl Prepared {
                 parked.extend(key);
             }
         }
-        self.parked_keys
-            .extend(parked.into_iter().map(|(partition, key)| (partition, key.to_vec())));
+        let parked = parked.into_iter().map(|(partition, key)| (partition, KeyHash::of(key)));
+        self.parked_keys.extend(parked);
     }
 
     fn turn_one_away(&mut self, batch: &Batch, rejection: &Rejection) {
@@ -283,7 +283,7 @@ impl Prepared {
     }
 
     /// Keys of messages that were parked, by partition. Empty unless later ones have to wait.
-    pub fn parked_keys(&self) -> &[(i32, Vec<u8>)] {
+    pub fn parked_keys(&self) -> &[(i32, KeyHash)] {
         &self.parked_keys
     }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::bell::Mailbox;
 use crate::fault::{Fault, Remedy};
 use crate::settings::Start;
+use crate::sink::KeyHash;
 use crate::source::identity::{Identity, created_again};
 use crate::source::loads::{Load, Packing};
 use crate::source::member::Member;
@@ -80,7 +81,7 @@ pub struct Claimer {
     packing: Packing,
     /// When it was looked last how much lanes have to do.
     loads_seen: Instant,
-    /// What lanes have.
+    /// What lanes have, or will have when it is known which keys wait.
     given: BTreeMap<i32, Given>,
     retry_wait: Duration,
     away: bool,
@@ -181,6 +182,9 @@ impl Claimer {
             Report::Assigned(partitions) => {
                 self.retry_wait = RETRY_WAIT_MIN;
                 self.wanted.extend(partitions.into_iter().map(|it| (it, Instant::now())));
+            }
+            Report::KeysRead { claimed, topic_id, generation, waiting } => {
+                self.give(claimed, topic_id, generation, waiting);
             }
             Report::Fenced(partitions) => self.claim_again(partitions, AGAIN_WAIT),
             Report::Held { partition, fault } => {
@@ -286,13 +290,8 @@ impl Claimer {
             return Ok(());
         }
         let generations: BTreeMap<i32, u64> = due.iter().copied().collect();
-        let mut claimed_partitions = Vec::new();
+        let mut all_claimed = BTreeMap::new();
         let answers = self.parts.store.claim(topic_id, &admitted)?;
-        // Now that the owner before is fenced, nothing that it parked can be missing.
-        let mut parked: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
-        for (partition, key) in self.parts.store.parked_keys(topic_id, &admitted)? {
-            parked.entry(partition).or_default().push(key);
-        }
         for answer in answers {
             match answer {
                 ClaimAnswer::Claimed(claimed) => {
@@ -301,21 +300,47 @@ impl Claimer {
                     self.holds.claimed(partition, Instant::now());
                     let Claimed { epoch, next_offset, .. } = claimed;
                     self.given.insert(partition, Given { epoch, next_offset });
-                    claimed_partitions.push(partition);
-                    let waiting = parked.remove(&partition).unwrap_or_default();
-                    let generation = generations[&partition];
-                    self.parts.ownership.give(claimed, topic_id, waiting, generation);
+                    all_claimed.insert(partition, (claimed, generations[&partition]));
                 }
                 ClaimAnswer::OtherTopic { partition, stored } => {
                     self.hold(&[partition], &created_again(stored, topic_id));
                 }
             }
         }
-        if !claimed_partitions.is_empty() {
-            let partitions = claimed_partitions;
+        if !all_claimed.is_empty() {
+            let partitions: Vec<i32> = all_claimed.keys().copied().collect();
             tracing::info!(pipeline = &*self.parts.pipeline, ?partitions, "partitions claimed");
+            let reports = self.parts.ownership.reports();
+            let read = move |partition, waiting| {
+                let (claimed, generation) = all_claimed[&partition];
+                // Fails only while the pipeline ends.
+                let _ = reports.send(Report::KeysRead { claimed, topic_id, generation, waiting });
+            };
+            // Now that the owner before is fenced, nothing that it parked can be missing.
+            self.parts.store.read_parked_keys(topic_id, partitions, Box::new(read));
         }
         Ok(())
+    }
+
+    /// Gives a claimed partition to a lane, unless the claim is over.
+    fn give(
+        &mut self,
+        claimed: Claimed,
+        topic_id: Uuid,
+        generation: u64,
+        waiting: Result<Vec<KeyHash>, Fault>,
+    ) {
+        let Claimed { partition, epoch, .. } = claimed;
+        if self.given.get(&partition).is_none_or(|given| given.epoch != epoch) {
+            return;
+        }
+        match waiting {
+            Ok(waiting) => self.parts.ownership.give(claimed, topic_id, waiting, generation),
+            Err(fault) => {
+                self.given.remove(&partition);
+                self.put_off(&[(partition, generation)], &fault);
+            }
+        }
     }
 
     /// The id that brokers have `named`, or one that is known from before where they name none: during an upgrade some

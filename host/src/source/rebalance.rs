@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::bell::{Mailbox, Post};
 use crate::fault::Fault;
+use crate::sink::KeyHash;
 use crate::source::Claimed;
 use crate::source::identity::Identity;
 use crate::source::loads::Load;
@@ -30,7 +31,7 @@ pub enum Command {
         /// The incarnation of the topic that was claimed.
         topic_id: Uuid,
         /// Keys of its messages that are parked: later ones of these keys wait behind them.
-        waiting: Vec<Vec<u8>>,
+        waiting: Vec<KeyHash>,
     },
     /// Write what you have until `deadline`, then let go of these partitions and say so.
     Release {
@@ -67,6 +68,17 @@ impl LaneHandle {
 pub enum Report {
     /// The group gave these partitions to this host.
     Assigned(Vec<i32>),
+    /// The keys that wait in a partition which was claimed are known, or cannot be read.
+    KeysRead {
+        /// The partition, under the claim that was made.
+        claimed: Claimed,
+        /// The incarnation of the topic that was claimed.
+        topic_id: Uuid,
+        /// Of the assignment for which it was claimed.
+        generation: u64,
+        /// The keys.
+        waiting: Result<Vec<KeyHash>, Fault>,
+    },
     /// A lane found these partitions claimed by somebody else.
     Fenced(Vec<i32>),
     /// A lane cannot read a partition.
@@ -256,6 +268,11 @@ impl Ownership {
         state.assigned.get(&partition).filter(|it| it.lane.is_none()).map(|it| it.generation)
     }
 
+    /// Where the claimer is told.
+    pub fn reports(&self) -> Post<Report> {
+        self.reports.clone()
+    }
+
     /// Partitions assigned to this host, ascending.
     pub fn partitions(&self) -> Vec<i32> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,7 +312,7 @@ impl Ownership {
     ///
     /// # Panics
     /// When there is no lane; settings ask for at least one.
-    pub fn give(&self, claimed: Claimed, topic_id: Uuid, waiting: Vec<Vec<u8>>, generation: u64) {
+    pub fn give(&self, claimed: Claimed, topic_id: Uuid, waiting: Vec<KeyHash>, generation: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let loads = state.loads(state.lanes_in_use);
         let Some(assignment) = state.assigned.get_mut(&claimed.partition) else { return };

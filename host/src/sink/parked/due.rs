@@ -1,12 +1,12 @@
 //! Parked messages that are due: taken under a lock, and settled with the rows made of them. Knows no plugin.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postgres_types::ToSql;
 use serde::Serialize;
 use tokio::runtime::Handle;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::fault::Fault;
@@ -19,7 +19,7 @@ use crate::sink::postgres::Diagnosis;
 use crate::sink::postgres::connection::fault_of_ours;
 use crate::sink::postgres::settle::{End, Settler, Statement};
 use crate::sink::postgres::{Options, Session};
-use crate::sink::{Prepared, Version};
+use crate::sink::{KeyHash, Prepared, Version};
 
 /// Messages of one batch, those that wait behind others included.
 const MESSAGES_MAX: i64 = 10_000;
@@ -29,42 +29,63 @@ const BYTES_MAX: i64 = 32 << 20;
 /// Longest time to wait for a session; there will be another round.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 
-/// Those that wait behind others are due when nothing of their key is parked before them.
+/// Of those that wait behind others, so many are looked at in one go: some 50 ms of Postgres.
+const WAITING_MAX: i64 = 20_000;
+
+/// When the next of those that were tried is due; and of the next `$4` that wait behind others, from the one after `$3`
+/// on: the last, how many there are, and whether nothing of its key is parked before any of them.
 const NEXT: &str = "\
-SELECT extract(epoch FROM min(p.due_at) FILTER (WHERE p.attempts > 0) - clock_timestamp())::float8,
-    EXISTS (
-        SELECT FROM sluice.parked AS b
-        WHERE b.pipeline = $1 AND b.attempts = 0 AND NOT EXISTS (
-            SELECT FROM sluice.parked AS e
-            WHERE e.pipeline = b.pipeline AND e.topic_id = b.topic_id AND e.partition = b.partition
-                AND md5(e.key) = md5(b.key) AND e.key = b.key AND e.\"offset\" < b.\"offset\"
-        )
-    )
-FROM sluice.parked AS p WHERE p.pipeline = $1";
+SELECT (
+    SELECT extract(epoch FROM min(p.due_at) - clock_timestamp())::float8
+    FROM sluice.parked AS p WHERE p.pipeline = $1 AND p.attempts > 0
+), max(w.id), count(*), coalesce(bool_or(NOT $2 OR NOT EXISTS (
+    SELECT FROM sluice.parked AS e
+    WHERE e.pipeline = $1 AND e.topic_id = w.topic_id AND e.partition = w.partition
+        AND md5(e.key) = md5(w.key) AND e.key = w.key AND e.\"offset\" < w.\"offset\"
+)), false)
+FROM (
+    SELECT * FROM sluice.parked WHERE pipeline = $1 AND attempts = 0 AND id > $3 ORDER BY id LIMIT $4
+) AS w";
 
 const STANDING: &str = "SELECT count(*), count(*) FILTER (WHERE attempts = 0), \
      extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - now())::bigint \
      FROM sluice.parked WHERE pipeline = $1";
 
-/// The oldest of what is due and not in other hands; with `$2` at most the first of each key, and then whatever waits
-/// behind it. All of one topic. In the order of the messages, so that a batch that is cut short has the first of
-/// each key.
-const TAKE: &str = "WITH heads AS MATERIALIZED (
+/// The oldest of what is due and not in other hands, then what waits and need not any more, as far as `NEXT` looks; with
+/// `$2` at most the first of each key, and then some of what waits behind it. All of one topic. In the order of the
+/// messages, so that a batch that is cut short has the first of each key.
+const TAKE: &str = "WITH tried AS MATERIALIZED (
     SELECT p.id, p.topic, p.topic_id, p.partition, p.key, p.\"offset\" FROM sluice.parked AS p
-    WHERE p.pipeline = $1 AND p.due_at <= clock_timestamp() AND (NOT $2 OR p.key IS NULL OR NOT EXISTS (
+    WHERE p.pipeline = $1 AND p.attempts > 0 AND p.due_at <= clock_timestamp()
+        AND (NOT $2 OR p.key IS NULL OR NOT EXISTS (
+            SELECT FROM sluice.parked AS e
+            WHERE e.pipeline = $1 AND e.topic_id = p.topic_id AND e.partition = p.partition
+                AND md5(e.key) = md5(p.key) AND e.key = p.key AND e.\"offset\" < p.\"offset\"
+        ))
+    ORDER BY p.due_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED
+), free AS MATERIALIZED (
+    SELECT p.id, p.topic, p.topic_id, p.partition, p.key, p.\"offset\" FROM sluice.parked AS p
+    WHERE p.id IN (
+        SELECT id FROM sluice.parked WHERE pipeline = $1 AND attempts = 0 AND id > $5 ORDER BY id LIMIT $6
+    ) AND (NOT $2 OR NOT EXISTS (
         SELECT FROM sluice.parked AS e
-        WHERE e.pipeline = p.pipeline AND e.topic_id = p.topic_id AND e.partition = p.partition
+        WHERE e.pipeline = $1 AND e.topic_id = p.topic_id AND e.partition = p.partition
             AND md5(e.key) = md5(p.key) AND e.key = p.key AND e.\"offset\" < p.\"offset\"
     ))
-    ORDER BY p.due_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED
-), chosen AS (
-    SELECT h.* FROM heads AS h JOIN (SELECT topic, topic_id FROM heads LIMIT 1) AS one USING (topic, topic_id)
+    LIMIT $3 FOR UPDATE OF p SKIP LOCKED
+), heads AS (
+    SELECT * FROM tried UNION ALL SELECT * FROM free
+), chosen AS MATERIALIZED (
+    SELECT h.* FROM heads AS h JOIN (SELECT topic, topic_id FROM heads LIMIT 1) AS one USING (topic, topic_id) LIMIT $3
 ), taken AS (
     SELECT id FROM chosen
     UNION
-    SELECT b.id FROM chosen AS h JOIN sluice.parked AS b
-        ON $2 AND b.pipeline = $1 AND b.topic_id = h.topic_id AND b.partition = h.partition
+    SELECT b.id FROM chosen AS h CROSS JOIN LATERAL (
+        SELECT b.id FROM sluice.parked AS b
+        WHERE $2 AND b.pipeline = $1 AND b.topic_id = h.topic_id AND b.partition = h.partition
             AND md5(b.key) = md5(h.key) AND b.key = h.key AND b.\"offset\" > h.\"offset\"
+        ORDER BY b.\"offset\" LIMIT (SELECT $3 / count(*) FROM chosen)
+    ) AS b
 )
 SELECT id, topic, topic_id::text, partition, \"offset\", (extract(epoch FROM \"timestamp\") OPERATOR(pg_catalog.*) 1000000)::bigint,
     key, payload, header_names, header_values, stage, code, reason, digest, attempts, parked_at, parked_at, log_append_time
@@ -107,13 +128,20 @@ SET stage = d.stage, code = d.code, reason = d.reason, digest = $6, attempts = p
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS d (id, stage, code, reason, delay_ms)
 WHERE p.id = d.id";
 
-const STILL_PARKED: &str = "SELECT DISTINCT p.partition, p.key \
-     FROM unnest($3::integer[], $4::bytea[]) AS w (partition, key) JOIN sluice.parked AS p \
-     ON p.pipeline = $1 AND p.topic_id = $2::text::uuid AND p.partition = w.partition \
-     AND md5(p.key) = md5(w.key) AND p.key = w.key";
+/// Numbers, from 1, of the keys of which something is parked.
+const STILL_PARKED: &str = "SELECT w.number FROM \
+     unnest($3::integer[], $4::text[]) WITH ORDINALITY AS w (partition, hash, number) WHERE EXISTS ( \
+        SELECT FROM sluice.parked AS p \
+        WHERE p.pipeline = $1 AND p.topic_id = $2::text::uuid AND p.partition = w.partition AND p.key IS NOT NULL \
+            AND md5(p.key) = w.hash \
+     )";
 
-const KEYS: &str = "SELECT DISTINCT partition, key FROM sluice.parked \
-     WHERE pipeline = $1 AND topic_id = $2::text::uuid AND partition = ANY($3) AND key IS NOT NULL";
+/// The next `$5` after `$4`, in the order of the index.
+const KEYS: &str = "SELECT md5(key) FROM sluice.parked \
+     WHERE pipeline = $1 AND topic_id = $2::text::uuid AND partition = $3 AND key IS NOT NULL AND md5(key) > $4 \
+     GROUP BY md5(key) ORDER BY md5(key) LIMIT $5";
+/// So many in one go: some 100 ms of Postgres.
+const KEYS_MAX: i64 = 50_000;
 
 /// The parked messages of a pipeline.
 #[derive(Debug)]
@@ -126,6 +154,8 @@ pub struct Due {
     settler: Settler,
     /// Most messages that are taken at a time.
     messages_max: i64,
+    /// Id of the last that waits and was looked at: the next look begins after it.
+    looked_at: i64,
 }
 
 /// When something is to be done.
@@ -135,6 +165,8 @@ pub struct Next {
     pub wait: Option<Duration>,
     /// True when messages waited behind others that are gone.
     pub behind: bool,
+    /// True when not all that wait were looked at yet.
+    pub more: bool,
 }
 
 /// Messages of a pipeline that wait for another attempt. Their positions have passed them, so no lag counts them.
@@ -181,20 +213,35 @@ impl Due {
             rule,
             relay,
             messages_max: MESSAGES_MAX,
+            looked_at: 0,
         }
     }
 
-    /// What is parked.
-    pub async fn next(&self) -> Result<Next, Fault> {
+    fn by_key(&self) -> bool {
+        self.rule.order == RetryOrder::Key
+    }
+
+    /// What is parked. Of what waits behind others, each call looks at another part.
+    pub async fn next(&mut self) -> Result<Next, Fault> {
         let doing = "look for parked messages";
+        let by_key = self.by_key();
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&self.pipeline, &by_key, &self.looked_at, &WAITING_MAX];
         let next = async |session: &Session| {
-            let row = session.query_one(NEXT, &[&self.pipeline]).await;
+            let row = session.query_one(NEXT, &parameters).await;
             row.map_err(|error| fault_of_ours(doing, &error))
         };
         let row = self.options.errand(doing, next).await?;
         let seconds: Option<f64> = row.get(0);
         let wait = seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
-        Ok(Next { wait, behind: row.get(1) })
+        let (last, waiting, behind): (Option<i64>, i64, bool) =
+            (row.get(1), row.get(2), row.get(3));
+        let more = waiting == WAITING_MAX;
+        // What is free is taken from where it was seen.
+        if !behind {
+            self.looked_at = last.filter(|_| more).unwrap_or(0);
+        }
+        Ok(Next { wait, behind, more: more && !behind })
     }
 
     /// Fewer messages at a time from now on: a limit of the server has ended a batch of them.
@@ -204,9 +251,15 @@ impl Due {
 
     /// Takes messages that are due, in their order.
     pub async fn take(&mut self, plan: &Plan) -> Result<Vec<Letter>, Fault> {
-        let by_key = self.rule.order == RetryOrder::Key;
-        let parameters: &[&(dyn ToSql + Sync)] =
-            &[&self.pipeline, &by_key, &self.messages_max, &BYTES_MAX];
+        let by_key = self.by_key();
+        let parameters: &[&(dyn ToSql + Sync)] = &[
+            &self.pipeline,
+            &by_key,
+            &self.messages_max,
+            &BYTES_MAX,
+            &self.looked_at,
+            &WAITING_MAX,
+        ];
         let select = Statement { doing: "take parked messages", text: TAKE, parameters };
         let rows = self.settler.take(plan, select).await?;
         rows.iter().map(Letter::from_row).collect()
@@ -305,20 +358,23 @@ impl Due {
     pub async fn free(
         &self,
         topic_id: Uuid,
-        keys: Vec<(i32, Vec<u8>)>,
-    ) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
-        let (partitions, names): (Vec<i32>, Vec<Vec<u8>>) = keys.iter().cloned().unzip();
+        keys: Vec<(i32, KeyHash)>,
+    ) -> Result<Vec<(i32, KeyHash)>, Fault> {
+        let (partitions, hashes): (Vec<i32>, Vec<String>) =
+            keys.iter().map(|&(partition, key)| (partition, key.for_postgres())).unzip();
         let (doing, topic_id) = ("look for parked keys", topic_id.to_string());
         let still = async |session: &Session| {
             let parameters: [&(dyn ToSql + Sync); 4] =
-                [&self.pipeline, &topic_id, &partitions, &names];
+                [&self.pipeline, &topic_id, &partitions, &hashes];
             let rows = session.query(STILL_PARKED, &parameters).await;
             rows.map_err(|error| fault_of_ours(doing, &error))
         };
         let rows = self.options.errand(doing, still).await?;
-        let parked: HashSet<(i32, Vec<u8>)> =
-            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok(keys.into_iter().filter(|key| !parked.contains(key)).collect())
+        let mut keys: Vec<_> = keys.into_iter().map(Some).collect();
+        for row in rows {
+            keys[row.get::<_, i64>(0) as usize - 1] = None;
+        }
+        Ok(keys.into_iter().flatten().collect())
     }
 }
 
@@ -339,14 +395,28 @@ impl Why {
     }
 }
 
-/// Keys of the messages that are parked in `partitions`.
+/// Keys of the messages that are parked in `partition`. With millions of them it takes seconds, in many short questions.
 pub async fn parked_keys(
-    session: &Session,
+    options: &Options,
     pipeline: &str,
     topic_id: Uuid,
-    partitions: &[i32],
-) -> Result<Vec<(i32, Vec<u8>)>, Fault> {
-    let rows = session.query(KEYS, &[&pipeline, &topic_id.to_string(), &partitions]).await;
-    let rows = rows.map_err(|error| fault_of_ours("read the keys of parked messages", &error))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    partition: i32,
+) -> Result<Vec<KeyHash>, Fault> {
+    let (doing, topic_id) = ("read the keys of parked messages", topic_id.to_string());
+    let (mut keys, mut last) = (Vec::new(), String::new());
+    loop {
+        let some = async |session: &Session| {
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&pipeline, &topic_id, &partition, &last, &KEYS_MAX];
+            let rows = session.query(KEYS, &parameters).await;
+            rows.map_err(|error| fault_of_ours(doing, &error))
+        };
+        let rows = options.errand(doing, some).await?;
+        let hash = |row: &Row| row.get::<_, String>(0);
+        keys.extend(rows.iter().filter_map(|row| KeyHash::from_postgres(&hash(row))));
+        if (rows.len() as i64) < KEYS_MAX {
+            return Ok(keys);
+        }
+        last = rows.last().map(hash).unwrap_or_default();
+    }
 }

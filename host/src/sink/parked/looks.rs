@@ -17,7 +17,8 @@ use crate::sink::postgres::{Options, Session};
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const PARKED: &str = "SELECT name FROM unnest($1::text[]) AS name \
-     WHERE EXISTS (SELECT FROM sluice.parked WHERE pipeline = name)";
+     WHERE EXISTS (SELECT FROM sluice.parked WHERE pipeline = name AND attempts > 0) \
+         OR EXISTS (SELECT FROM sluice.parked WHERE pipeline = name AND attempts = 0)";
 
 /// All databases that are looked at now.
 static ALL: Mutex<Vec<Weak<Looks>>> = Mutex::new(Vec::new());

@@ -7,9 +7,9 @@ use crate::batch::{Batch, Message};
 use crate::columns::{Column, Kind};
 use crate::rows::{Decoded, Rejection, Stage};
 use crate::settings::{Mode, RetryOrder, RetrySettings};
-use crate::sink::parked::due::Due;
+use crate::sink::parked::due::{Due, Next};
 use crate::sink::table::Plan;
-use crate::sink::{Parking, Range, WaitingKeys};
+use crate::sink::{KeyHash, Parking, Range, WaitingKeys};
 
 fn parking(order: RetryOrder) -> Parking {
     let rule =
@@ -119,6 +119,63 @@ fn parked_messages_are_taken_up_to_a_number_of_bytes() {
     assert_eq!(offsets(&mut due), [0]);
 }
 
+/// A look is short however many wait: the one whose key is free stands last, and is found by the look after the next.
+#[test]
+fn what_waits_is_looked_through_in_parts_and_what_is_free_is_found() {
+    let database = Database::new();
+    let plan = table(&database);
+    database.run(
+        "INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", key, header_names, header_values, \
+            stage, code, reason, digest, attempts, delay_ms) \
+         SELECT 'pipeline', 'topic', gen_random_uuid(), 0, n, CASE n WHEN 30000 THEN 'free' ELSE 'a' END::bytea, \
+            '{}', '{}', '', '', '', 'd', CASE n WHEN 0 THEN 1 ELSE 0 END, CASE n WHEN 0 THEN 3600000 ELSE 0 END \
+         FROM generate_series(0, 30000) AS n",
+    );
+    database.run("UPDATE sluice.parked SET topic_id = '00000000-0000-0000-0000-000000000001'");
+    let options = database.options.clone().named("pipeline", "owner");
+    let rule = RetrySettings { order: RetryOrder::Key, ..RetrySettings::default() };
+    let mut due = Due::new(&options, "pipeline", Arc::new(rule), false);
+    let look = |due: &mut Due| wait_for(due.next()).unwrap();
+    let Next { wait, behind, more } = look(&mut due);
+    assert!(wait.is_some_and(|wait| wait.as_secs() > 3000));
+    assert_eq!((behind, more), (false, true), "the first part");
+    assert_eq!((look(&mut due).behind, look(&mut due).behind), (true, true), "until it is taken");
+    let taken = wait_for(due.take(&plan)).unwrap();
+    assert_eq!(taken.iter().map(|it| it.offset).collect::<Vec<_>>(), [30_000]);
+    due.let_go();
+    database.run("UPDATE sluice.parked SET key = 'a' WHERE \"offset\" = 30000");
+    let parts = [look(&mut due), look(&mut due), look(&mut due)].map(|it| (it.behind, it.more));
+    assert_eq!(
+        parts,
+        [(false, false), (false, true), (false, false)],
+        "and from the first part again"
+    );
+}
+
+/// With its head comes as much of what waits behind it as a batch takes, from the first on.
+#[test]
+fn what_waits_is_taken_with_its_head_in_its_order() {
+    let database = Database::new();
+    let plan = table(&database);
+    database.run(
+        "INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", key, header_names, header_values, \
+            stage, code, reason, digest, attempts, delay_ms) \
+         SELECT 'pipeline', 'topic', '00000000-0000-0000-0000-000000000001', 0, n, (n % 2)::text::bytea, \
+            '{}', '{}', '', '', '', 'd', CASE WHEN n < 2 THEN 1 ELSE 0 END, CASE n WHEN 1 THEN 3600000 ELSE 0 END \
+         FROM generate_series(0, 24999) AS n",
+    );
+    let options = database.options.clone().named("pipeline", "owner");
+    let rule = RetrySettings { order: RetryOrder::Key, ..RetrySettings::default() };
+    let mut due = Due::new(&options, "pipeline", Arc::new(rule), false);
+    let taken = wait_for(due.take(&plan)).unwrap();
+    let offsets: Vec<i64> = taken.iter().map(|it| it.offset).collect();
+    assert_eq!(
+        offsets,
+        (0..10_000).map(|n| n * 2).collect::<Vec<_>>(),
+        "nothing of key 1, which is not due"
+    );
+}
+
 #[test]
 fn later_messages_of_a_parked_key_wait_behind_it() {
     let database = Database::new();
@@ -138,8 +195,8 @@ fn keys_that_were_parked_before_hold_up_theirs() {
     let plan = table(&database);
     let mut lane = Lane::start(&database, &[0]);
     let mut waiting = WaitingKeys::default();
-    waiting.insert(0, b"a", 0);
-    waiting.insert(1, b"b", 0);
+    waiting.insert(0, KeyHash::of(b"a"), 0);
+    waiting.insert(1, KeyHash::of(b"b"), 0);
     let mut batch = given(&["a", "b", "a"], parking(RetryOrder::Key));
     batch.waiting = waiting;
     // Turned away for good: its order among the others is nobody's concern.
