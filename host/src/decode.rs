@@ -35,7 +35,7 @@ use digits::Form;
 use layout::{Layouts, Targets};
 use pointer::Tree;
 use quick::Target;
-use scan::{Scanner, Shape, Token};
+use scan::{Memory, Scanner, Shape, Token};
 use simd::Cursor;
 use value::Problem;
 
@@ -57,6 +57,7 @@ pub struct Decoder {
     found: Vec<Token>,
     /// Room for text that is stored in an unescaped form nowhere else.
     unescaped: Vec<u8>,
+    memory: Memory,
     /// Room for messages that lie too close to the end of their batch's arena.
     padded: Vec<u8>,
 }
@@ -205,6 +206,7 @@ impl Decoder {
             layouts: Layouts::default(),
             slots,
             unescaped: Vec::new(),
+            memory: Memory::default(),
             padded: Vec::new(),
         })
     }
@@ -256,7 +258,7 @@ impl Decoder {
         std::str::from_utf8(payload).map_err(|error| Problem::invalid_utf8(&error, payload))?;
         self.found.fill(Token::ABSENT);
         Scanner::new(payload)
-            .document(&self.tree, &mut self.found, &mut self.unescaped)
+            .document(&self.tree, &mut self.found, &mut self.memory)
             .map_err(|malformed| Problem::malformed(&malformed, payload))?;
         for (field, column) in self.fields.iter().zip(columns) {
             let token = self.found[field.slot];

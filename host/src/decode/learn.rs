@@ -89,12 +89,14 @@ impl Walk<'_> {
         if self.scanner.leave_empty(b'}') {
             return Ok(());
         }
+        let mut likely = 0;
         loop {
             let name = self.scanner.member_name()?;
             let name = unescaped(self.payload, name, &mut self.name);
-            let mut children = tree.node(node).children.iter();
-            let child = children.find(|child| child.name.as_bytes() == name);
-            self.member(child.map(|child| child.node))?;
+            let wanted = tree.node(node);
+            let position = wanted.position(name, likely);
+            likely = position.map_or(likely, |it| it + 1);
+            self.member(position.map(|it| wanted.children[it].node))?;
             if self.scanner.leave(b'}', "")? {
                 return Ok(());
             }
@@ -107,10 +109,10 @@ impl Walk<'_> {
         if self.scanner.leave_empty(b']') {
             return Ok(());
         }
+        let mut items = tree.node(node).items.iter().peekable();
         for index in 0.. {
-            let mut children = tree.node(node).children.iter();
-            let child = children.find(|child| child.index == Some(index));
-            self.member(child.map(|child| child.node))?;
+            let item = items.next_if(|(wanted, _)| *wanted == index);
+            self.member(item.map(|&(_, node)| node))?;
             if self.scanner.leave(b']', "")? {
                 break;
             }

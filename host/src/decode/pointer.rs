@@ -1,5 +1,7 @@
 //! JSON Pointers (RFC 6901) as one tree, so that a document is searched for all of them in one walk.
 
+use std::collections::HashMap;
+
 /// All pointers of a decoder. Node 0 is the whole document.
 #[derive(Debug)]
 pub struct Tree {
@@ -13,8 +15,29 @@ pub struct Tree {
 pub struct Node {
     /// Where values found here are noted; `None` when pointers only lead through.
     pub slot: Option<usize>,
-    /// Places one step further.
+    /// Places one step further, in the order in which pointers name them.
     pub children: Vec<Child>,
+    /// Where each name stands in `children`; empty while there are few.
+    by_name: HashMap<Box<[u8]>, usize>,
+    /// Indexes into an array, ascending, and where they lead.
+    pub items: Vec<(usize, usize)>,
+}
+
+/// So many names are compared one after the other sooner than a hash is made.
+const COMPARED_MAX: usize = 8;
+
+impl Node {
+    /// Where the member `name` stands in `children`. `likely` is tried first: members tend to come in the order of the
+    /// fields.
+    #[inline]
+    pub fn position(&self, name: &[u8], likely: usize) -> Option<usize> {
+        let is_it = |position: &usize| self.children[*position].name.as_bytes() == name;
+        if self.by_name.is_empty() {
+            return (likely..self.children.len()).chain(0..likely).find(is_it);
+        }
+        let first = Some(likely).filter(|it| *it < self.children.len()).filter(is_it);
+        first.or_else(|| self.by_name.get(name).copied())
+    }
 }
 
 /// A step from a node to the next.
@@ -22,8 +45,6 @@ pub struct Node {
 pub struct Child {
     /// Name of a member, unescaped.
     pub name: String,
-    /// The same as index into an array, where it can be one.
-    pub index: Option<usize>,
     /// Where the step leads.
     pub node: usize,
 }
@@ -41,6 +62,7 @@ impl Tree {
             });
             tree.slots.push(slot);
         }
+        tree.nodes.iter_mut().for_each(Node::sort);
         Ok(tree)
     }
 
@@ -63,15 +85,6 @@ impl Tree {
     #[inline]
     pub fn node(&self, node: usize) -> &Node {
         &self.nodes[node]
-    }
-
-    /// Calls `visit` for the slots of a node and of all below it.
-    pub fn each_slot(&self, node: usize, visit: &mut impl FnMut(usize)) {
-        let node = &self.nodes[node];
-        if let Some(slot) = node.slot {
-            visit(slot);
-        }
-        node.children.iter().for_each(|child| self.each_slot(child.node, visit));
     }
 
     /// The node that a pointer names; made when there is none.
@@ -98,9 +111,20 @@ impl Tree {
         }
         let node = self.nodes.len();
         self.nodes.push(Node::default());
-        let index = index(&name);
-        self.nodes[from].children.push(Child { name, index, node });
+        self.nodes[from].children.push(Child { name, node });
         node
+    }
+}
+
+impl Node {
+    fn sort(&mut self) {
+        let index = |child: &Child| Some((index(&child.name)?, child.node));
+        self.items = self.children.iter().filter_map(index).collect();
+        self.items.sort_unstable();
+        if self.children.len() > COMPARED_MAX {
+            let names = self.children.iter().map(|child| child.name.as_bytes().into());
+            self.by_name = names.zip(0..).collect();
+        }
     }
 }
 

@@ -72,7 +72,18 @@ pub struct Scanner<'a> {
 struct Search<'a> {
     tree: &'a Tree,
     found: &'a mut [Token],
-    name: &'a mut Vec<u8>,
+    memory: &'a mut Memory,
+}
+
+/// What walks use, kept from one to the next.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Room for names without their escapes.
+    name: Vec<u8>,
+    /// Slots in the order in which values were noted in them.
+    noted: Vec<u32>,
+    /// For each node that pointers lead through, which of `noted` came from there when it was met last.
+    from: Vec<(u32, u32)>,
 }
 
 impl<'a> Scanner<'a> {
@@ -82,14 +93,17 @@ impl<'a> Scanner<'a> {
     }
 
     /// Walks the whole document and notes the values that `tree` names in `found`, by slot.
-    /// Of members with the same name the last one counts. `name` is room for unescaped names.
+    /// Of members with the same name the last one counts.
     pub fn document(
         mut self,
         tree: &Tree,
         found: &mut [Token],
-        name: &mut Vec<u8>,
+        memory: &mut Memory,
     ) -> Result<(), Malformed> {
-        self.search(0, &mut Search { tree, found, name })?;
+        memory.noted.clear();
+        memory.from.clear();
+        memory.from.resize(tree.nodes(), (0, 0));
+        self.search(0, &mut Search { tree, found, memory })?;
         match self.peek() {
             None => Ok(()),
             Some(_) => Err(self.expected("the end")),
@@ -138,6 +152,7 @@ impl<'a> Scanner<'a> {
         };
         if let Some(slot) = wanted.slot {
             search.found[slot] = token;
+            search.memory.noted.push(slot as u32);
         }
         Ok(())
     }
@@ -145,19 +160,15 @@ impl<'a> Scanner<'a> {
     fn search_object(&mut self, node: usize, search: &mut Search<'_>) -> Result<Token, Malformed> {
         let start = self.enter()?;
         let tree = search.tree;
-        let children = &tree.node(node).children;
-        // Members tend to come in the order of the fields.
+        let wanted = tree.node(node);
         let mut likely = 0;
         if !self.leave_empty(b'}') {
             loop {
                 let name = self.member_name()?;
-                let name = unescaped(self.text, name, search.name);
-                let position = (likely..children.len())
-                    .chain(0..likely)
-                    .find(|position| children[*position].name.as_bytes() == name);
-                if let Some(position) = position {
+                let name = unescaped(self.text, name, &mut search.memory.name);
+                if let Some(position) = wanted.position(name, likely) {
                     likely = position + 1;
-                    self.search_child(children[position].node, search)?;
+                    self.search_child(wanted.children[position].node, search)?;
                 } else {
                     self.skip()?;
                 }
@@ -172,12 +183,12 @@ impl<'a> Scanner<'a> {
     fn search_array(&mut self, node: usize, search: &mut Search<'_>) -> Result<Token, Malformed> {
         let start = self.enter()?;
         let tree = search.tree;
+        let mut items = tree.node(node).items.iter().peekable();
         let mut index = 0;
         if !self.leave_empty(b']') {
             loop {
-                let mut children = tree.node(node).children.iter();
-                match children.find(|child| child.index == Some(index)) {
-                    Some(child) => self.search_child(child.node, search)?,
+                match items.next_if(|(wanted, _)| *wanted == index) {
+                    Some(&(_, node)) => self.search_child(node, search)?,
                     None => self.skip()?,
                 }
                 index += 1;
@@ -190,11 +201,18 @@ impl<'a> Scanner<'a> {
     }
 
     fn search_child(&mut self, node: usize, search: &mut Search<'_>) -> Result<(), Malformed> {
-        // A second member of the same name replaces all of the first one, not only what it has too.
-        if !search.tree.node(node).children.is_empty() {
-            search.tree.each_slot(node, &mut |slot| search.found[slot] = Token::ABSENT);
+        if search.tree.node(node).children.is_empty() {
+            return self.search(node, search);
         }
-        self.search(node, search)
+        // A second member of the same name replaces all of the first one, not only what it has too.
+        let (begin, end) = search.memory.from[node];
+        for slot in &search.memory.noted[begin as usize..end as usize] {
+            search.found[*slot as usize] = Token::ABSENT;
+        }
+        let begin = search.memory.noted.len() as u32;
+        self.search(node, search)?;
+        search.memory.from[node] = (begin, search.memory.noted.len() as u32);
+        Ok(())
     }
 
     /// Walks a value of which nothing inside is wanted.

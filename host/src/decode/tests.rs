@@ -7,6 +7,7 @@ use crate::columns::Values;
 mod agreement;
 mod digits;
 mod layouts;
+mod many;
 mod processors;
 mod times;
 

@@ -125,10 +125,19 @@ fn is_semantic_version(version: &str) -> bool {
         && version.bytes().skip(core.len()).all(is_suffix_byte)
 }
 
+/// Of fields that lie within each other each byte is copied once for each.
+const WITHIN_MAX: usize = 7;
+
 fn check_inputs(fields: &[InputField], wrong: &mut Findings<'_>) {
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<&str> = HashSet::new();
+    let all: HashSet<&str> = fields.iter().map(|field| field.pointer.as_str()).collect();
     for (index, InputField { pointer, .. }) in fields.iter().enumerate() {
         let shown = printable(pointer, wrong.limits.name_bytes_max);
+        let slashes = pointer.match_indices('/');
+        let within = slashes.filter(|&(at, _)| at > 0 && all.contains(&pointer[..at])).count();
+        wrong.say_if(within > WITHIN_MAX, || {
+            format!("input field `{shown}` lies within {within} others, more than {WITHIN_MAX}")
+        });
         wrong.say_if(!seen.insert(pointer), || format!("input field `{shown}` is listed twice"));
         wrong.say_if(!is_pointer(pointer), || {
             format!("input field {index}: `{shown}` is not a JSON Pointer such as `/power_w`")

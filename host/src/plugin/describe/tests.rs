@@ -85,6 +85,19 @@ fn each_contradiction_is_named() {
     check(&|it| it.outputs[0].fields[2].name.clear(), "a field of output `readings` has no name");
 }
 
+/// Each byte of the innermost is copied once for each field around it.
+#[test]
+fn fields_within_each_other_are_bounded() {
+    let nested = |depth: usize| {
+        findings(|it| {
+            let pointers = (1..=depth).map(|steps| "/a".repeat(steps));
+            inputs(it).extend(pointers.map(|pointer| input(&pointer, WitKind::Json, false)));
+        })
+    };
+    assert_eq!(nested(8), "");
+    assert_eq!(nested(9), "input field `/a/a/a/a/a/a/a/a/a` lies within 8 others, more than 7");
+}
+
 #[test]
 fn what_is_passed_through_must_fit_its_input() {
     let check = |spoil: &dyn Fn(&mut wit::OutputField), expected: &str| {
