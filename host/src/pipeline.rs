@@ -23,6 +23,7 @@ use crate::threads::Job;
 
 pub use crate::threads::runtime;
 
+mod backlog;
 pub mod brake;
 mod budget;
 pub mod counters;
@@ -36,6 +37,7 @@ pub mod summary;
 pub mod supervisor;
 mod work;
 
+use backlog::Backlog;
 use brake::Brake;
 use budget::LetterBudget;
 use counters::{Counters, Snapshot};
@@ -195,6 +197,8 @@ pub(crate) struct Books {
     standing: Arc<Standing>,
     /// How many dead letters it may make.
     budget: Arc<LetterBudget>,
+    /// How many messages are parked, and whether more may be.
+    backlog: Arc<Backlog>,
     /// Stops it when no row is taken any more.
     brake: Arc<Brake>,
 }
@@ -204,8 +208,9 @@ impl Books {
     pub fn new(settings: &Settings) -> Self {
         let (name, max) = (&*settings.pipeline.name, settings.dead_letters.max_per_minute);
         let budget = Arc::new(LetterBudget::new(name.into(), max));
+        let backlog = Arc::new(Backlog::new(name.into(), settings.retry.max_parked));
         let brake = Arc::new(Brake::new(settings.dead_letters.max_in_a_row));
-        Self { counters: Arc::default(), standing: Arc::default(), budget, brake }
+        Self { counters: Arc::default(), standing: Arc::default(), budget, backlog, brake }
     }
 }
 

@@ -258,6 +258,8 @@ pub struct RetrySettings {
     pub sqlstates: Vec<String>,
     /// `constraints`: names of constraints of which the same is true.
     pub constraints: Vec<String>,
+    /// `max_parked`: about so many messages are parked at most before the pipeline is paused; default 10 million.
+    pub max_parked: u64,
 }
 
 impl Default for RetrySettings {
@@ -270,6 +272,7 @@ impl Default for RetrySettings {
             order: RetryOrder::None,
             sqlstates: Vec::new(),
             constraints: Vec::new(),
+            max_parked: 10_000_000,
         }
     }
 }

@@ -102,6 +102,34 @@ fn parked_messages_pass_when_their_cause_is_gone_and_hold_up_nobody() -> Result<
     check_parked(&scene)
 }
 
+#[test]
+fn a_pipeline_pauses_when_as_many_are_parked_as_may_be_and_resumes_when_fewer_are() -> Result<()> {
+    let scene = Scene::new("retry_full", 2, TABLES)?;
+    Load::new(&scene.topic, good_only())?.send(20_000)?;
+    let lines = "attempts = 1000\ndelay = \"500ms\"\nmultiplier = 1\nmax_parked = 1000\n";
+    let mut pipeline = pipeline(&scene, lines)?;
+    pipeline.batch_lines = "max_messages = 300\n".to_owned();
+    let host = scene.start("host", &pipeline)?;
+    let paused = host.wait_for("pipeline paused", SOON)?;
+    assert_eq!(paused.text("code").as_deref(), Some("SL-D311"));
+    // Attempts go on meanwhile, and nothing else is read: one batch of each lane may pass the limit, and the one after it.
+    let tried = "SELECT coalesce(max(attempts), 0) FROM sluice.parked";
+    until_true("all were tried again and again", SOON, || Ok(number(&scene, tried)? > 5))?;
+    let parked = number(&scene, "SELECT count(*) FROM sluice.parked")?;
+    assert!((1000..=1000 + 2 * 2 * 300).contains(&parked), "{parked}");
+    scene.database.execute(&devices(2, true))?;
+    scene.database.execute(&devices(2, false))?;
+    scene.wait_until_drained()?;
+    until_true("nothing is parked any more", SOON, || {
+        Ok(number(&scene, "SELECT count(*) FROM sluice.parked")? == 0)
+    })?;
+    host.wait_for("pipeline no longer paused", SOON)?;
+    host.drain()?;
+    assert_eq!(number(&scene, "SELECT count(DISTINCT (device_id, seq)) FROM readings")?, 20_000);
+    assert_eq!(number(&scene, "SELECT count(*) FROM readings")?, 20_000);
+    check_parked(&scene)
+}
+
 /// Rows of a device that did not arrive in the order of its messages; of the load, each 97th has no key.
 const OUT_OF_ORDER: &str = "SELECT count(*) FROM (SELECT seq, lag(seq) OVER (PARTITION BY device_id ORDER BY arrival) \
      AS before FROM readings WHERE seq % 97 <> 0) AS pairs WHERE seq < before";

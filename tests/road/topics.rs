@@ -3,7 +3,9 @@
 use anyhow::Result;
 use sluice_tests::checker::{Check, Log, Readings};
 use sluice_tests::kafka::Topic;
+use sluice_tests::load::message::make;
 use sluice_tests::load::{Load, Mix};
+use sluice_tests::operator::blocked;
 use sluice_tests::scene::Scene;
 use sluice_tests::wait::{SOON, until_true};
 
@@ -138,6 +140,35 @@ fn deleted_messages_that_were_moved_before_are_no_gap() -> Result<()> {
 }
 
 /// librdkafka by itself would read the last partitions only when the first ones are empty.
+/// A response has one batch of a producer at least. Where an operator allows less than that, the partition cannot be read.
+#[test]
+fn a_batch_that_is_larger_than_a_response_may_be_is_told() -> Result<()> {
+    let scene = Scene::readings("topics_response")?;
+    let mut load = Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?;
+    load.send(1200)?;
+    let mut large = make(Mix { bad_per_mille: 0, long_per_mille: 0 }, 3, 1_000_000);
+    let mut reading: serde_json::Value =
+        serde_json::from_slice(large.payload.as_deref().unwrap_or_default())?;
+    reading["diagnostics"] = "x".repeat(4_000_000).into();
+    large.payload = Some(reading.to_string().into_bytes());
+    load.send_made(&[(3, large)])?;
+    let pipeline = scene.pipeline()?.property("receive.message.max.bytes", "1100000");
+    let host = scene.start("host", &pipeline)?;
+    until_true("it is blocked and says why", SOON, || {
+        Ok(blocked(&scene.database, &scene.name)?.is_some_and(|(code, reason)| {
+            println!("{code}: {reason}");
+            code == "SL-K012" && reason.contains("receive.message.max.bytes")
+        }))
+    })?;
+    host.terminate()?;
+    // Without the limit it is a message as any other.
+    let host = scene.start("unlimited", &scene.pipeline()?)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    assert_eq!(scene.database.number("SELECT count(*) FROM readings")?, 1201);
+    Ok(())
+}
+
 #[test]
 fn no_partition_waits_for_the_others_of_its_lane() -> Result<()> {
     const PARTITIONS: usize = 6;

@@ -41,9 +41,11 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-K012",
         title: "messages that cannot be read",
-        text: "A checksum does not match, or a batch cannot be decompressed. librdkafka cannot say which messages \
-               are in it, so the partition is held instead of passing them over; others go on.",
-        way_out: "Check the broker's disk and the producer's compression. To pass over the damage: `sluice resolve FILE \
+        text: "A checksum does not match, a batch cannot be decompressed, or it is larger than `receive.message.max.bytes` of \
+               `[source.properties]`. librdkafka cannot say which messages are in it, so the partition is held instead of \
+               passing them over; others go on.",
+        way_out: "Leave `receive.message.max.bytes` out: by itself it takes what topics take. Check the broker's disk and the \
+                  producer's compression. To pass over the damage: `sluice resolve FILE \
                   --partition NUMBER --offset NUMBER --reason TEXT`, with the first offset behind it.",
     },
     Explanation {

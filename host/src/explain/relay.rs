@@ -48,4 +48,14 @@ pub(super) const CODES: &[Explanation] = &[
                   wrong, stop whoever sends them; the rest trickles into the dead letters by itself. When the limit \
                   is wrong, raise `max_per_minute` and start the host again.",
     },
+    Explanation {
+        code: "SL-D311",
+        title: "a pipeline is paused because of its parked messages",
+        text: "As many messages wait in sluice.parked for another attempt as `[retry] max_parked` allows. Nothing more is \
+               read until there are fewer: messages stay in Kafka, partitions stay with this host, lag grows. Those that \
+               are parked are tried as before.",
+        way_out: "Find out what they wait for: SELECT code, min(reason), count(*) FROM sluice.parked GROUP BY code. When it is \
+                  there, they pass by themselves and the pipeline resumes. When it never comes, they become dead letters \
+                  with their last attempt. When the limit is wrong, raise `max_parked` and start the host again.",
+    },
 ];

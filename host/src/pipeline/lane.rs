@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::bell::{Bell, Post};
 use crate::fault::Fault;
 use crate::pipeline::Deployed;
+use crate::pipeline::backlog::Backlog;
 use crate::pipeline::brake::Brake;
 use crate::pipeline::budget::LetterBudget;
 use crate::pipeline::counters::Counters;
@@ -28,7 +29,7 @@ use crate::source::{Ease, Room, Source};
 mod batches;
 mod pace;
 
-use batches::{HeldBack, Ready, Writing};
+use batches::{HeldBack, Ready, Until, Writing};
 use pace::{IDLE_WAIT, LOOK_AROUND, Pace};
 
 /// How long a lane that was told to finish may take to write what it has.
@@ -58,6 +59,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// How many dead letters it may make.
     pub budget: Arc<LetterBudget>,
+    /// How many messages are parked.
+    pub backlog: Arc<Backlog>,
     /// Stops it when no row is taken any more.
     pub brake: Arc<Brake>,
     /// Name of the pipeline.
@@ -212,6 +215,11 @@ impl Lane {
     }
 
     fn process(&mut self) -> Result<(), Fault> {
+        if !self.parts.backlog.has_room() {
+            self.held_back = Some(HeldBack::new(Until::FewerParked, &self.parts.counters));
+            self.batch.clear();
+            return Ok(());
+        }
         let (begun, full) = (Instant::now(), self.room().is_full(&self.batch));
         self.parts.source.hurry();
         self.pace.note(&self.batch);
@@ -254,7 +262,8 @@ impl Lane {
         self.parts.budget.tell_held_back(&prepared, Instant::now());
         let messages = prepared.messages_ahead_of_letter(free);
         self.messages_max = messages.max(1);
-        self.held_back = Some(HeldBack::new(messages == 0, &self.parts.counters));
+        let until = if messages == 0 { Until::RoomForLetters } else { Until::Now };
+        self.held_back = Some(HeldBack::new(until, &self.parts.counters));
         self.spare.push(prepared);
         self.batch.clear();
     }
@@ -268,8 +277,14 @@ impl Lane {
         if self.busy() {
             return Ok(IDLE_WAIT);
         }
-        let until_room = self.held_back.as_ref().is_some_and(|held| held.until_room);
-        if until_room && !self.swap() && !self.parts.budget.has_room(Instant::now()) {
+        let waits = match self.held_back.as_ref().map(|held| held.until) {
+            Some(Until::RoomForLetters) => {
+                !self.swap() && !self.parts.budget.has_room(Instant::now())
+            }
+            Some(Until::FewerParked) => !self.parts.backlog.has_room(),
+            Some(Until::Now) | None => false,
+        };
+        if waits {
             return Ok(LOOK_AROUND);
         }
         self.held_back = None;

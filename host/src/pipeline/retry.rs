@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::Deployed;
+use super::backlog::Backlog;
 use super::budget::LetterBudget;
 use super::counters::Counters;
 use super::order::Question;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// How many dead letters may be made.
     pub budget: Arc<LetterBudget>,
+    /// How many messages are parked.
+    pub backlog: Arc<Backlog>,
     /// Lanes ask here which keys are free. It ends when nobody can ask any more.
     pub questions: Mailbox<Question>,
     /// For what waits on Postgres.
@@ -125,6 +128,13 @@ impl Retrier {
         let runtime = self.parts.runtime.clone();
         let begun = Instant::now();
         let Next { wait, behind, more } = runtime.block_on(self.parts.due.next())?;
+        if wait.is_none() && !behind && !more {
+            // At most a few wait, for what others have in their hands.
+            self.parts.backlog.clear();
+        } else if let Some(max) = self.parts.backlog.wants_count(begun) {
+            let messages = runtime.block_on(self.parts.due.count(max))?;
+            self.parts.backlog.counted(messages, begun, Instant::now());
+        }
         let pause = begun.elapsed() * LOOK_SHARE;
         let is_due = wait.is_some_and(|wait| wait.is_zero());
         let wait = match wait.map(|wait| wait.min(LOOK_EVERY).max(pause)) {
@@ -229,6 +239,7 @@ impl Retrier {
         Counters::add(&counters.retried, passed.len() as u64);
         Counters::add(&counters.given_up, gave_up.len() as u64);
         self.parts.budget.spend(gave_up.len() as u64, Instant::now());
+        self.parts.backlog.remove((passed.len() + gave_up.len()) as u64);
         if let Some((_, Rejection { stage, code, reason, .. })) = gave_up.first() {
             let reason = rows::loggable(*stage, code, reason);
             tracing::warn!(

@@ -221,6 +221,7 @@ fn retry_settings(section: Section<'_>) -> RetrySettings {
         ),
         sqlstates: section.texts("sqlstates"),
         constraints: section.texts("constraints"),
+        max_parked: section.integer("max_parked", 1..=1_000_000_000_000, default.max_parked),
     };
     section.finish();
     settings

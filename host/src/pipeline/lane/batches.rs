@@ -35,18 +35,27 @@ pub(super) struct Writing {
     pub full: bool,
 }
 
-/// A batch that would make too many dead letters is not written; its messages are read again.
+/// A batch that would make too many dead letters, or park too many messages, is not written; its messages are read again.
 pub(super) struct HeldBack {
-    /// True when the first of them would be a letter too many: not before there is room for it.
-    pub until_room: bool,
+    pub until: Until,
     counters: Arc<Counters>,
 }
 
 impl HeldBack {
-    pub fn new(until_room: bool, counters: &Arc<Counters>) -> Self {
+    pub fn new(until: Until, counters: &Arc<Counters>) -> Self {
         Counters::add(&counters.paused_lanes, 1);
-        Self { until_room, counters: counters.clone() }
+        Self { until, counters: counters.clone() }
     }
+}
+
+/// When they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// At once, in a smaller batch.
+    Now,
+    /// The first of them would be a letter too many.
+    RoomForLetters,
+    FewerParked,
 }
 
 /// Also when the lane ends meanwhile: the counters outlive it.
@@ -65,6 +74,7 @@ impl Lane {
             Counters::add(&counters.filtered, range.filtered);
             Counters::add(&counters.rejected, range.rejected);
             Counters::add(&counters.parked, range.parked);
+            self.parts.backlog.add(range.parked);
         }
         Counters::add(&counters.batches, 1);
         if let Some(Writing { batch, begun, full, .. }) = &self.writing {

@@ -51,6 +51,9 @@ const STANDING: &str = "SELECT count(*), count(*) FILTER (WHERE attempts = 0), \
      extract(epoch FROM min(due_at) FILTER (WHERE attempts > 0) - now())::bigint \
      FROM sluice.parked WHERE pipeline = $1";
 
+const COUNT: &str =
+    "SELECT count(*) FROM (SELECT FROM sluice.parked WHERE pipeline = $1 LIMIT $2) AS counted";
+
 /// The oldest of what is due and not in other hands, then what waits and need not any more, as far as `NEXT` looks; with
 /// `$2` at most the first of each key, and then some of what waits behind it. All of one topic. In the order of the
 /// messages, so that a batch that is cut short has the first of each key.
@@ -242,6 +245,17 @@ impl Due {
             self.looked_at = last.filter(|_| more).unwrap_or(0);
         }
         Ok(Next { wait, behind, more: more && !behind })
+    }
+
+    /// How many messages are parked, `max` at most.
+    pub async fn count(&self, max: u64) -> Result<u64, Fault> {
+        let (doing, max) = ("count parked messages", i64::try_from(max).unwrap_or(i64::MAX));
+        let count = async |session: &Session| {
+            let row = session.query_one(COUNT, &[&self.pipeline, &max]).await;
+            row.map_err(|error| fault_of_ours(doing, &error))
+        };
+        let row = self.options.errand(doing, count).await?;
+        Ok(row.get::<_, i64>(0) as u64)
     }
 
     /// Fewer messages at a time from now on: a limit of the server has ended a batch of them.
