@@ -82,6 +82,10 @@ pub trait Source {
     /// Returns how long to sleep at most; then this is to be called once more.
     fn rest(&mut self, ease: Ease) -> Duration;
 
+    /// To be called in the place of [`Source::rest`] while there is no room for messages: sees to it that not too much is
+    /// fetched ahead. Returns when to call it again.
+    fn rest_while_full(&mut self) -> Duration;
+
     /// Messages are needed as soon as they can be had, whatever was said before.
     fn hurry(&mut self);
 }

@@ -24,7 +24,7 @@ use crate::sink::postgres::{Writer, Written};
 use crate::sink::{Parking, Prepared, WaitingKeys};
 use crate::source::position::Positions;
 use crate::source::rebalance::{Command, Report, Shared};
-use crate::source::{Ease, Room, Source};
+use crate::source::{Room, Source};
 
 mod batches;
 mod pace;
@@ -271,11 +271,10 @@ impl Lane {
     /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
     /// of the plugin, which may make fewer. Returns how long it does not.
     fn resume(&mut self) -> Result<Duration, Fault> {
-        // Whoever reads by the same client is not to wait for us.
-        self.parts.source.rest(Ease::Idle);
+        let wait = self.parts.source.rest_while_full();
         // Reading begins anew where the committed positions stand: not while they may still move.
         if self.busy() {
-            return Ok(IDLE_WAIT);
+            return Ok(wait.min(IDLE_WAIT));
         }
         let waits = match self.held_back.as_ref().map(|held| held.until) {
             Some(Until::RoomForLetters) => {
@@ -285,7 +284,7 @@ impl Lane {
             Some(Until::Now) | None => false,
         };
         if waits {
-            return Ok(LOOK_AROUND);
+            return Ok(wait.min(LOOK_AROUND));
         }
         self.held_back = None;
         self.rewind()?;

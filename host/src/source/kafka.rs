@@ -23,6 +23,12 @@ use crate::source::{Ease, PartitionFault, Room, Source, properties};
 /// Most messages taken from librdkafka in one call.
 const TAKEN_MAX: usize = 4096;
 
+/// So often it is looked how much was fetched ahead while nothing is taken.
+const FULL_WAIT: Duration = Duration::from_millis(50);
+/// So many times `queue_bytes` may have come before fetching is suspended: as much is fetched by itself, with what
+/// messages cost beside their payloads.
+const AHEAD_BYTES_SHARE: u64 = 2;
+
 /// As long as it would take librdkafka to ask by itself.
 const LEADERS_WAIT: Duration = Duration::from_secs(1);
 
@@ -47,7 +53,28 @@ pub struct KafkaSource {
     started: BTreeSet<i32>,
     /// True when the client knows who leads the topic's partitions.
     acquainted: bool,
+    /// Those among them that are not read for now, because what was fetched ahead takes too much memory.
+    suspended: BTreeSet<i32>,
+    ahead: Ahead,
     rest: Rest,
+}
+
+/// What was fetched and not taken yet, as far as can be told. librdkafka bounds payloads and the number of messages, but
+/// neither keys nor headers.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Bytes that had come over the client's connections when this was reckoned last.
+    received: u64,
+    bytes: u64,
+}
+
+impl Ahead {
+    /// `taken` were put into a batch since the last time.
+    fn reckon(&mut self, received: u64, taken: usize) {
+        let came = received.saturating_sub(std::mem::replace(&mut self.received, received));
+        // What was compressed on its way is more when it is taken.
+        self.bytes = (self.bytes + came).saturating_sub(taken as u64);
+    }
 }
 
 /// When the source does without messages.
@@ -121,6 +148,8 @@ impl KafkaSource {
             lanes,
             bell,
             started: BTreeSet::new(),
+            suspended: BTreeSet::new(),
+            ahead: Ahead::default(),
             acquainted: false,
             rest: Rest { until: None, over: None, ahead: AHEAD_MIN },
         })
@@ -151,6 +180,41 @@ impl KafkaSource {
         self.reader.needs(need);
     }
 
+    /// What was fetched ahead is thrown away, and fetched again when there is room.
+    fn suspend(&mut self) {
+        let Reader { fetched, topic, .. } = &mut self.reader;
+        for &partition in self.started.difference(&self.suspended) {
+            if let Err(text) = topic.stop(fetched, partition) {
+                tracing::debug!(partition, "librdkafka did not stop: {text}");
+            }
+        }
+        self.suspended.clone_from(&self.started);
+        tracing::debug!(
+            topic = self.settings.topic,
+            bytes = self.ahead.bytes,
+            "too much was fetched ahead; thrown away until there is room"
+        );
+        self.ahead.bytes = 0;
+    }
+
+    /// Reads all partitions again from where they were taken up to.
+    fn resume(&mut self, positions: &Positions) -> Vec<PartitionFault> {
+        let mut faults = Vec::new();
+        for partition in std::mem::take(&mut self.suspended) {
+            let Some(next) = positions.next(partition) else {
+                self.suspended.insert(partition);
+                continue;
+            };
+            let Reader { fetched, topic, .. } = &mut self.reader;
+            if let Err(text) = topic.start(fetched, partition, next) {
+                let message = format!("failed to read partition {partition}: {text}");
+                let fault = Fault::stop(broker::UNEXPECTED, message);
+                faults.push(PartitionFault { partition: Some(partition), fault });
+            }
+        }
+        faults
+    }
+
     fn fault(&self, error: &FetchError) -> PartitionFault {
         let place = match error.partition {
             Some(partition) => format!("topic {} partition {partition}", self.settings.topic),
@@ -169,7 +233,7 @@ impl KafkaSource {
 impl Drop for KafkaSource {
     fn drop(&mut self) {
         let Reader { fetched, topic, .. } = &mut self.reader;
-        for partition in std::mem::take(&mut self.started) {
+        for &partition in self.started.difference(&self.suspended) {
             if let Err(text) = topic.stop(fetched, partition) {
                 tracing::debug!(partition, "librdkafka did not stop: {text}");
             }
@@ -190,7 +254,7 @@ impl Source for KafkaSource {
     }
 
     fn stop(&mut self, partition: i32) -> Result<(), Fault> {
-        if !self.started.remove(&partition) {
+        if !self.started.remove(&partition) || self.suspended.remove(&partition) {
             return Ok(());
         }
         let Reader { fetched, topic, .. } = &mut self.reader;
@@ -209,15 +273,32 @@ impl Source for KafkaSource {
         let tell = |level, facility: &str, text: &str| log_line(level_of(level), facility, text);
         let errors = self.reader.lease.client().news(&mut self.reader.errors_seen, tell);
         let mut faults: Vec<_> = errors.iter().map(|error| self.fault(error)).collect();
+        faults.extend(self.resume(positions));
+        let (before, mut drained) = (batch.bytes(), false);
         while faults.is_empty() && !room.is_full(batch) {
-            let messages_max = (room.messages_max - batch.len()).min(TAKEN_MAX);
-            let (count, errors) = self.reader.fetched.take(batch, messages_max, positions);
+            let (count, errors) = self.reader.fetched.take(batch, room, positions);
             faults.extend(errors.iter().map(|error| self.fault(error)));
             if count == 0 {
+                drained = true;
                 break;
             }
         }
+        self.ahead.reckon(self.reader.lease.client().received().0, batch.bytes() - before);
+        if drained {
+            self.ahead.bytes = 0;
+        }
         faults
+    }
+
+    fn rest_while_full(&mut self) -> Duration {
+        self.end_rest(Need::Everything);
+        let (received, readers) = self.reader.lease.client().received();
+        self.ahead.reckon(received, 0);
+        let allowed = AHEAD_BYTES_SHARE * (self.settings.queue_bytes * readers.max(1)) as u64;
+        if self.ahead.bytes > allowed && self.suspended.len() < self.started.len() {
+            self.suspend();
+        }
+        FULL_WAIT
     }
 
     fn rest(&mut self, ease: Ease) -> Duration {

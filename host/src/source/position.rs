@@ -68,6 +68,12 @@ impl Positions {
             .map(|(index, _)| index as i32)
     }
 
+    /// The offset from which on messages of `partition` may be put into a batch.
+    pub fn next(&self, partition: i32) -> Option<i64> {
+        let held = self.held.get(usize::try_from(partition).ok()?)?;
+        held.as_ref().map(|held| held.handed_out)
+    }
+
     /// Whether the message at (partition, offset) is the next to be put into a batch. Messages of
     /// partitions not held, and those handed out before, are not wanted.
     #[inline]

@@ -25,6 +25,11 @@ pub const OWNED: &[(&str, &str)] = &[
 const SILENCE_MAX_MS: &str = "10000";
 /// Most bytes of a fetch.
 const FETCH_BYTES: usize = 1 << 20;
+/// A response has one batch of a producer at least, whatever is asked for: as large as topics allow. librdkafka would end
+/// the connection over 100 MB, and ask again for ever.
+const RESPONSE_BYTES_MAX: &str = "2000000000";
+/// librdkafka counts payloads alone. A message costs 320 bytes beside, so there are no more than have these on average.
+const MESSAGE_BYTES: usize = 128;
 /// What a partition may have at least in its queue, in one of very many.
 const PARTITION_BYTES_MIN: usize = 256 << 10;
 
@@ -34,13 +39,15 @@ pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
     let mut config = base(source);
     config.remove("group.id");
     let queue_bytes = (source.queue_bytes / partitions).max(PARTITION_BYTES_MIN);
+    let messages_max = (queue_bytes / MESSAGE_BYTES).clamp(1_000, 100_000);
     // Fetches of 1 MiB and bounded queues take a third of the CPU and a fraction of the memory of the
     // defaults; a short back-off keeps a full queue from costing a second.
     config
         .set("fetch.message.max.bytes", queue_bytes.min(FETCH_BYTES).to_string())
         .set("fetch.max.bytes", FETCH_BYTES.to_string())
+        .set("receive.message.max.bytes", RESPONSE_BYTES_MAX)
         .set("queued.max.messages.kbytes", (queue_bytes / 1024).to_string())
-        .set("queued.min.messages", "1000000")
+        .set("queued.min.messages", messages_max.to_string())
         .set("fetch.queue.backoff.ms", "10")
         // Idle partitions cost a fetch each time. A partition that is started waits for the one under way, at most.
         .set("fetch.wait.max.ms", "500")
@@ -71,9 +78,8 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
 }
 
 /// The client that relays dead letters: nothing is sent twice by its retries or changes its order, and it waits for
-/// brokers as long as it takes. A thread of it spins while more than one request's worth of letters waits for a partition
-/// and the first is not answered, or the partition changes its leader, until the silence is too long (librdkafka's
-/// issues 2565 and 3692, open since version 1.2): the price of idempotence.
+/// brokers as long as it takes. It is handed one request's worth of a partition at a time: a thread of it spins while more
+/// waits and the first is not answered (librdkafka's issues 2565 and 3692, open since version 1.2).
 pub fn relay(source: &SourceSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
@@ -200,6 +206,13 @@ mod tests {
             assert_eq!(config.get("queued.max.messages.kbytes"), Some(kib));
             assert_eq!(config.get("fetch.message.max.bytes"), Some(fetch));
         }
+        let messages = |partitions| {
+            fetcher(&source(&[]), partitions).get("queued.min.messages").map(str::to_owned)
+        };
+        assert_eq!(
+            [1, 8, 999].map(messages),
+            ["100000", "16384", "2048"].map(|it| Some(it.to_owned()))
+        );
     }
 
     #[test]

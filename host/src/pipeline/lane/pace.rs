@@ -74,8 +74,7 @@ impl Lane {
     pub(super) fn gather(&mut self) -> Duration {
         let (room, before, passed) = (self.room(), self.batch.len(), self.positions.passed());
         if room.is_full(&self.batch) && self.ready.is_some() {
-            self.parts.source.rest(Ease::For(Duration::ZERO));
-            return IDLE_WAIT;
+            return self.parts.source.rest_while_full().min(IDLE_WAIT);
         }
         let faults = self.parts.source.fill(&mut self.batch, room, &mut self.positions);
         if !faults.is_empty() {

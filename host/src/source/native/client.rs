@@ -122,6 +122,12 @@ impl FetchClient {
         self.client.context().0.change(before, next);
     }
 
+    /// Bytes that brokers have sent so far, as they came over the network, and how many readers they are for.
+    pub fn received(&self) -> (u64, usize) {
+        let valve = &self.client.context().0;
+        (valve.received(), valve.readers())
+    }
+
     /// True when somebody who reads would take whatever comes.
     pub fn has_idle(&self) -> bool {
         self.client.context().0.has_idle()

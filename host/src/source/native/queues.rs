@@ -1,6 +1,7 @@
 //! Messages that were fetched, a queue for each partition.
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::message::read;
 use super::{FetchClient, FetchError};
 use crate::batch::Batch;
 use crate::bell::Bell;
+use crate::source::Room;
 use crate::source::position::Positions;
 
 /// What a client has fetched, each partition in a queue of its own; messages are taken many at a time.
@@ -20,7 +22,9 @@ use crate::source::position::Positions;
 pub struct FetchedQueues {
     queues: Vec<(i32, Queue)>,
     turn: usize,
+    /// What was taken from the queue whose turn it is; `left` of it were not read yet, because the batch was full.
     taken: Vec<*mut sys::rd_kafka_message_t>,
+    left: Range<usize>,
     // Dropped after the queues that ring it.
     bell: Arc<Bell>,
 }
@@ -32,7 +36,8 @@ impl FetchedQueues {
     /// No queues yet. `bell` is rung when one that was empty has something; at most `messages_max` messages are taken in
     /// one call.
     pub fn new(messages_max: usize, bell: Arc<Bell>) -> Self {
-        Self { queues: Vec::new(), turn: 0, taken: vec![ptr::null_mut(); messages_max], bell }
+        let taken = vec![ptr::null_mut(); messages_max];
+        Self { queues: Vec::new(), turn: 0, taken, left: 0..0, bell }
     }
 
     /// A queue for `partition`, from which its messages are taken from now on; `client` must outlive it.
@@ -48,56 +53,74 @@ impl FetchedQueues {
 
     /// Takes messages of `partition` no more.
     pub fn remove(&mut self, partition: i32) {
+        if self.queues.get(self.turn).is_some_and(|&(number, _)| number == partition) {
+            self.throw_away_left();
+        }
+        let whose = self.queues.get(self.turn).map(|&(number, _)| number);
         self.queues.retain(|&(number, _)| number != partition);
-        self.turn = 0;
+        // The turn stays with the partition of which something is left.
+        let stays = self.queues.iter().position(|&(number, _)| Some(number) == whose);
+        self.turn = stays.unwrap_or(0);
     }
 
-    /// Takes up to `messages_max` messages from the first queue in turn that has any. Those that `positions` want are
-    /// copied into `batch`.
+    /// Takes messages from the first queue in turn that has any, as long as there is `room` in `batch`. Those that
+    /// `positions` want are copied into it.
     /// Returns the number taken, wanted or not, and the errors met; nothing means that all queues are empty.
     pub fn take(
         &mut self,
         batch: &mut Batch,
-        messages_max: usize,
+        room: Room,
         positions: &mut Positions,
     ) -> (usize, Vec<FetchError>) {
         let mut errors = Vec::new();
-        for _ in 0..self.queues.len() {
-            self.turn = (self.turn + 1) % self.queues.len();
-            let count = self.call(batch, messages_max, positions, &mut errors);
-            if count > 0 {
-                return (count, errors);
-            }
+        if self.left.is_empty() && !self.poll(room.messages_max.saturating_sub(batch.len())) {
+            return (0, errors);
         }
-        (0, errors)
-    }
-
-    fn call(
-        &mut self,
-        batch: &mut Batch,
-        messages_max: usize,
-        positions: &mut Positions,
-        errors: &mut Vec<FetchError>,
-    ) -> usize {
-        let queue = self.queues[self.turn].1.pointer;
-        let messages_max = messages_max.min(self.taken.len());
-        // SAFETY: `taken` has room for `messages_max` pointers, and the queue lives as long as self.
-        let got = unsafe {
-            if sys::rd_kafka_queue_length(queue) == 0 {
-                return 0;
-            }
-            sys::rd_kafka_consume_batch_queue(queue, 0, self.taken.as_mut_ptr(), messages_max)
-        };
-        let got = usize::try_from(got).unwrap_or(0);
-        for &message in &self.taken[..got] {
-            // SAFETY: librdkafka filled the first `got` pointers with messages that are now ours; each is
-            // read before it is destroyed, once.
+        let begin = self.left.start;
+        while !self.left.is_empty() && !room.is_full(batch) {
+            let message = self.taken[self.left.start];
+            self.left.start += 1;
+            // SAFETY: librdkafka handed it out and it is ours since; it is read before it is destroyed, once.
             unsafe {
-                read(&*message, batch, positions, errors);
+                read(&*message, batch, positions, &mut errors);
                 sys::rd_kafka_message_destroy(message);
             }
         }
-        got
+        (self.left.start - begin, errors)
+    }
+
+    /// Takes up to `messages_max` messages from the first queue in turn that has any; false when none has.
+    fn poll(&mut self, messages_max: usize) -> bool {
+        let messages_max = messages_max.min(self.taken.len());
+        for _ in 0..self.queues.len() {
+            self.turn = (self.turn + 1) % self.queues.len();
+            let queue = self.queues[self.turn].1.pointer;
+            // SAFETY: `taken` has room for `messages_max` pointers, and the queue lives as long as self.
+            let got = unsafe {
+                if sys::rd_kafka_queue_length(queue) == 0 {
+                    continue;
+                }
+                sys::rd_kafka_consume_batch_queue(queue, 0, self.taken.as_mut_ptr(), messages_max)
+            };
+            self.left = 0..usize::try_from(got).unwrap_or(0);
+            if !self.left.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn throw_away_left(&mut self) {
+        for &message in &self.taken[std::mem::take(&mut self.left)] {
+            // SAFETY: as in `take`: what is left was not destroyed yet.
+            unsafe { sys::rd_kafka_message_destroy(message) };
+        }
+    }
+}
+
+impl Drop for FetchedQueues {
+    fn drop(&mut self) {
+        self.throw_away_left();
     }
 }
 

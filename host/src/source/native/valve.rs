@@ -34,6 +34,8 @@ struct State {
     nothing: usize,
     everything: usize,
     closed: bool,
+    /// Bytes that came over sockets which are closed by now.
+    received_before: u64,
 }
 
 impl Valve {
@@ -44,7 +46,21 @@ impl Valve {
 
     /// A socket is about to be closed.
     pub fn remove(&self, socket: RawFd) {
-        self.lock().sockets.retain(|&(known, _)| known != socket);
+        let mut state = self.lock();
+        state.received_before += received(socket);
+        state.sockets.retain(|&(known, _)| known != socket);
+    }
+
+    /// Bytes that brokers have sent so far, as they came over the network.
+    pub fn received(&self) -> u64 {
+        let state = self.lock();
+        state.received_before + state.sockets.iter().map(|&(it, _)| received(it)).sum::<u64>()
+    }
+
+    /// How many read by the client.
+    pub fn readers(&self) -> usize {
+        let state = self.lock();
+        state.anything + state.nothing + state.everything
     }
 
     /// Somebody begins to read by the client, with a need for [`Need::Anything`].
@@ -111,6 +127,27 @@ impl State {
     }
 }
 
+/// Bytes that came over a socket; 0 where the system does not tell.
+fn received(socket: RawFd) -> u64 {
+    /// Where `tcpi_bytes_received` lies in the `struct tcp_info` of Linux 4.1 and later.
+    const AT: usize = 128;
+    let mut info = [0_u8; AT + 8];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: a socket is known only as long as it is open; the kernel writes `length` bytes at most.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&info[AT..]);
+    if answer == 0 && length as usize == info.len() { u64::from_ne_bytes(bytes) } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -170,6 +207,25 @@ mod tests {
             waiting.join().unwrap()
         });
         assert!(woken);
+    }
+
+    #[test]
+    fn bytes_are_counted_over_open_and_closed_connections() {
+        let (mut broker, client, valve) = answered();
+        let first = valve.received();
+        assert_eq!(first, 11);
+        broker.write_all(&[0; 5000]).unwrap();
+        until_received(&valve, first + 5000);
+        valve.remove(client.as_raw_fd());
+        assert_eq!(valve.received(), first + 5000);
+    }
+
+    fn until_received(valve: &Valve, bytes: u64) {
+        let begin = Instant::now();
+        while valve.received() < bytes && begin.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert_eq!(valve.received(), bytes);
     }
 
     #[test]
