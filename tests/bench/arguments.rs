@@ -59,8 +59,8 @@ pub struct Arguments {
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     pub properties: Vec<(String, String)>,
     /// Another program, run in turn by a shell: `{brokers}`, `{topic}`, `{messages}`, `{postgres}` (host:port of
-    /// the superuser and database `postgres`) and `{postgres_pid}` are filled in, and `NNN msg/s` is read from
-    /// what it prints; of `own`, `pg`, `broker`, `rss` and `foreign` the number behind each, where there is one
+    /// the superuser and database `postgres`), `{postgres_password}` and `{postgres_pid}` are filled in, and
+    /// `NNN msg/s` is read from what it prints; of `own`, `pg`, `broker`, `rss` and `foreign` the number behind each, where there is one
     #[arg(long, value_name = "COMMAND")]
     pub beside: Option<String>,
     /// Instead of all this, compare what a message costs the host with 12 and 120 partitions, 1 and 4 lanes,

@@ -17,6 +17,7 @@ pub fn run(command: &str, servers: &Servers, topic: &str, messages: u64) -> Resu
         ("{topic}", topic.to_owned()),
         ("{messages}", messages.to_string()),
         ("{postgres}", format!("127.0.0.1:{}", servers.postgres_port)),
+        ("{postgres_password}", servers.postgres_password.clone()),
         ("{postgres_pid}", servers.postgres.to_string()),
     ];
     let command =

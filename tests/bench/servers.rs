@@ -70,6 +70,8 @@ pub struct Servers {
     pub broker: u32,
     /// Where Postgres listens, on 127.0.0.1.
     pub postgres_port: u16,
+    /// Of its superuser.
+    pub postgres_password: String,
     /// Process of the postmaster.
     pub postgres: u32,
     postgres_folder: PathBuf,
@@ -104,6 +106,7 @@ impl Servers {
             brokers: broker.address().to_owned(),
             broker: broker.pid(),
             postgres_port: postgres.port(),
+            postgres_password: postgres.password().to_owned(),
             postgres: postgres.pid().context("Postgres has no process")?,
             postgres_folder: postgres.socket_folder().to_path_buf(),
             note,
@@ -116,7 +119,8 @@ impl Servers {
 
     /// URL of a database, for the superuser.
     pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.postgres_port)
+        let Self { postgres_password, postgres_port, .. } = self;
+        format!("postgres://postgres:{postgres_password}@127.0.0.1:{postgres_port}/{database}")
     }
 
     /// Notes where everything is.

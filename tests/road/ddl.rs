@@ -89,8 +89,8 @@ fn run_with(scene: &Scene, mode: &str, form: Form, keep: Keep, seed: u64) -> Res
 /// As a role that does not own the table: row-level security is for such roles.
 fn pipeline(scene: &Scene, mode: &str) -> Result<Pipeline> {
     let mut pipeline = scene.pipeline()?;
-    let as_role = format!("postgres://{}@", scene.name);
-    pipeline.url = pipeline.url.replace("postgres://postgres@", &as_role);
+    let as_role = format!("postgres://{}:", scene.name);
+    pipeline.url = pipeline.url.replace("postgres://postgres:", &as_role);
     pipeline.sink_lines.push_str(&format!("mode = \"{mode}\"\n"));
     Ok(pipeline)
 }

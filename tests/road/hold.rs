@@ -117,12 +117,11 @@ fn a_column_that_is_dropped_holds_the_pipeline_until_it_is_added_again() -> Resu
 fn a_right_that_is_revoked_holds_the_pipeline_until_it_is_granted() -> Result<()> {
     let scene = Scene::readings("hold_right")?;
     let database = &scene.database;
-    database.execute(
-        "CREATE ROLE hold_right LOGIN; GRANT CREATE ON DATABASE hold_right TO hold_right; GRANT INSERT ON readings TO hold_right",
-    )?;
     let mut pipeline = scene.pipeline()?;
-    pipeline.url = database.url().replace("postgres://postgres@", "postgres://hold_right@");
-    assert_ne!(pipeline.url, database.url());
+    pipeline.url = database.create_login("hold_right")?;
+    database.execute(
+        "GRANT CREATE ON DATABASE hold_right TO hold_right; GRANT INSERT ON readings TO hold_right",
+    )?;
     let host = scene.start("host", &pipeline)?;
     let mut load = Load::new(&scene.topic, Mix::default())?;
     load.send(600)?;

@@ -20,14 +20,17 @@ struct Pooler {
 }
 
 impl Pooler {
-    fn start(folder: &Path, mode: &str, server_port: u16) -> Result<Self> {
+    fn start(folder: &Path, mode: &str, server: &Database) -> Result<Self> {
+        let server: tokio_postgres::Config = server.url().parse()?;
+        let server_port = server.get_ports().first().context("a port")?;
+        let password = String::from_utf8_lossy(server.get_password().context("a password")?);
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let settings = folder.join(format!("pgbouncer-{mode}.ini"));
         let log = folder.join(format!("pgbouncer-{mode}.log"));
         fs::write(
             &settings,
             format!(
-                "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres\n\
+                "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres password={password}\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
                  auth_type = any\npool_mode = {mode}\ndefault_pool_size = 50\nmax_client_conn = 200\n"
             ),
@@ -69,7 +72,7 @@ fn port_of(url: &str) -> Result<u16> {
 fn a_pooler_in_transaction_mode_is_refused_and_nothing_goes_through_it() -> Result<()> {
     let scene = Scene::new("pooled", 3, Readings::TABLE)?;
     Load::new(&scene.topic, Mix::default())?.send(300)?;
-    let pooler = Pooler::start(&scene.folder, "transaction", port_of(scene.database.url())?)?;
+    let pooler = Pooler::start(&scene.folder, "transaction", &scene.database)?;
     let mut pipeline = scene.pipeline()?;
     pipeline.url = pooler.url(scene.database.url())?;
     let file = pipeline.write(&scene.folder)?;
@@ -91,7 +94,7 @@ fn a_pooler_in_session_mode_is_no_trouble() -> Result<()> {
     let mut scene = Scene::new("pooled_sessions", 3, Readings::TABLE)?;
     let mut load = Load::new(&scene.topic, Mix::default())?;
     load.send(300)?;
-    let pooler = Pooler::start(&scene.folder, "session", port_of(scene.database.url())?)?;
+    let pooler = Pooler::start(&scene.folder, "session", &scene.database)?;
     let direct = scene.database.url().to_owned();
     scene.database = Database::open(pooler.url(&direct)?)?;
     let host = scene.start("host", &scene.pipeline()?)?;

@@ -66,7 +66,8 @@ pub fn standby_of(primary: &Throwaway) -> Result<Throwaway> {
         let label = session.text("SELECT labelfile FROM pg_backup_stop(false)")?;
         label.context("pg_backup_stop gives a label")
     };
-    let follow = format!("host=127.0.0.1 port={} user=postgres", primary.port());
+    let (port, password) = (primary.port(), primary.password());
+    let follow = format!("host=127.0.0.1 port={port} user=postgres password={password}");
     primary.start_standby(stop, &[("primary_conninfo", &follow)])
 }
 
@@ -130,6 +131,15 @@ impl Database {
     /// Where to connect.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Creates a role that may log in and nothing else, with the superuser's password; returns the URL by which it comes to
+    /// this database. `name` needs no quotes.
+    pub fn create_login(&self, name: &str) -> Result<String> {
+        let (_, rest) = self.url.split_once("://postgres:").context("a URL of the superuser")?;
+        let (password, _) = rest.split_once('@').context("a URL with a password")?;
+        self.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'"))?;
+        Ok(format!("postgres://{name}:{rest}"))
     }
 
     /// Port of the server.

@@ -2,7 +2,7 @@
 //! gone with the process that started it. Knows nothing of Sluice's tables.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -31,6 +31,8 @@ pub struct Throwaway {
     binaries: Binaries,
     folder: Folder,
     user: Option<u32>,
+    /// Of the superuser. Whoever may log in as that one runs programs as the user of the server.
+    password: String,
     port: u16,
     server: Option<Child>,
     watchdog: Watchdog,
@@ -61,17 +63,24 @@ impl Throwaway {
         let user = other_user(&folder.path)?;
         chown(&folder.path, user, None).context("hand the folder to Postgres' user")?;
         let watchdog = Watchdog::start(&folder.path)?;
-        Ok(Self { binaries, folder, user, port: 0, server: None, watchdog })
+        let password = random_password()?;
+        Ok(Self { binaries, folder, user, password, port: 0, server: None, watchdog })
     }
 
-    /// Where to connect: the database `postgres` as the superuser `postgres`, without a password.
+    /// Where to connect: the database `postgres` as the superuser `postgres`, with the password that only this value
+    /// and whoever is told the URL know.
     pub fn url(&self) -> String {
         self.url_of("postgres")
     }
 
     /// The same for another database.
     pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// Password of the superuser.
+    pub fn password(&self) -> &str {
+        &self.password
     }
 
     /// Port on 127.0.0.1; stays the same over restarts.
@@ -119,19 +128,26 @@ impl Throwaway {
     }
 
     fn initialise(&self) -> Result<()> {
+        let password = self.folder.path.join("password");
+        fs::write(&password, &self.password)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
+        chown(&password, self.user, None).context("hand the password to Postgres' user")?;
         let output = self
             .command("initdb")
             .args([
                 "--username=postgres",
-                "--auth=trust",
+                "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C",
                 "--no-sync",
             ])
+            .arg("--pwfile")
+            .arg(&password)
             .arg("--pgdata")
             .arg(self.data())
             .output()
             .context("run initdb")?;
+        fs::remove_file(&password)?;
         if !output.status.success() {
             bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -259,7 +275,8 @@ impl Folder {
             .tempdir_in(parent)
             .context("make a folder for Postgres")?
             .keep();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        // Log and socket are in it, too: nobody else has to do with either.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
         Ok(Self { path, kept: false })
     }
 }
@@ -329,6 +346,13 @@ impl Drop for Watchdog {
         self.pipe = None;
         let _ = self.shell.wait();
     }
+}
+
+/// 128 bits of the system's chance, in letters that a URL takes as they are.
+fn random_password() -> Result<String> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes).context("read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Postgres refuses to run as root; then, another user's id. `folder` was made by us, so its owner is us.

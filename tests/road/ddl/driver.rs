@@ -45,6 +45,7 @@ impl<'a> Driver<'a> {
     pub fn begin(scene: &'a Scene, table: Table, seed: u64) -> Result<Self> {
         scene.database.execute(&format!("ALTER DATABASE {} SET timezone = 'UTC'", scene.name))?;
         let person = scene.database.again()?;
+        person.create_login(&table.role)?;
         person.execute(&table.create())?;
         let log = File::create(scene.folder.join(LOG))?;
         Ok(Self { scene, person, table, random: Rng::with_seed(seed), log, left: Vec::new() })

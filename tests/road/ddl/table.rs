@@ -126,7 +126,7 @@ impl Table {
              CREATE DOMAIN small_count AS smallint CONSTRAINT counted CHECK (VALUE >= 0);
              CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
              CREATE TABLE readings ({columns}, arrival bigint NOT NULL DEFAULT nextval('arrivals')) {options}; {parts}
-             CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {role} TO {role};
+             GRANT CREATE ON DATABASE {role} TO {role};
              GRANT USAGE ON SEQUENCE arrivals TO {role}; {grant}",
             columns = columns.join(", "),
             role = self.role,

@@ -19,6 +19,7 @@ impl Throwaway {
     ) -> Result<Self> {
         let folder = Folder::new_in(&env::temp_dir())?;
         let mut standby = Self::in_folder(folder, self.binaries.clone())?;
+        standby.password.clone_from(&self.password);
         standby.copy(&self.data(), &standby.data())?;
         standby.put("backup_label", &backup_label()?)?;
         standby.put("standby.signal", "")?;

@@ -60,6 +60,8 @@ pub struct Database {
     pub options: Options,
     pub port: u16,
     pub name: String,
+    /// Of the superuser; roles of tests have the same.
+    pub password: String,
 }
 
 impl Database {
@@ -84,12 +86,25 @@ impl Database {
 
     pub fn on(server: &Throwaway, name: &str) -> Self {
         let options = Options::parse(&server.url_of(name)).unwrap();
-        Self { options, port: server.port(), name: name.to_owned() }
+        let password = server.password().to_owned();
+        Self { options, port: server.port(), name: name.to_owned(), password }
     }
 
     /// The same database by way of another port.
     pub fn through(&self, port: u16) -> Options {
-        Options::parse(&format!("postgres://postgres@127.0.0.1:{port}/{}", self.name)).unwrap()
+        self.options_of("postgres", port)
+    }
+
+    /// Lets a new role log in; its name must need no quotes.
+    pub fn create_role(&self, role: &str) -> Options {
+        self.run(&format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", self.password));
+        self.options_of(role, self.port)
+    }
+
+    /// As `role`, which has our password, by way of `port`.
+    pub fn options_of(&self, role: &str, port: u16) -> Options {
+        let Self { name, password, .. } = self;
+        Options::parse(&format!("postgres://{role}:{password}@127.0.0.1:{port}/{name}")).unwrap()
     }
 
     pub fn run(&self, statements: &str) {

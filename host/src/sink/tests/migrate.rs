@@ -2,7 +2,6 @@
 
 use super::lab::{Database, wait_for};
 use crate::sink::migrate::migrate;
-use crate::sink::postgres::Options;
 
 #[test]
 fn many_hosts_may_migrate_at_once() {
@@ -33,10 +32,7 @@ fn many_hosts_may_migrate_at_once() {
 fn missing_rights_are_explained() {
     let database = Database::without_schema();
     let role = format!("weak_{}", database.name);
-    database.run(&format!("CREATE ROLE {role} LOGIN"));
-    let weak =
-        Options::parse(&format!("postgres://{role}@127.0.0.1:{}/{}", database.port, database.name))
-            .unwrap();
+    let weak = database.create_role(&role);
     let fault = wait_for(migrate(&weak)).unwrap_err().to_string();
     insta::assert_snapshot!(fault.replace(&database.name, "lab"), @"SL-P013: create schema sluice: permission denied for database lab (42501)");
     // Once it is made, nothing more is asked for than to read and write it.

@@ -174,18 +174,17 @@ fn upsert_needs_a_key() {
 }
 
 #[test]
-fn rights_that_are_missing_are_said_before_anything_moves() {
+fn missing_privileges_are_named_before_anything_moves() {
     let database = Database::without_schema();
     let role = format!("reader_{}", database.name);
-    database.run(&format!(
-        "CREATE TABLE t (k int PRIMARY KEY, v int); CREATE ROLE {role} LOGIN; GRANT SELECT ON t TO {role}"
-    ));
-    let url = format!("postgres://{role}@127.0.0.1:{}/{}", database.port, database.name);
     let weak = Database {
-        options: crate::sink::postgres::Options::parse(&url).unwrap(),
+        options: database.create_role(&role),
         port: database.port,
         name: database.name.clone(),
+        password: database.password.clone(),
     };
+    database
+        .run(&format!("CREATE TABLE t (k int PRIMARY KEY, v int); GRANT SELECT ON t TO {role}"));
     let outputs = [output("t", &[("k", Kind::Int64), ("v?", Kind::Int64)])];
     let missing = |mode| differences(&weak, &outputs, &[("", to_table("t", mode))]);
     insta::assert_snapshot!(

@@ -12,14 +12,14 @@ use crate::sink::table::{Plan, Table};
 /// A role that owns nothing and may do what a writer needs.
 fn writer(database: &Database, path: &str) -> Options {
     let role = format!("writer_{}", database.name);
+    let options = database.create_role(&role);
     database.run(&format!(
-        "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET search_path = {path}; GRANT USAGE ON SCHEMA sluice TO {role};
+        "ALTER ROLE {role} SET search_path = {path}; GRANT USAGE ON SCHEMA sluice TO {role};
          GRANT ALL ON ALL TABLES IN SCHEMA sluice TO {role}; GRANT ALL ON ALL SEQUENCES IN SCHEMA sluice TO {role};
          GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}; GRANT ALL ON DATABASE {} TO {role}",
         database.name
     ));
-    Options::parse(&format!("postgres://{role}@127.0.0.1:{}/{}", database.port, database.name))
-        .unwrap()
+    options
 }
 
 /// Functions and operators that fit the arguments better than those of `pg_catalog`. Each says who called it and does

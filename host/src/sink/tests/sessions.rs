@@ -281,12 +281,8 @@ fn the_smallest_number_of_connections_counts() {
     let database = Database::new();
     let options = database.options.clone().sharing(5);
     let held = wait_for(options.connect()).unwrap();
-    let other = Options::parse(&format!(
-        "postgres://postgres@127.0.0.1:{}/{}",
-        database.port, database.name
-    ));
     // The same database as the same user, named otherwise.
-    let other = other.unwrap().sharing(2).named("p", "o");
+    let other = database.through(database.port).sharing(2).named("p", "o");
     assert_eq!(options.sessions().unwrap().connections_max(), 2);
     let second = wait_for(other.connect()).unwrap();
     let third = options.clone().waiting_at_most(Duration::from_millis(50));
@@ -299,9 +295,7 @@ fn the_smallest_number_of_connections_counts() {
 fn a_server_with_too_few_connections_is_told_beforehand() {
     let database = Database::new();
     let role = format!("few_{}", database.name);
-    let options =
-        Options::parse(&format!("postgres://{role}@127.0.0.1:{}/{}", database.port, database.name));
-    let options = options.unwrap();
+    let options = database.create_role(&role);
     // One session for heartbeats and two for errands come on top.
     let (few, many) =
         (Wanted { own: 2, connections_max: 32 }, Wanted { own: 2000, connections_max: 1000 });
@@ -314,7 +308,7 @@ fn a_server_with_too_few_connections_is_told_beforehand() {
             told.as_deref() == expected
         });
     };
-    check(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 5"), few, None);
+    check(&format!("ALTER ROLE {role} CONNECTION LIMIT 5"), few, None);
     check(
         &format!("ALTER ROLE {role} CONNECTION LIMIT 4"),
         few,

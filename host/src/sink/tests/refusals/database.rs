@@ -57,11 +57,9 @@ impl TestDatabase {
         if wait_for(session.batch_execute(way.needs)).is_err() {
             return None;
         }
-        let url = format!("postgres://{role}@127.0.0.1:{}/{}", lab.port, lab.name);
-        let writer = Options::parse(&url).unwrap();
+        let writer = lab.create_role(&role);
         let (log_at, said) = (log_len(), BTreeSet::new());
         let database = Self { lab, session, writer, role, reusable, log_at, said };
-        database.run("CREATE ROLE {role} LOGIN");
         database.run(&way.tables);
         database.run(&privileges(way.mode));
         Some(database)
