@@ -14,12 +14,14 @@ mod read;
 mod redact;
 mod secret;
 mod section;
+mod table_name;
 #[cfg(test)]
 mod tests;
 mod units;
 mod variables;
 
 pub use finding::{Finding, Place, SettingsError};
+pub use table_name::TableName;
 
 /// One pipeline: the whole file.
 #[derive(Debug, Clone)]
@@ -289,7 +291,7 @@ pub enum RetryOrder {
 /// Where and how the rows of one output are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSettings {
-    /// `table`, with or without schema: `readings` or `telemetry.readings`.
+    /// `table`, with or without schema, as [`TableName`] reads it: `readings` or `telemetry."My.Readings"`.
     pub table: String,
     /// `mode`
     pub mode: Mode,

@@ -1,8 +1,9 @@
 //! Tables that change under a running host, and tables of every sort that an operator may have.
 
-mod case;
+pub mod case;
 mod columns;
 mod encoding;
+mod names;
 mod partitions;
 mod privileges;
 mod rejected;

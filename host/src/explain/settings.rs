@@ -62,7 +62,9 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-C009",
         title: "a name has letters that are not allowed",
         text: "Names of pipelines and topics consist of letters, digits, `-`, `_` and `.`; a table is written \
-               `table` or `schema.table`, without quotes. Nothing was started.",
+               `table` or `schema.table`. A part with dots, quotes or blanks at its ends is written as in SQL, in double \
+               quotes with those inside doubled: `table = 'app.\"My.Table\"'`. Without quotes capitals stay what they are. \
+               Nothing was started.",
         way_out: "Correct the name.",
     },
     Explanation {

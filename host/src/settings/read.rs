@@ -12,7 +12,8 @@ use super::secret::quote;
 use super::section::{Report, Section, Text};
 use super::{
     BatchSettings, DeadLetterSettings, Isolation, Mode, PipelineSettings, PluginSettings,
-    RetryOrder, RetrySettings, Settings, SinkSettings, SourceSettings, Start, TableSettings,
+    RetryOrder, RetrySettings, Settings, SinkSettings, SourceSettings, Start, TableName,
+    TableSettings,
 };
 use crate::sink::postgres::Options;
 
@@ -313,11 +314,9 @@ fn mode_name(mode: Mode) -> &'static str {
 }
 
 fn check_table(section: &Section<'_>, table: &Text<'_>) {
-    let parts: Vec<&str> = table.value.split('.').collect();
-    let whole = parts.iter().all(|part| !part.trim().is_empty() && part.trim() == *part);
-    if table.value.contains('\0') || parts.len() > 2 || !whole {
+    if TableName::parse(&table.value).is_none() {
         let message = format!("{} is not the name of a table", quote(table.raw));
-        let hint = "write `table` or `schema.table`, without quotes".to_owned();
+        let hint = r#"write `table`, `schema.table`, or as in SQL `schema."Odd.Name"`"#.to_owned();
         section.report.note("SL-C009", &table.at, message, Some(hint));
     }
 }

@@ -7,6 +7,7 @@ use super::postgres::connection::fault;
 use super::postgres::defaults::relation;
 use super::types::Type;
 use crate::fault::Fault;
+pub use crate::settings::TableName;
 
 /// A table of Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub struct TableColumn {
 }
 
 impl Table {
-    /// Reads the table called `name`, or `schema.name`; `None` when there is none.
+    /// Reads the table called `name` as the settings write it; `None` when there is none.
     pub async fn read(client: &Client, name: &str) -> Result<Option<Self>, Fault> {
         let doing = format!("read the columns of table {name:?}");
         let translate = |error: tokio_postgres::Error| fault(&doing, &error);
@@ -124,7 +125,7 @@ impl TableColumn {
 
 /// `name` or `schema.name` as it stands in the settings, quoted for SQL.
 pub fn quote_path(name: &str) -> String {
-    name.split('.').map(quote).collect::<Vec<_>>().join(".")
+    TableName::read(name).to_string()
 }
 
 /// An identifier, quoted for SQL.

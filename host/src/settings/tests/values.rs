@@ -292,7 +292,7 @@ fn outputs_are_checked_one_by_one() {
       --> pipeline.toml:17:11
        |
     17 | refunds = "a.b.c"
-       |           ^^^^^^^ write `table` or `schema.table`, without quotes
+       |           ^^^^^^^ write `table`, `schema.table`, or as in SQL `schema."Odd.Name"`
     "#);
 }
 

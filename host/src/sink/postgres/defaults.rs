@@ -35,17 +35,17 @@ pub(super) const TAKE_ROLE_PATH: &str = "SELECT pg_catalog.set_config('search_pa
             WITH ORDINALITY AS s (name, rank)), '') || 'pg_temp', false)";
 
 /// An expression for the relation that the role means by `name`, an expression itself: `"readings"` or
-/// `"telemetry"."readings"`, quoted for SQL. NULL when there is none. Names in quotes have no dot here: the settings take
-/// each for the end of a schema's name.
+/// `"telemetry"."readings"`, quoted for SQL. NULL when there is none.
 pub(in crate::sink) fn relation(name: &str) -> String {
     format!(
         "(SELECT found.oid FROM ( \
-            SELECT 0 AS rank, pg_catalog.to_regclass({name}) AS oid WHERE pg_catalog.strpos({name}, '.') > 0 \
+            SELECT 0 AS rank, pg_catalog.to_regclass({name}) AS oid \
+            WHERE pg_catalog.array_length(pg_catalog.parse_ident({name}), 1) > 1 \
             UNION ALL \
             SELECT s.rank, pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.' || {name}) \
             FROM pg_catalog.unnest(pg_catalog.current_setting('sluice.role_schemas')::text[]) \
                 WITH ORDINALITY AS s (name, rank) \
-            WHERE pg_catalog.strpos({name}, '.') = 0 \
+            WHERE pg_catalog.array_length(pg_catalog.parse_ident({name}), 1) = 1 \
         ) AS found WHERE found.oid IS NOT NULL ORDER BY found.rank LIMIT 1)::oid"
     )
 }
