@@ -28,7 +28,7 @@ use sluice::plugin::{Context, Instance, Limits, Loader};
 use sluice::rows::{Checked, Decoded, Outcome, Rejection};
 use sluice::settings::Settings;
 use sluice::simulate::{Devices, Generator as _, Shape};
-use sluice::sink::table::{Plan, Rights, Table, TableColumn};
+use sluice::sink::table::{Plan, Table, TableColumn};
 use sluice::sink::types::Type;
 use sluice::sink::{Delivery, Parking, Prepared, Range, Version, WaitingKeys};
 
@@ -186,7 +186,6 @@ impl Lab {
             unsafe_for_rows: Vec::new(),
             unsafe_for_updates: Vec::new(),
             row_security: false,
-            rights: Rights { insert: true, select: true, update: true, temporary: true },
             columns: columns.collect(),
             unique: Vec::new(),
             has_primary_key: false,

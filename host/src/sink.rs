@@ -18,6 +18,8 @@ pub mod claims;
 
 pub mod migrate;
 
+pub mod privileges;
+
 pub mod letters;
 
 mod commit;

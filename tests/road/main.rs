@@ -21,6 +21,7 @@ mod pace;
 mod pause;
 mod poison;
 mod pooler;
+mod privileges;
 mod rebalance;
 mod relay;
 mod resolve;

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::{Format, block_on, connections, output, report};
 use crate::description::{FieldSource, Output, OutputField};
-use crate::fault::Fault;
+use crate::fault::{Fault, sqlstate};
 use crate::plugin::{Generation, Loader};
 use crate::settings::{DeadLetterSettings, Mode, Settings, TableSettings};
-use crate::sink::postgres::Options;
+use crate::sink::postgres::{Options, Session};
+use crate::sink::privileges::{self, Tables};
 use crate::sink::table::{self, Table, TableColumn};
 use crate::sink::types::Encoding;
 
@@ -37,6 +38,8 @@ struct Valid {
     digest: String,
     database: String,
     outputs: Vec<ValidOutput>,
+    #[serde(skip)]
+    warnings: Vec<Fault>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +80,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     for fault in all.iter().flat_map(Settings::warnings) {
         report::warn(&fault, format);
     }
+    for fault in valid.iter().flat_map(|pipeline| &pipeline.warnings) {
+        report::warn(fault, format);
+    }
     for fault in &block_on(async { Ok(connections::shortages(&all, false).await) })? {
         report::warn(fault, format);
     }
@@ -92,38 +98,85 @@ fn check(settings: &Settings) -> Result<Valid, Vec<anyhow::Error>> {
     let loader = Loader::new(&settings.pipeline.name, &settings.plugin);
     let generation = loader.load_file(&settings.plugin.path).map_err(Fault::from);
     let options = Options::of(&settings.sink).map_err(|fault| vec![fault.into()])?;
-    let outputs = block_on(outputs(settings, &options, generation.as_deref().ok()));
-    match (generation, outputs) {
+    let generation_there = generation.as_deref().ok();
+    let outputs = block_on(async { Ok(outputs(settings, &options, generation_there).await) });
+    match (generation, outputs.unwrap_or_else(|error| Err(vec![error]))) {
         (Ok(generation), Ok(outputs)) => Ok(Valid::new(settings, &generation, &options, outputs)),
         (generation, outputs) => {
             let plugin = generation.err().map(anyhow::Error::from);
-            Err(plugin.into_iter().chain(outputs.err()).collect())
+            Err(plugin.into_iter().chain(outputs.err().into_iter().flatten()).collect())
         }
     }
 }
 
-/// How the plugin's outputs would be written; without a plugin only whether the database can be reached.
+/// How outputs are written, and what is not quite as it should be.
+type Outputs = (Vec<ValidOutput>, Vec<Fault>);
+
+/// How the plugin's outputs would be written. Without a plugin only whether the database can be reached, and what the
+/// role may do in schema `sluice`.
 async fn outputs(
     settings: &Settings,
     options: &Options,
     generation: Option<&Generation>,
-) -> anyhow::Result<Vec<ValidOutput>> {
-    let session = options.connect().await?;
-    session.refuse_pooler(options).await?;
-    let Some(generation) = generation else { return Ok(Vec::new()) };
+) -> Result<Outputs, Vec<anyhow::Error>> {
+    let one = |fault: Fault| vec![fault.into()];
+    let session = options.connect().await.map_err(one)?;
+    session.refuse_pooler(options).await.map_err(one)?;
+    let warnings = fits(settings, &session, generation).await?;
+    let Some(generation) = generation else { return Ok((Vec::new(), warnings)) };
     let description = &generation.description;
-    table::plan(&session, &description.outputs, &settings.sink).await?;
     let mut outputs = Vec::new();
     for output in &description.outputs {
         let tables = &settings.sink.tables;
         let Some(target) = tables.get(&output.name).or(tables.get("")) else { continue };
-        let Some(table) = Table::read(&session, &target.table).await? else { continue };
+        let read = Table::read(&session, &target.table).await.map_err(one)?;
+        let Some(table) = read else { continue };
         let pointer = |index: usize| {
             description.payload.fields().get(index).map(|field| field.pointer.clone())
         };
         outputs.push(ValidOutput::new(output, target, &table, &pointer));
     }
-    Ok(outputs)
+    Ok((outputs, warnings))
+}
+
+/// Compares outputs with tables, and asks for privileges on everything at once. Warns of those that may not be needed.
+async fn fits(
+    settings: &Settings,
+    session: &Session,
+    generation: Option<&Generation>,
+) -> Result<Vec<Fault>, Vec<anyhow::Error>> {
+    let tables = &settings.sink.tables;
+    let mut missing =
+        privileges::on_schemas(session, tables).await.map_err(|fault| vec![fault.into()])?;
+    // Without USAGE on their schemas the tables cannot be read.
+    let hidden = !missing.needed.is_empty();
+    let plan = match generation.filter(|_| !hidden) {
+        Some(it) => Some(table::fit(session, &it.description.outputs, tables).await),
+        None => None,
+    };
+    let (plan, differences) = match plan {
+        Some(Ok(plan)) => (Some(plan), None),
+        Some(Err(fault)) => (None, Some(fault)),
+        None => (None, None),
+    };
+    let known = match &plan {
+        Some(plan) => Tables::Planned(plan),
+        None if hidden => Tables::Hidden(tables),
+        None => Tables::Unknown,
+    };
+    let asked = privileges::on_everything(session, known).await;
+    missing.add(asked.map_err(|fault| vec![fault.into()])?);
+    let wrong: Vec<anyhow::Error> =
+        differences.into_iter().chain(missing.none_or_fault().err()).map(Into::into).collect();
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let warning = |missing: &String| {
+        let pipeline = &settings.pipeline.name;
+        let what = "a row that the plugin deletes would block the pipeline";
+        Fault::stop(sqlstate::RIGHTS, format!("pipeline {pipeline}: {missing} is missing: {what}"))
+    };
+    Ok(missing.for_deletes.iter().map(warning).collect())
 }
 
 impl Valid {
@@ -131,9 +184,10 @@ impl Valid {
         settings: &Settings,
         generation: &Generation,
         options: &Options,
-        outputs: Vec<ValidOutput>,
+        (outputs, warnings): Outputs,
     ) -> Self {
         Self {
+            warnings,
             pipeline: settings.pipeline.name.clone(),
             lanes: settings.pipeline.lanes,
             dead_letters: settings.dead_letters.clone(),
@@ -161,6 +215,7 @@ impl Valid {
             digest,
             database,
             outputs,
+            warnings: _,
         } = self;
         let digest: String = digest.chars().take(12).collect();
         let mut text = format!(
@@ -274,6 +329,7 @@ mod tests {
                     field("power_w", "float64", "numeric(20,6)", Some("/power_w")),
                 ],
             }],
+            warnings: Vec::new(),
         };
         insta::assert_snapshot!(valid.text(), @"
         readings: ok

@@ -58,11 +58,13 @@ pub(super) const CODES: &[Explanation] = &[
     },
     Explanation {
         code: "SL-P008",
-        title: "rights are missing in Postgres",
-        text: "The role in `sink.url` may not do what the pipeline needs. It is held, and goes on by itself when the right is \
-               granted.",
-        way_out: "GRANT USAGE ON SCHEMA, and INSERT on the tables; for ignore also SELECT, for upsert also SELECT, UPDATE and \
-                  DELETE; TEMPORARY on the database for ignore, upsert, and columns whose text Postgres casts; all on schema sluice.",
+        title: "privileges are missing in Postgres",
+        text: "The role in `sink.url` may not do what the pipeline needs. The pipeline is blocked, and resumes by itself when the \
+               privilege is granted.",
+        way_out: "`sluice validate FILE` lists all that are missing. GRANT USAGE on the schemas; INSERT on the tables, for ignore \
+                  also SELECT, for upsert also SELECT, UPDATE and, where rows delete, DELETE; TEMPORARY on the database for \
+                  ignore, upsert, row-level security, and columns whose text Postgres casts or whose default stands in; USAGE on \
+                  sequences of defaults; and what README.md lists for schema sluice, after each `sluice migrate` of another role.",
     },
     Explanation {
         code: "SL-P009",
@@ -104,7 +106,7 @@ pub(super) const CODES: &[Explanation] = &[
         text: "Each migration runs in a transaction, so the schema is as it was before the one that failed. Most often the \
                role may not create a schema in this database.",
         way_out: "GRANT CREATE ON DATABASE to the role, or run `sluice migrate` once as the owner of the database \
-                  and GRANT the rights listed under SL-P008.",
+                  and GRANT the privileges listed under SL-P008.",
     },
     Explanation {
         code: "SL-P014",

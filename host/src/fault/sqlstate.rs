@@ -16,7 +16,7 @@ pub const RESOURCES: &str = "SL-P005";
 pub const CONTENTION: &str = "SL-P006";
 /// Missing table or column, or a statement that does not fit them.
 pub const STATEMENT: &str = "SL-P007";
-/// Rights.
+/// Privileges.
 pub const RIGHTS: &str = "SL-P008";
 /// A row that its table refuses.
 pub const ROW: &str = "SL-P009";

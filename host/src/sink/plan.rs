@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_postgres::Client;
 
 use super::definition::Definitions;
-use super::table::{Rights, Table, TableColumn, quote, quote_path};
+use super::privileges;
+use super::table::{Table, TableColumn, quote, quote_path};
 use super::types::Encoding;
 use super::upsert::{Conflict, StagedColumn, Staging};
 use crate::description::{FieldSource, Output, OutputField};
@@ -37,8 +38,12 @@ pub(super) struct TablePlan {
     pub fields: Vec<FieldPlan>,
     pub route: Route,
     pub mode: Mode,
+    /// The conflict key; empty in mode append.
+    pub key: Vec<String>,
     /// Columns that stay without a value: nothing fills them, neither a field nor a default nor an expression.
     pub unfilled: Vec<String>,
+    /// Columns that a default fills, in all rows or in those without a value.
+    pub defaults: Vec<String>,
 }
 
 /// One field of an output and the column it fills.
@@ -99,7 +104,10 @@ impl TablePlan {
     }
 }
 
-/// Reads the tables and settles how `outputs` are written to them.
+/// Reads the tables and decides how `outputs` are written to them.
+///
+/// # Errors
+/// When outputs and tables differ, or the role may not do what is needed, with all that is wrong.
 pub async fn plan(
     client: &Client,
     outputs: &[Output],
@@ -109,6 +117,21 @@ pub async fn plan(
 }
 
 async fn plan_for(
+    client: &Client,
+    outputs: &[Output],
+    settings: &BTreeMap<String, TableSettings>,
+) -> Result<Plan, Fault> {
+    privileges::on_schemas(client, settings).await?.none_or_fault()?;
+    let plan = fit(client, outputs, settings).await?;
+    privileges::on_tables(client, &plan).await?.none_or_fault()?;
+    Ok(plan)
+}
+
+/// The plan without a look at what the role may do with the tables, but for reading them in their schemas.
+///
+/// # Errors
+/// When outputs and tables differ, with all differences.
+pub async fn fit(
     client: &Client,
     outputs: &[Output],
     settings: &BTreeMap<String, TableSettings>,
@@ -201,18 +224,12 @@ fn exact_inputs(outputs: &[Output], tables: &[TablePlan]) -> ExactInputs {
 #[derive(Debug, Default)]
 struct Differences {
     lines: Vec<String>,
-    /// Rights that are missing, told when all else fits: such as `INSERT on public.readings`.
-    rights: Vec<String>,
 }
 
 impl Differences {
     fn none_or_fault(self) -> Result<(), Fault> {
-        if self.lines.is_empty() && self.rights.is_empty() {
-            return Ok(());
-        }
         if self.lines.is_empty() {
-            let rights = self.rights.join(", ");
-            return Err(Fault::stop(sqlstate::RIGHTS, format!("rights are missing: {rights}")));
+            return Ok(());
         }
         let lines = self.lines.join("\n  - ");
         Err(Fault::stop(
@@ -281,33 +298,17 @@ impl Differences {
         self.uncovered(output, settings, table);
         let key = self.key(output, settings, table);
         let fields: Vec<FieldPlan> = fields.into_iter().collect::<Option<_>>()?;
-        let route = route(&fields, settings, table, &key?, stage);
-        self.rights(settings.mode, matches!(route, Route::Staged { .. }), table);
+        let key = key?;
         Some(TablePlan {
             output: output.name.clone(),
             table: table.name.clone(),
-            fields,
-            route,
+            route: route(&fields, settings, table, &key, stage),
             mode: settings.mode,
+            key,
             unfilled: unfilled(output, table).map(|column| column.name.clone()).collect(),
+            defaults: filled_by_defaults(&fields, table),
+            fields,
         })
-    }
-
-    /// ON CONFLICT reads the columns of the key.
-    fn rights(&mut self, mode: Mode, staged: bool, table: &Table) {
-        let Rights { insert, select, update, temporary } = table.rights;
-        let wanted = [
-            (insert, "INSERT", true),
-            (select, "SELECT", mode != Mode::Append),
-            (update, "UPDATE", mode == Mode::Upsert),
-        ];
-        for (_, right, _) in wanted.into_iter().filter(|&(has, _, wanted)| wanted && !has) {
-            self.rights.push(format!("{right} on {}", table.name));
-        }
-        let needed = "TEMPORARY on the database";
-        if staged && !temporary && !self.rights.iter().any(|right| right == needed) {
-            self.rights.push(needed.to_owned());
-        }
     }
 
     fn field(
@@ -438,6 +439,14 @@ fn unfilled<'a>(output: &'a Output, table: &'a Table) -> impl Iterator<Item = &'
         let given = output.fields.iter().any(|field| field.name == column.name);
         !given && !column.has_default && !column.generated
     })
+}
+
+fn filled_by_defaults(fields: &[FieldPlan], table: &Table) -> Vec<String> {
+    let uses_default = |column: &&TableColumn| {
+        let field = fields.iter().find(|field| field.column == column.name);
+        column.has_default && field.is_none_or(|field| field.default.is_some())
+    };
+    table.columns.iter().filter(uses_default).map(|column| column.name.clone()).collect()
 }
 
 fn route(

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Row};
 
-pub use super::plan::{Plan, plan};
+pub use super::plan::{Plan, fit, plan};
 use super::postgres::connection::fault;
 use super::postgres::defaults::relation;
 use super::types::Type;
@@ -26,19 +26,6 @@ pub struct Table {
     pub unique: Vec<Vec<String>>,
     /// True when the first of `unique` is the primary key.
     pub has_primary_key: bool,
-    /// What this role may do with it.
-    pub rights: Rights,
-}
-
-/// What a role may do with a table, or with some of its columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, clippy::struct_excessive_bools)]
-pub struct Rights {
-    pub insert: bool,
-    pub select: bool,
-    pub update: bool,
-    /// To create temporary tables in the database.
-    pub temporary: bool,
 }
 
 /// A column of a table.
@@ -87,12 +74,6 @@ impl Table {
             columns: columns.iter().map(TableColumn::from_row).collect(),
             unique: indexes.iter().map(|row| row.get("columns")).collect(),
             has_primary_key: indexes.first().is_some_and(|row| row.get("is_primary")),
-            rights: Rights {
-                insert: table.get("may_insert"),
-                select: table.get("may_select"),
-                update: table.get("may_update"),
-                temporary: table.get("may_make_temporary"),
-            },
         }))
     }
 
@@ -149,11 +130,7 @@ SELECT c.oid, pg_catalog.format('%I.%I', n.nspname::text, c.relname::text) AS na
             AND (p.relkind NOT IN ('r', 'p') OR p.relpersistence = 'u' OR p.relhasrules AND EXISTS (
                 SELECT FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = p.oid AND w.ev_type = '3'))
         ORDER BY p.oid
-    ) AS unsafe_for_rows,
-    pg_catalog.has_any_column_privilege(c.oid, 'INSERT') AS may_insert,
-    pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AS may_select,
-    pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') AS may_update,
-    pg_catalog.has_database_privilege(pg_catalog.current_database()::text, 'TEMPORARY') AS may_make_temporary
+    ) AS unsafe_for_rows
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = ";
 

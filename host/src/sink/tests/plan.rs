@@ -190,12 +190,15 @@ fn missing_privileges_are_named_before_anything_moves() {
     insta::assert_snapshot!(
         [Mode::Append, Mode::Ignore, Mode::Upsert].map(missing).join("\n"),
         @"
-    SL-P008: rights are missing: INSERT on public.t
-    SL-P008: rights are missing: INSERT on public.t
-    SL-P008: rights are missing: INSERT on public.t, UPDATE on public.t
+    SL-P008: privileges are missing: INSERT on public.t
+    SL-P008: privileges are missing: INSERT on public.t
+    SL-P008: privileges are missing: INSERT on public.t, UPDATE on public.t
     "
     );
-    // On the columns that are written is enough.
-    database.run(&format!("GRANT INSERT (k, v), UPDATE (v) ON t TO {role}"));
+    // On the columns that are written is enough, and no less.
+    database.run(&format!("GRANT INSERT (k), UPDATE (v) ON t TO {role}"));
+    let on_one = "SL-P008: privileges are missing: INSERT (\"v\") on public.t";
+    assert_eq!([Mode::Append, Mode::Ignore, Mode::Upsert].map(missing), [on_one; 3]);
+    database.run(&format!("GRANT INSERT (v) ON t TO {role}"));
     assert_eq!([Mode::Append, Mode::Ignore, Mode::Upsert].map(missing), ["fits"; 3]);
 }

@@ -24,9 +24,9 @@ pub fn privileges() -> Vec<Way> {
             ("REVOKE SELECT ON t FROM {role}", "GRANT SELECT ON t TO {role}")).on(KEYED).by(Mode::Ignore),
         Way::cause("TEMPORARY on the database, mode upsert", "42501", "SL-P008", temporary()).on(KEYED).by(Mode::Upsert),
         Way::cause("TEMPORARY on the database, mode append (not needed)", "", "", temporary()).counts_rows(),
-        Way::cause("USAGE on the schema", "42501", "SL-P010",
+        Way::cause("USAGE on the schema", "42501", "SL-P008",
             ("REVOKE USAGE ON SCHEMA public FROM PUBLIC", "GRANT USAGE ON SCHEMA public TO PUBLIC")),
-        Way::cause("USAGE on the sequence of a serial column", "42501", "SL-P020",
+        Way::cause("USAGE on the sequence of a serial column", "42501", "SL-P008",
             ("REVOKE USAGE ON SEQUENCE t_n_seq FROM {role}", "GRANT USAGE ON SEQUENCE t_n_seq TO {role}"))
             .on("CREATE TABLE t (id bigint, v bigint CHECK (v >= 0), n bigserial)"),
         Way::cause("EXECUTE on a function that a trigger calls", "42501", "SL-P020",
