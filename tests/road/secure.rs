@@ -1,4 +1,6 @@
-//! TLS and SASL, through the properties that are handed to librdkafka.
+//! TLS and logins of both sides, and what becomes of passwords.
+
+mod servers;
 
 use anyhow::Result;
 use sluice_tests::checker::Readings;

@@ -25,7 +25,8 @@ pub(super) const CODES: &[Explanation] = &[
         title: "Postgres is read-only",
         text: "The server is a standby or was made read-only, as it happens for a moment in a failover. Sluice tries \
                again until it finds a server that takes writes.",
-        way_out: "Name all servers in `sink.url` (host=a,b): the one that takes writes is chosen.",
+        way_out: "Name all servers in `sink.url` (host=a,b): the one that takes writes is chosen. With \
+                  `target_session_attrs=any` the first that answers is taken, and may be the wrong one.",
     },
     Explanation {
         code: "SL-P004",

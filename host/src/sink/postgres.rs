@@ -39,6 +39,7 @@ mod passfile;
 mod search;
 pub mod sessions;
 pub(in crate::sink) mod settle;
+mod target;
 mod tls;
 mod transaction;
 

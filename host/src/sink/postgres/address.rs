@@ -1,5 +1,5 @@
-//! The parts of a connection string that the Postgres library does not know: libpq's options of TLS and its password
-//! file.
+//! The parts of a connection string that the Postgres library does not know, or not in full: libpq's options of TLS, its
+//! password file, and which of several servers it takes.
 
 use std::fmt;
 
@@ -11,6 +11,8 @@ pub(super) struct Address {
     pub tls: TlsOptions,
     /// libpq's password file, when the string names one.
     pub passfile: Option<String>,
+    /// libpq's `target_session_attrs`, when the string has it.
+    pub target: Option<String>,
 }
 
 /// As libpq calls them.
@@ -29,13 +31,16 @@ pub(super) struct TlsOptions {
 
 impl Address {
     pub fn parse(url: &str) -> Self {
-        let (mut tls, mut passfile) = (TlsOptions::default(), None);
-        let mut take = |key: &str, value: &str| match key {
-            "passfile" => {
-                passfile = Some(value.to_owned()).filter(|it| !it.is_empty());
-                true
-            }
-            _ => tls.take(key, value),
+        let (mut tls, mut passfile, mut target) = (TlsOptions::default(), None, None);
+        let mut take = |key: &str, value: &str| {
+            let option = match key {
+                "passfile" => &mut passfile,
+                "target_session_attrs" => &mut target,
+                _ => return tls.take(key, value),
+            };
+            // libpq takes an empty one for none.
+            *option = Some(value.to_owned()).filter(|it| !it.is_empty());
+            true
         };
         let url = if is_url(url) {
             without_options(url, take)
@@ -44,7 +49,7 @@ impl Address {
             let rest = pairs.filter(|(key, value, _)| !take(key, value)).map(|(.., pair)| pair);
             rest.collect::<Vec<_>>().join(" ")
         };
-        Self { url, tls, passfile }
+        Self { url, tls, passfile, target }
     }
 
     /// Adds `ports` to the servers of a URL when none of them has one: the library would add 5432. One port is for all
@@ -182,7 +187,7 @@ mod tests {
         for (key, value) in options {
             assert!(tls.take(key, value));
         }
-        let expected = Address { url: rest.to_owned(), tls, passfile: None };
+        let expected = Address { url: rest.to_owned(), tls, passfile: None, target: None };
         assert_eq!(Address::parse(url), expected, "{url}");
     }
 

@@ -346,6 +346,10 @@ fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
     {
         return (sqlstate::UNEXPECTED, Remedy::Stop);
     }
+    // Of the last server: none that was asked takes writes.
+    if sources(error).any(|cause| cause.to_string().contains("does not allow writes")) {
+        return (sqlstate::READ_ONLY, Remedy::Retry);
+    }
     (sqlstate::CONNECTION, Remedy::Retry)
 }
 

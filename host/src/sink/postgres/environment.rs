@@ -7,7 +7,7 @@ use tokio_postgres::config::{Host, SslMode};
 
 use super::address::{Address, TlsOptions};
 use super::connection::sources;
-use super::{passfile, tls};
+use super::{passfile, target, tls};
 use crate::fault::{Fault, sqlstate};
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -77,6 +77,8 @@ impl Environment {
                 Err(warning) => warnings.push(warning),
             }
         }
+        let target = address.target.or_else(|| self.get("PGTARGETSESSIONATTRS"));
+        config.target_session_attrs(target::target(target.as_deref(), config.get_hosts().len())?);
         config.ssl_mode(tls::ssl_mode(&address.tls)?);
         warnings.extend(plaintext(&config));
         Ok(Complete { config, tls: address.tls, warnings })
@@ -251,6 +253,34 @@ mod tests {
             sslpassword: None,
         };
         assert!(tls == expected, "{tls:?}");
+    }
+
+    #[test]
+    fn a_server_that_takes_writes_is_asked_for_as_libpq_is() {
+        let target = |url: &str, variable: &str| {
+            let variables = [("PGTARGETSESSIONATTRS", variable)];
+            let target = complete(url, &variables).map(|it| it.config.get_target_session_attrs());
+            target.map_or_else(|fault| fault, |target| format!("{target:?}"))
+        };
+        let asking = |word: &str| format!("postgres://a,b/x?target_session_attrs={word}");
+        assert_eq!(target("postgres://a/x", ""), "Any");
+        assert_eq!(target("postgres://a,b/x", ""), "ReadWrite");
+        assert_eq!(target("postgres://a,b/x", "any"), "Any");
+        assert_eq!(target("host=a target_session_attrs='read-write'", "any"), "ReadWrite");
+        assert_eq!(target(&asking("any"), "primary"), "Any");
+        assert_eq!(target(&asking("primary"), ""), "ReadWrite");
+        assert_eq!(target(&asking(""), "any"), "Any");
+        for word in ["read-only", "standby", "prefer-standby"] {
+            let expected = format!(
+                "SL-P011: sink.url: target_session_attrs={word} may lead to a server that takes no writes; use read-write"
+            );
+            assert_eq!(
+                [target(&asking(word), ""), target("host=a", word)],
+                [&*expected, &*expected]
+            );
+        }
+        let unknown = "SL-P011: sink.url: target_session_attrs \"master\" is none of any, read-write, primary";
+        assert_eq!(target(&asking("master"), ""), unknown);
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::config::Host;
 
 use super::address::TlsOptions;
 use super::connection::CONNECT_MAX;
@@ -75,11 +74,8 @@ impl Options {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_MAX);
         }
-        if config.get_hosts().len() > 1 {
-            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
         let login = Arc::new(Login::new(source, environment, &config));
-        let tls = tls::connector(&tls_options)?;
+        let tls = Arc::new(Tls::new(tls_options.clone())?);
         let mut of_key = config.clone();
         // It changes while the role and its sessions stay the same.
         of_key.password("");
