@@ -2,6 +2,9 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::fault::Fault;
+use crate::settings;
+
 pub mod completions;
 mod connections;
 mod database;
@@ -107,6 +110,11 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
 }
 
 /// Drives the one future of a command.
+/// An argument with its variables and files, as in settings: what stands in it itself, every user of the machine can read.
+fn filled(argument: &str) -> Result<String, Fault> {
+    settings::filled(argument).map_err(|reason| Fault::stop("SL-C008", reason))
+}
+
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }

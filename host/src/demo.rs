@@ -211,7 +211,7 @@ impl Stage {
     fn further(&self, kept: bool) -> Further {
         Further {
             kept,
-            url: self.database.url().to_owned(),
+            url: self.database.shown_url(),
             settings: self.settings.display().to_string(),
             brokers: self.brokers.target().brokers.clone(),
             topic: self.brokers.target().topic.clone(),
@@ -284,7 +284,8 @@ impl Drop for Road {
 
 /// The shortest settings that do it.
 fn settings_text(pipeline: &str, brokers: &Brokers, database: &Database, plugin: &Path) -> String {
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    // What looks like a variable was filled in already, or is none.
+    let quoted = |text: &str| toml::Value::String(text.replace("${", "$${")).to_string();
     let properties: Vec<_> = brokers
         .properties()
         .into_iter()

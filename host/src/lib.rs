@@ -41,6 +41,8 @@ pub mod explain;
 
 pub mod memory;
 
+pub mod process;
+
 pub mod shutdown;
 
 pub mod progress;

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     if sluice::plugin::compile::is_asked_for() {
         return sluice::plugin::compile::child();
     }
+    sluice::process::keep_secrets();
     sluice::memory::keep_freed_memory();
     let line = CommandLine::parse();
     cli::log::start(&line.log, line.command.log_level());

@@ -9,6 +9,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::filled;
 use super::plugin::build::build;
 use crate::demo::{self, End, Options};
 use crate::fault::Fault;
@@ -20,7 +21,8 @@ pub struct Arguments {
     /// Real brokers instead of the embedded one, as host:port, comma-separated
     #[arg(long)]
     pub brokers: Option<String>,
-    /// A real database instead of a throwaway Postgres, as `postgres://user:password@host/database`
+    /// A real database instead of a throwaway Postgres, as `postgres://user:password@host/database`; with `${VARIABLE}` or
+    /// `${file:/path}` in single quotes, the password is in no list of processes
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
     /// Messages to send at once, before the others follow one by one
@@ -53,7 +55,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let options = Options {
         brokers: arguments.brokers.clone(),
-        database: arguments.database.clone(),
+        database: arguments.database.as_deref().map(filled).transpose()?,
         messages: arguments.messages,
         live: Duration::from_secs(arguments.seconds),
         keep: arguments.keep,

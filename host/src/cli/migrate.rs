@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Format, block_on, output};
+use super::{Format, block_on, filled, output};
 use crate::settings::Settings;
 use crate::sink::migrate;
 use crate::sink::postgres::Options;
@@ -16,7 +16,8 @@ pub struct Arguments {
     /// Settings files whose databases are migrated
     #[arg(value_name = "FILE", required_unless_present = "url", conflicts_with = "url")]
     pub files: Vec<PathBuf>,
-    /// Address of the database, instead of settings files
+    /// Address of the database, instead of settings files; with `${VARIABLE}` or `${file:/path}` in single quotes, the
+    /// password is in no list of processes
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 }
@@ -45,7 +46,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 
 fn databases(arguments: &Arguments) -> anyhow::Result<Vec<Options>> {
     if let Some(url) = &arguments.url {
-        return Ok(vec![Options::parse(url)?]);
+        return Ok(vec![Options::parse(&filled(url)?)?]);
     }
     let sinks = Settings::load_all(&arguments.files)?.into_iter().map(|settings| settings.sink);
     let mut sinks: Vec<_> = sinks.collect();

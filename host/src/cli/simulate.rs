@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Format, output};
+use super::{Format, filled, output};
 use crate::fault::Fault;
 use crate::progress::{Progress, Stream, count, per_second};
 use crate::shutdown::interrupted;
@@ -67,7 +67,8 @@ pub struct Arguments {
     /// Create the topic with so many partitions, unless it is there.
     #[arg(long, value_name = "PARTITIONS", value_parser = clap::value_parser!(i32).range(1..))]
     pub create_partitions: Option<i32>,
-    /// Property for librdkafka, such as `security.protocol=SASL_SSL`; may be given several times.
+    /// Property for librdkafka, such as `security.protocol=SASL_SSL`; may be given several times. With `${VARIABLE}` or
+    /// `${file:/path}` in single quotes, a password is in no list of processes.
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     pub properties: Vec<(String, String)>,
 }
@@ -101,7 +102,7 @@ struct Sent {
 /// # Errors
 /// `SL-S001` to `SL-S004`.
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
-    let target = arguments.target();
+    let target = arguments.target()?;
     if let Some(partitions) = arguments.create_partitions {
         create_topic(&target, partitions)?;
     }
@@ -138,19 +139,22 @@ fn send(arguments: &Arguments, mut producer: Producer, stop: &AtomicBool) -> Res
 }
 
 impl Arguments {
-    fn target(&self) -> Target {
-        let mut properties: BTreeMap<_, _> = self.properties.iter().cloned().collect();
+    /// `SL-C008` when a property names a variable or a file that is not there.
+    fn target(&self) -> Result<Target, Fault> {
+        let filled = |(name, value): &(String, String)| Ok((name.clone(), filled(value)?));
+        let mut properties =
+            self.properties.iter().map(filled).collect::<Result<BTreeMap<_, _>, Fault>>()?;
         if self.messages_and_rate().1.is_some() {
             // What is due is handed over together: nothing more is worth waiting for.
             properties.entry("linger.ms".to_owned()).or_insert_with(|| "1".to_owned());
         }
-        Target {
+        Ok(Target {
             brokers: self.brokers.clone(),
             topic: self.topic.clone(),
             partitioner: self.partitioner,
             compression: self.compression,
             properties,
-        }
+        })
     }
 
     fn generator(&self) -> Box<dyn Generator> {
@@ -257,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn properties_may_be_in_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "s3cret\n").unwrap();
+        let line = format!(
+            "devices --topic t --property sasl.password=a${{file:{}}}b --property linger.ms=5",
+            file.path().display()
+        );
+        let properties = parsed(&line).target().unwrap().properties;
+        let expected = [("linger.ms", "5"), ("sasl.password", "as3cretb")];
+        assert_eq!(properties, expected.map(|(name, value)| (name.into(), value.into())).into());
+        let missing =
+            parsed("devices --topic t --property sasl.password=${file:/no/such}").target();
+        insta::assert_snapshot!(missing.unwrap_err(), @"SL-C008: the file `/no/such` cannot be read: No such file or directory (os error 2)");
+    }
+
+    #[test]
     fn what_was_sent_is_told_in_a_sentence() {
         let sent = Sent::new(500_000, 5012, Duration::from_millis(1250));
         insta::assert_snapshot!(sent.sentence("hems.readings"), @"sent 500,000 messages to hems.readings, 5,012 of them bad, in 1.2 s: 400,000 a second");
@@ -271,7 +291,7 @@ mod tests {
             let arguments = parsed(&format!(
                 "devices --topic readings --brokers {brokers} --messages 200 --rate 1000 --compression {compression}"
             ));
-            let producer = Producer::connect(&arguments.target()).unwrap();
+            let producer = Producer::connect(&arguments.target().unwrap()).unwrap();
             let ledger = producer.ledger();
             let sent = send(&arguments, producer, &AtomicBool::new(false)).unwrap();
             assert_eq!((sent.messages, ledger.acknowledged()), (200, 200));
@@ -289,7 +309,7 @@ mod tests {
         cluster.create_topic("readings", 3, 1).unwrap();
         let arguments =
             parsed(&format!("devices --topic readings --brokers {}", cluster.bootstrap_servers()));
-        let producer = Producer::connect(&arguments.target()).unwrap();
+        let producer = Producer::connect(&arguments.target().unwrap()).unwrap();
         let sent = send(&arguments, producer, &AtomicBool::new(true)).unwrap();
         assert_eq!(sent.messages, 0);
     }

@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use super::postgres::Throwaway;
 use crate::fault::Fault;
-use crate::sink::postgres::{Options, Session};
+use crate::sink::postgres::{Options, Session, without_passwords};
 
 /// Columns of the table that the plugin `readings` fills.
 const COLUMNS: &str = "device_id text NOT NULL, measured_at timestamptz NOT NULL, seq bigint NOT NULL, \
@@ -112,6 +112,15 @@ impl Database {
     /// Where to connect.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The same as it is shown. The password of a real database is not: whoever looks over a shoulder or into a recording
+    /// would have it. That of a throwaway server ends with it.
+    pub fn shown_url(&self) -> String {
+        match self.server {
+            Some(_) => self.url.clone(),
+            None => without_passwords(&self.url),
+        }
     }
 
     /// Name of the table, with its schema where it has one of its own.

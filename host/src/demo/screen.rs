@@ -97,7 +97,7 @@ pub struct Swap {
 pub struct Further {
     /// Everything is left running.
     pub kept: bool,
-    /// Of the database.
+    /// Of the database, as it may be shown.
     pub url: String,
     /// The settings file.
     pub settings: String,

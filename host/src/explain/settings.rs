@@ -53,7 +53,7 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-C008",
         title: "a variable cannot be filled in",
         text: "`${NAME}` inside a string is replaced by the environment variable of that name, after the file was \
-               parsed. The variable is not set and no default is given, or the reference is malformed. Nothing \
+               parsed, and `${file:/path}` by what that file holds; likewise in `--url`, `--database` and `--property`. The variable is not set and no default is given, or the reference is malformed. Nothing \
                was started.",
         way_out: "Set the variable in the environment of this process, or write `${NAME:-default}`. For the \
                   characters themselves write `$${`.",

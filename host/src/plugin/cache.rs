@@ -4,7 +4,7 @@
 //! key holds the component's digest and everything in wasmtime that its compiled form depends on. Any
 //! doubt means compiling again.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use crate::process;
 
 /// Files kept; the oldest go first. A host has few plugins, but their versions add up.
 const FILES_MAX: usize = 64;
@@ -88,13 +90,11 @@ impl Cache {
     }
 }
 
-/// Refuses a folder that another user could write to or has made. Whose process this is shows the
-/// owner of its own entry in `/proc`.
+/// Refuses a folder that another user could write to or has made.
 fn ensure_private(folder: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(folder)?;
-    let own = File::open("/proc/self/stat")?.metadata()?.uid();
     let others_may = metadata.mode() & 0o077;
-    if metadata.is_dir() && metadata.uid() == own && others_may == 0 {
+    if metadata.is_dir() && metadata.uid() == process::user() && others_may == 0 {
         Ok(())
     } else {
         Err(io::Error::other(format!("{} is not private to this user", folder.display())))

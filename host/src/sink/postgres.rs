@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub(crate) use address::without_passwords;
 pub use connection::Session;
 pub(crate) use connection::fault_of_ours;
 pub(crate) use diagnosis::{Diagnosis, can_be_diagnosed};

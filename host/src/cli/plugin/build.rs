@@ -152,7 +152,7 @@ fn select<'a>(packages: &'a [Package], names: &[String]) -> Result<Vec<&'a Packa
 /// Installs the standard library for the target when it is missing.
 fn ensure_target(path: &Path) -> Result<(), Fault> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let print = Command::new(rustc)
+    let print = with_kept_variables(Command::new(rustc))
         .args(["--print", "target-libdir", "--target", TARGET])
         .current_dir(path)
         .output();
@@ -163,7 +163,8 @@ fn ensure_target(path: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     eprintln!("installing the Rust target {TARGET}");
-    let added = Command::new("rustup").args(["target", "add", TARGET]).current_dir(path).status();
+    let mut rustup = with_kept_variables(Command::new("rustup"));
+    let added = rustup.args(["target", "add", TARGET]).current_dir(path).status();
     match added {
         Ok(status) if status.success() => Ok(()),
         _ => Err(Fault::stop(
@@ -287,9 +288,64 @@ fn write_fault(path: &Path, error: std::io::Error) -> Fault {
 }
 
 fn cargo(path: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = with_kept_variables(cargo);
     command.current_dir(path);
     command
+}
+
+/// Build scripts and macros of plugins run as this user: they need not have the passwords that are meant for Sluice.
+fn with_kept_variables(mut command: Command) -> Command {
+    command.env_clear();
+    let kept = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_kept));
+    command.envs(kept);
+    command
+}
+
+/// What compilers, linkers and fetching from a registry need, proxies and private repositories included.
+fn is_kept(name: &str) -> bool {
+    const NAMES: [&str; 26] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "TERM",
+        "COLORTERM",
+        "NO_COLOR",
+        "TMPDIR",
+        "LANG",
+        "TZ",
+        "CARGO",
+        "RUSTC",
+        "RUSTFLAGS",
+        "RUSTDOC",
+        "CC",
+        "CXX",
+        "AR",
+        "LD",
+        "CFLAGS",
+        "CXXFLAGS",
+        "LDFLAGS",
+        "LD_LIBRARY_PATH",
+        "SSH_AUTH_SOCK",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+    const BEGINNINGS: [&str; 10] = [
+        "CARGO_",
+        "RUSTUP_",
+        "RUST_",
+        "RUSTC_",
+        "RUSTDOC",
+        "LC_",
+        "XDG_",
+        "PKG_CONFIG",
+        "CLICOLOR",
+        "GIT_SSH_",
+    ];
+    let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+    is_proxy || NAMES.contains(&name) || BEGINNINGS.iter().any(|it| name.starts_with(it))
 }
 
 #[cfg(test)]
@@ -352,6 +408,32 @@ mod tests {
         check("wrong_world", "example", "cdylib", Some("hostile-wrong-world"));
         check("bench", "example", "bin", None);
         assert_eq!(artifact_of(r#"{"reason":"build-finished","success":true}"#, &[&hostile]), None);
+    }
+
+    #[test]
+    fn cargo_gets_what_it_needs_and_no_passwords() {
+        for name in [
+            "PATH",
+            "CARGO_HOME",
+            "RUSTUP_TOOLCHAIN",
+            "RUST_BACKTRACE",
+            "https_proxy",
+            "NO_PROXY",
+            "LC_ALL",
+        ] {
+            assert!(is_kept(name), "{name}");
+        }
+        for name in [
+            "DATABASE_URL",
+            "PGPASSWORD",
+            "AWS_SECRET_ACCESS_KEY",
+            "SASL_PASSWORD",
+            "RUSTY",
+            "CARGOES",
+            "",
+        ] {
+            assert!(!is_kept(name), "{name}");
+        }
     }
 
     #[test]

@@ -74,6 +74,23 @@ impl Address {
     }
 }
 
+/// A connection string as it may be shown: without passwords.
+pub(crate) fn without_passwords(text: &str) -> String {
+    let is_secret = |key: &str, _: &str| matches!(key, "password" | "sslpassword");
+    if !is_url(text) {
+        let shown = Pairs { text, at: 0 }.filter(|(key, value, _)| !is_secret(key, value));
+        return shown.map(|(.., pair)| pair).collect::<Vec<_>>().join(" ");
+    }
+    let url = without_options(text, is_secret);
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    // The last one: whatever stands before it may be a part of a password that is not encoded.
+    let Some(end) = url.rfind('@') else { return url };
+    match url[begin..end.max(begin)].find(':') {
+        Some(colon) => format!("{}{}", &url[..begin + colon], &url[end..]),
+        None => url,
+    }
+}
+
 fn is_url(text: &str) -> bool {
     text.starts_with("postgres://") || text.starts_with("postgresql://")
 }
@@ -242,5 +259,20 @@ mod tests {
     fn a_password_is_not_printed() {
         let address = Address::parse("host=b sslpassword=hunter2");
         assert!(!format!("{address:?}").contains("hunter2"), "{address:?}");
+    }
+
+    #[test]
+    fn a_connection_string_is_shown_without_passwords() {
+        for (text, shown) in [
+            ("postgres://u@db:1/x", "postgres://u@db:1/x"),
+            ("postgres://db:1/x", "postgres://db:1/x"),
+            ("postgres://u:canary@db:1/x?sslmode=require", "postgres://u@db:1/x?sslmode=require"),
+            ("postgres://u:canary@canary/canary@db:1/x", "postgres://u@db:1/x"),
+            ("postgres://u@db/x?password=canary&a=b&sslpassword=canary", "postgres://u@db/x?a=b"),
+            ("postgresql://:canary@db/x", "postgresql://@db/x"),
+            ("host=db password = 'canary canary' user=u sslpassword=canary", "host=db user=u"),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+        }
     }
 }
