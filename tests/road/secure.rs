@@ -1,5 +1,7 @@
 //! TLS and logins of both sides, and what becomes of passwords.
 
+mod postgres;
+mod rotation;
 mod secrets;
 mod servers;
 

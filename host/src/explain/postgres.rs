@@ -134,7 +134,8 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P017",
         title: "TLS with Postgres failed",
-        text: "The server does not speak TLS although it is asked for, or its certificate was not accepted.",
+        text: "The server does not speak TLS although it is asked for, its certificate was not accepted, or it did not accept \
+               ours. Certificates and keys in files are read again at each attempt, so that renewing them on disk is enough.",
         way_out: "Correct sslmode, sslrootcert (a file, or `system`), sslcert or sslkey in `sink.url`, which mean what they \
                   mean to libpq, or the server's certificate.",
     },

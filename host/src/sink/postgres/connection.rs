@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postgres_openssl::TlsStream;
+use postgres_openssl::{MakeTlsConnector, TlsStream};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage, Socket};
 
@@ -45,24 +45,41 @@ impl Options {
         each.saturating_mul(hosts).saturating_add(SESSION_MAX)
     }
 
-    /// With user and password as they stand now, if Postgres refuses those that we had.
+    /// With password and certificates as they stand now, if Postgres refuses those that we had.
     async fn log_in(&self) -> Result<(Client, Connection), Fault> {
         let known = self.login.current();
-        let connect = async |credentials: &Credentials| {
-            credentials.applied_to(&self.config).connect(self.tls.clone()).await
+        let connect = async |credentials: &Credentials, tls: MakeTlsConnector| {
+            let connected = credentials.applied_to(&self.config).connect(tls).await;
+            connected.map_err(|error| fault(&format!("connect to {self}"), &error))
         };
-        let translate = |error: &tokio_postgres::Error| fault(&format!("connect to {self}"), error);
-        let refused = match connect(&known).await {
+        let refused = match connect(&known, self.tls.current()).await {
             Ok(connected) => return Ok(connected),
-            Err(error) => translate(&error),
+            Err(refused) => self.with_cause(refused),
         };
-        if refused.code != sqlstate::LOGIN {
-            return Err(refused);
-        }
-        let Some(read_again) = self.login.read_again(&known) else { return Err(refused) };
-        let connected = connect(&read_again).await.map_err(|error| translate(&error))?;
-        tracing::info!("Postgres at {self} takes the password that was read again");
+        let read_again = match refused.code {
+            sqlstate::LOGIN => {
+                let read = self.login.read_again(&known);
+                read.map(|credentials| (credentials, self.tls.current(), "the password"))
+            }
+            // A server that rejects our certificate may be gone before it is understood why.
+            sqlstate::TLS | sqlstate::CONNECTION => {
+                self.tls.read_again().map(|tls| (known, tls, "the certificates"))
+            }
+            _ => None,
+        };
+        let Some((credentials, tls, what)) = read_again else { return Err(refused) };
+        let connected = connect(&credentials, tls).await.map_err(|it| self.with_cause(it))?;
+        tracing::info!("Postgres at {self} takes {what} read again");
         Ok(connected)
+    }
+
+    /// With TLS 1.3 our certificate is rejected after the handshake, and the connection may be gone before that is read.
+    fn with_cause(&self, mut refused: Fault) -> Fault {
+        let broke = refused.message.contains("error communicating with the server");
+        if refused.code == sqlstate::CONNECTION && broke && self.tls.has_certificate() {
+            refused.message.push_str("; it may have rejected the certificate in sslcert");
+        }
+        refused
     }
 
     async fn try_open(&self) -> Result<Session, Fault> {
@@ -196,7 +213,7 @@ impl Session {
     /// it has finished. Best effort.
     pub async fn cancel(&self, options: &Options) {
         let token = self.client.cancel_token();
-        let cancelled = token.cancel_query(options.tls.clone());
+        let cancelled = token.cancel_query(options.tls.current());
         let _ = tokio::time::timeout(CONNECT_MAX, cancelled).await;
     }
 
@@ -339,6 +356,10 @@ fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
             (sqlstate::TLS, Remedy::Stop)
         };
     }
+    // With TLS 1.3 a server refuses our certificate after the handshake.
+    if sources(error).any(|cause| is_alert(&cause.to_string())) {
+        return (sqlstate::TLS, Remedy::Stop);
+    }
     if text.contains("authentication") || text.contains("configuration") {
         return (sqlstate::LOGIN, Remedy::Stop);
     }
@@ -351,6 +372,12 @@ fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
         return (sqlstate::READ_ONLY, Remedy::Retry);
     }
     (sqlstate::CONNECTION, Remedy::Retry)
+}
+
+/// True for what OpenSSL says of a peer that has ended the connection for a reason of TLS: `ssl/tls alert certificate
+/// expired`.
+fn is_alert(text: &str) -> bool {
+    text.contains("SSL routines") && text.contains(" alert ")
 }
 
 /// What the server said, with everything that helps to find the row; the library's own text is "db error".

@@ -12,7 +12,7 @@ use super::connection::CONNECT_MAX;
 use super::environment::{Complete, Environment};
 use super::login::{Login, Source};
 use super::sessions::Sessions;
-use super::tls;
+use super::tls::Tls;
 use crate::fault::{Fault, sqlstate};
 use crate::settings::SinkSettings;
 
@@ -22,7 +22,7 @@ const PEER_SILENT_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Options {
     pub(super) config: Config,
-    pub(super) tls: MakeTlsConnector,
+    pub(super) tls: Arc<Tls>,
     pub(super) login: Arc<Login>,
     /// What to log before the first connection.
     pub(super) warnings: Arc<[String]>,
@@ -54,7 +54,7 @@ impl Options {
         Self::complete(source, Environment::of_the_process())
     }
 
-    /// Reads the address in `[sink]`. Files that it names are read now, and again when Postgres refuses a login.
+    /// Reads the address in `[sink]`. Files that it names are read now, and again when Postgres refuses a login or TLS fails.
     pub fn of(settings: &SinkSettings) -> Result<Self, Fault> {
         let SinkSettings { url, url_raw, .. } = settings;
         let source = Source { url: url.clone(), raw: url_raw.clone() };

@@ -1,6 +1,9 @@
 //! TLS with Postgres, as libpq does it: which `sslmode` checks what, whom it trusts, and how we prove who we are.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -33,11 +36,80 @@ pub(super) fn ssl_mode(options: &TlsOptions) -> Result<SslMode, Fault> {
     modes(options).map(|(mode, _)| mode)
 }
 
-/// Makes connections with TLS.
-///
-/// # Errors
-/// `SL-P017` when a certificate or key cannot be read, `SL-P011` as [`ssl_mode`].
-pub(super) fn connector(options: &TlsOptions) -> Result<MakeTlsConnector, Fault> {
+/// Makes connections with TLS, with certificates and keys as they were read last.
+pub(super) struct Tls {
+    options: TlsOptions,
+    current: Mutex<Read>,
+}
+
+/// A connector, and the files as they were when it was made.
+struct Read {
+    connector: MakeTlsConnector,
+    stamps: Vec<Stamp>,
+}
+
+/// What tells a file from one that was there before; `None` when it cannot be told.
+type Stamp = Option<(u64, u64, Option<SystemTime>)>;
+
+impl Tls {
+    /// Reads the files that `options` name.
+    ///
+    /// # Errors
+    /// `SL-P017` when a certificate or key cannot be read, `SL-P011` as [`ssl_mode`].
+    pub fn new(options: TlsOptions) -> Result<Self, Fault> {
+        let current = Mutex::new(Read::now(&options)?);
+        Ok(Self { options, current })
+    }
+
+    /// What connections are made with.
+    pub fn current(&self) -> MakeTlsConnector {
+        self.lock().connector.clone()
+    }
+
+    /// True when we show a certificate of our own.
+    pub fn has_certificate(&self) -> bool {
+        self.options.sslcert.is_some()
+    }
+
+    /// After a handshake has failed: certificates are renewed on disk. `None` when they are as they were, or cannot be read.
+    pub fn read_again(&self) -> Option<MakeTlsConnector> {
+        let mut current = self.lock();
+        if current.stamps == stamps(&self.options) {
+            return None;
+        }
+        match Read::now(&self.options) {
+            Ok(read) => *current = read,
+            Err(fault) => {
+                tracing::warn!("certificates cannot be read again: {}", fault.message);
+                return None;
+            }
+        }
+        Some(current.connector.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Read> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read {
+    /// Stamps first: a file that is replaced in between is read once more.
+    fn now(options: &TlsOptions) -> Result<Self, Fault> {
+        let stamps = stamps(options);
+        Ok(Self { connector: connector(options)?, stamps })
+    }
+}
+
+fn stamps(options: &TlsOptions) -> Vec<Stamp> {
+    let stamp = |file: &String| {
+        let file = fs::metadata(file).ok()?;
+        Some((file.ino(), file.len(), file.modified().ok()))
+    };
+    let files = [&options.sslrootcert, &options.sslcert, &options.sslkey];
+    files.into_iter().flatten().map(stamp).collect()
+}
+
+fn connector(options: &TlsOptions) -> Result<MakeTlsConnector, Fault> {
     let (_, check) = modes(options)?;
     let failed = |error: ErrorStack| Fault::stop(sqlstate::TLS, format!("sink.url: {error}"));
     let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
