@@ -1,5 +1,6 @@
 //! TLS and logins of both sides, and what becomes of passwords.
 
+mod brokers;
 mod postgres;
 mod rotation;
 mod secrets;

@@ -85,6 +85,11 @@ impl Scene {
         Ok((broker, scene))
     }
 
+    /// A scene between a topic and a database that the test has made.
+    pub fn around(topic: Topic, database: Database) -> Result<Self> {
+        Self::between(topic, database, shared())
+    }
+
     fn with_turn(name: &str, partitions: i32, table: &str, turn: Turn) -> Result<Self> {
         let database = Database::create(name)?;
         database.execute(table)?;

@@ -112,7 +112,7 @@ pub(super) const CODES: &[Explanation] = &[
         title: "brokers refuse the connection",
         text: "A broker was reached, and the TLS handshake or the authentication failed; the message has librdkafka's own \
                reason. It is tried again and again, so that a password or certificate that is put right is enough. \
-               Nothing is lost by it.",
+               Certificates and keys in files are read again when a pipeline is blocked and begins again. Nothing is lost by it.",
         way_out: "Check sasl.username, sasl.password and sasl.mechanisms, ssl.ca.location, the certificate's name and \
                   dates, and that security.protocol is what the listener expects, in [source] properties.",
     },

@@ -2,6 +2,8 @@
 //! client costs threads, connections and fetches, whether there are messages or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rdkafka::ClientConfig;
@@ -32,11 +34,7 @@ impl Lease {
     /// # Errors
     /// `SL-K001` when librdkafka refuses a property.
     pub fn take(config: &ClientConfig, topic: &str) -> Result<Self, Fault> {
-        let properties: BTreeMap<String, String> = config
-            .config_map()
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect();
+        let properties = with_files(config.config_map().iter().map(|(key, value)| (*key, *value)));
         let mut entries = entries();
         entries.retain(|it| it.client.strong_count() > 0);
         let free = entries
@@ -71,6 +69,24 @@ impl Drop for Lease {
     }
 }
 
+/// Properties, and what tells the files that they name from those that were there before: librdkafka reads them when a
+/// client is made, so that one which was made before a certificate was renewed is another client.
+fn with_files<'a>(
+    properties: impl Iterator<Item = (&'a str, &'a str)>,
+) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (key, value) in properties {
+        if key.ends_with(".location")
+            && let Ok(file) = fs::metadata(value)
+        {
+            let stamp = format!("{} {} {:?}", file.ino(), file.len(), file.modified().ok());
+            all.insert(format!("{key} on disk"), stamp);
+        }
+        all.insert(key.to_owned(), value.to_owned());
+    }
+    all
+}
+
 fn entries() -> MutexGuard<'static, Vec<Entry>> {
     CLIENTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -94,6 +110,17 @@ mod tests {
         assert!(!Arc::ptr_eq(lane_0.client(), lane_1.client()));
         assert!(Arc::ptr_eq(lane_0.client(), other_topic.client()));
         assert!(!Arc::ptr_eq(lane_0.client(), elsewhere.client()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let secured = |content: &str| {
+            fs::write(file.path(), content).unwrap();
+            let location = file.path().display().to_string();
+            with_files(
+                [("ssl.key.location", location.as_str()), ("a.location", "/no/such")].into_iter(),
+            )
+        };
+        let (first, renewed) = (secured("one"), secured("another"));
+        assert_eq!((first.len(), renewed.len()), (3, 3));
+        assert_ne!(first, renewed, "its file is another one");
         drop(lane_0);
         let again = Lease::take(&here, "a").unwrap();
         assert!(Arc::ptr_eq(again.client(), other_topic.client()), "its topic is free again");

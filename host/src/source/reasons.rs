@@ -24,8 +24,10 @@ struct Reason {
 }
 
 impl Reason {
+    /// With TLS 1.3 a broker rejects our certificate after the handshake, and librdkafka takes it for a broken connection.
     fn is_refusal(&self) -> bool {
-        broker::remedy(self.code).0 == broker::LOGIN
+        let alert = self.text.contains("SSL routines") && self.text.contains(" alert ");
+        alert || broker::remedy(self.code).0 == broker::LOGIN
     }
 }
 
@@ -102,5 +104,8 @@ mod tests {
         assert_eq!(told(&reasons), "SL-K020: brokers do not let us in: a: certificate has expired");
         reasons.forget();
         assert_eq!(told(&reasons), "SL-K002: no broker answers for topic t: timed out");
+        let alert = "a: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate";
+        reasons.note(&error(Code::BrokerTransportFailure), alert);
+        assert_eq!(told(&reasons), format!("SL-K020: brokers do not let us in: {alert}"));
     }
 }
