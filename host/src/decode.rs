@@ -17,7 +17,7 @@ mod pointer;
 mod quick;
 mod scan;
 mod simd;
-mod timestamp;
+pub(crate) mod timestamp;
 mod value;
 
 #[cfg(test)]

@@ -53,5 +53,8 @@ pub mod demo;
 
 pub mod cli;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 #[cfg(test)]
 mod readme;

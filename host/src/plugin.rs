@@ -5,7 +5,7 @@
 //! [`Watcher`] replaces it while messages flow.
 
 pub mod bindings;
-mod cache;
+pub(crate) mod cache;
 pub mod check;
 pub mod compile;
 mod contract;

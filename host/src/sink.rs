@@ -23,7 +23,7 @@ pub mod privileges;
 pub mod letters;
 
 mod commit;
-mod copied;
+pub(crate) mod copied;
 mod definition;
 mod encode;
 pub mod parked;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+mod fuzz;
 mod licences;
 mod manifest;
 mod run;

@@ -48,10 +48,7 @@ impl Cache {
     pub(super) fn find(&self, engine: &Engine, digest: &str) -> Option<Component> {
         ensure_private(&self.folder).ok()?;
         let stored = fs::read(self.path(engine, digest)).ok()?;
-        let (checksum, code) = stored.split_at_checked(CHECKSUM_BYTES)?;
-        if checksum != Sha256::digest(code).as_slice() {
-            return None;
-        }
+        let code = intact(&stored)?;
         // SAFETY: the bytes are what we have compiled: only our own user can write to
         // the folder (checked above), files appear complete by a rename, and the checksum holds.
         // Code of another wasmtime or configuration is refused by `deserialize` itself.
@@ -64,8 +61,7 @@ impl Cache {
         builder.recursive(true).mode(0o700).create(&self.folder)?;
         ensure_private(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(&Sha256::digest(code))?;
-        file.write_all(code)?;
+        file.write_all(&sealed(code))?;
         file.persist(self.path(engine, digest))?;
         self.prune()
     }
@@ -88,6 +84,17 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// What a file holds: the checksum and the code behind it.
+pub(crate) fn sealed(code: &[u8]) -> Vec<u8> {
+    [Sha256::digest(code).as_slice(), code].concat()
+}
+
+/// The code in a file, if every bit of it is as it was stored.
+pub(crate) fn intact(stored: &[u8]) -> Option<&[u8]> {
+    let (checksum, code) = stored.split_at_checked(CHECKSUM_BYTES)?;
+    (checksum == Sha256::digest(code).as_slice()).then_some(code)
 }
 
 /// Refuses a folder that another user could write to or has made.

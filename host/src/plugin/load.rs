@@ -222,7 +222,7 @@ pub(crate) fn imports_of(bytes: &[u8]) -> Result<Vec<String>, PluginFault> {
 }
 
 /// Says what a file is that is not a component, better than a parser could.
-fn check_header(bytes: &[u8]) -> Result<(), PluginFault> {
+pub(crate) fn check_header(bytes: &[u8]) -> Result<(), PluginFault> {
     const MAGIC: &[u8; 4] = b"\0asm";
     let what = match bytes.split_at_checked(8) {
         Some((head, _)) if head.starts_with(MAGIC) => match head[6] {

@@ -89,8 +89,11 @@ impl Place {
         let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
         let line = line_start..line_end;
         let shown = Shown::new(text, &line, secrets);
-        let caret = shown.column(start)..shown.column_behind(at.end.min(line_end));
-        let caret = caret.start..caret.end.max(caret.start + 1);
+        // What is wrong may be missing behind blanks at the line's end, which are not shown.
+        let shown_end = shown.text.chars().count();
+        let caret_start = shown.column(start).min(shown_end);
+        let caret_end = shown.column_behind(at.end.min(line_end)).min(shown_end);
+        let caret = caret_start..caret_end.max(caret_start + 1);
         let (text_shown, caret) = window(&shown.text, caret);
         Self {
             line: text[..line_start].matches('\n').count() + 1,

@@ -6,7 +6,7 @@ use super::copy;
 
 /// The rows of a whole COPY.
 #[derive(Debug)]
-pub(super) struct CopiedRows<'a> {
+pub(crate) struct CopiedRows<'a> {
     bytes: &'a [u8],
     /// Where each row ends; the first one begins at `start`.
     ends: Vec<usize>,

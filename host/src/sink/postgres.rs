@@ -25,14 +25,14 @@ use crate::rows::Rejection;
 use attempts::Attempts;
 use transaction::Aside;
 
-mod address;
+pub(crate) mod address;
 mod attempts;
 mod backends;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
 pub(in crate::sink) mod defaults;
 mod diagnosis;
-mod environment;
+pub(crate) mod environment;
 mod judge;
 mod login;
 mod options;

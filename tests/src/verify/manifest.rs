@@ -45,8 +45,16 @@ impl Metadata {
     /// Asks cargo, for this machine's platform only: nothing is fetched that the build does not need.
     pub(super) fn read() -> Result<Self> {
         let platform = host()?;
-        let arguments =
-            ["metadata", "--locked", "--format-version", "1", "--filter-platform", &platform];
+        // With what only the fuzzer needs.
+        let arguments = [
+            "metadata",
+            "--locked",
+            "--all-features",
+            "--format-version",
+            "1",
+            "--filter-platform",
+            &platform,
+        ];
         let output =
             run::command("cargo").args(arguments).output().context("start cargo metadata")?;
         if !output.status.success() {

@@ -3,8 +3,7 @@
 
 use anyhow::Result;
 
-use super::{licences, run, tools};
-use crate::folders;
+use super::{fuzz, licences, run, tools};
 
 /// One thing that is checked.
 pub(super) struct Step {
@@ -36,17 +35,16 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "lints", what: "cargo clippy, warnings are errors", run: |_| lints() },
     Step { name: "plugins", what: "cargo plugins", run: |_| run::cargo(&["plugins"]) },
     Step { name: "tests", what: "all tests, with real Kafka and Postgres", run: run::tests },
+    Step {
+        name: "fuzz",
+        what: "the fuzzer, a minute for all its targets; an hour with --long",
+        run: fuzz::check,
+    },
     Step { name: "docs", what: "cargo doc, warnings are errors", run: |_| documentation() },
 ];
 
 fn lints() -> Result<()> {
-    run::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    // The fuzzer's package is a workspace of its own and takes the decoder in by path: it must go on to build.
-    let fuzz = ["clippy", "--quiet", "--manifest-path", "host/fuzz/Cargo.toml", "--lib", "--tests"];
-    let target = folders::target()?;
-    let mut clippy = run::command("cargo");
-    clippy.args(fuzz).arg("--target-dir").arg(target).args(["--", "--deny", "warnings"]);
-    run::finish(&mut clippy)
+    run::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
 }
 
 fn documentation() -> Result<()> {

@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 use super::run;
 
 /// Programs of the system: (program, argument that makes it answer, Debian package, what for).
-const PROGRAMS: [(&str, &str, &str, &str); 5] = [
+const PROGRAMS: [(&str, &str, &str, &str); 6] = [
     ("cc", "--version", "build-essential", "the C libraries"),
+    ("c++", "--version", "build-essential", "the fuzzer"),
     ("perl", "--version", "perl", "building OpenSSL"),
     ("java", "-version", "default-jre-headless", "the broker of the tests"),
     ("mvn", "--version", "maven", "fetching the broker of the tests"),

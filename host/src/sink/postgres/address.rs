@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A connection string without them, and they.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Address {
+pub(crate) struct Address {
     /// For the library.
     pub url: String,
     pub tls: TlsOptions,
@@ -17,7 +17,7 @@ pub(super) struct Address {
 
 /// As libpq calls them.
 #[derive(Default, Clone, PartialEq, Eq)]
-pub(super) struct TlsOptions {
+pub(crate) struct TlsOptions {
     pub sslmode: Option<String>,
     /// A file, or `system`.
     pub sslrootcert: Option<String>,
@@ -31,6 +31,8 @@ pub(super) struct TlsOptions {
 
 impl Address {
     pub fn parse(url: &str) -> Self {
+        // A file or a variable may begin with a newline. What is a URL is one without it, too.
+        let url = url.trim_start();
         let (mut tls, mut passfile, mut target) = (TlsOptions::default(), None, None);
         let mut take = |key: &str, value: &str| {
             let option = match key {
@@ -47,7 +49,10 @@ impl Address {
         } else {
             let pairs = Pairs { text: url, at: 0 };
             let rest = pairs.filter(|(key, value, _)| !take(key, value)).map(|(.., pair)| pair);
-            rest.collect::<Vec<_>>().join(" ")
+            let rest = rest.collect::<Vec<_>>().join(" ");
+            // Behind what was taken out stands a URL, whose options nobody has read: with a blank before it the
+            // library refuses it.
+            if is_url(&rest) { format!(" {rest}") } else { rest }
         };
         Self { url, tls, passfile, target }
     }
@@ -239,6 +244,16 @@ mod tests {
             &[("sslrootcert", r"my ca's \.pem"), ("sslkey", "k 1.pem")],
         );
         check("host=b nonsense sslmode=require", "host=b nonsense", &[("sslmode", "require")]);
+    }
+
+    #[test]
+    fn blanks_before_a_url_do_not_hide_its_options() {
+        let require = [("sslmode", "require")];
+        check(" \r\npostgres://a@b/c?sslmode=require", "postgres://a@b/c", &require);
+        check("\tsslmode=require host=b", "host=b", &require);
+        let behind = "sslmode=require postgres://b/c?sslmode=disable";
+        check(behind, " postgres://b/c?sslmode=disable", &require);
+        assert!(Address::parse(behind).url.parse::<tokio_postgres::Config>().is_err());
     }
 
     #[test]

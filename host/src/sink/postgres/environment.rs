@@ -14,10 +14,10 @@ type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Looks variables up; an empty one is none.
 #[derive(Clone)]
-pub(super) struct Environment(Arc<Lookup>);
+pub(crate) struct Environment(Arc<Lookup>);
 
 /// A connection string with what was added to it.
-pub(super) struct Complete {
+pub(crate) struct Complete {
     pub config: Config,
     pub tls: TlsOptions,
     /// What an operator should know before the first connection.
