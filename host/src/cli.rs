@@ -27,7 +27,7 @@ pub mod validate;
 
 /// Moves Kafka messages into Postgres at bulk speed, exactly once, through sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "sluice", version, long_version = crate::versions::long(), max_term_width = 100, after_help = EXIT_CODES)]
 pub struct CommandLine {
     /// What is logged, and how.
     #[command(flatten)]

@@ -45,6 +45,8 @@ pub mod process;
 
 pub mod shutdown;
 
+pub mod versions;
+
 pub mod progress;
 
 pub mod simulate;

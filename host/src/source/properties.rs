@@ -130,9 +130,6 @@ const MEMBER_ONLY: &[&str] = &[
 ];
 const FETCHER_ONLY: &[&str] = &["queued.min.messages", "queued.max.messages.kbytes"];
 
-/// Whoever sets one of these says whom to trust.
-const TRUST: [&str; 3] = ["ssl.ca.location", "ssl.ca.pem", "ssl.ca.certificate.stores"];
-
 fn base(source: &SourceSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
@@ -154,23 +151,6 @@ fn apply(config: &mut ClientConfig, source: &SourceSettings, wanted: impl Fn(&st
     }
     for (key, value) in OWNED {
         config.set(*key, *value);
-    }
-    trust_the_system(config);
-}
-
-/// OpenSSL comes with the program and does not know where this system has its certificates; `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` say it in the place of a search.
-fn trust_the_system(config: &mut ClientConfig) {
-    let uses_tls = config
-        .get("security.protocol")
-        .is_some_and(|it| it.eq_ignore_ascii_case("ssl") || it.eq_ignore_ascii_case("sasl_ssl"));
-    if !uses_tls || TRUST.iter().any(|key| config.get(key).is_some()) {
-        return;
-    }
-    let found = openssl_probe::probe();
-    let place = found.cert_file.or_else(|| found.cert_dir.into_iter().next());
-    if let Some(place) = place {
-        config.set("ssl.ca.location", place.to_string_lossy());
     }
 }
 
@@ -240,19 +220,5 @@ mod tests {
                 assert_eq!(config.get(key), Some(*value), "{key}");
             }
         }
-    }
-
-    #[test]
-    fn a_broker_with_tls_is_trusted_if_the_system_does() {
-        let place = |properties: &[(&str, &str)]| {
-            fetcher(&source(properties), 1).get("ssl.ca.location").map(str::to_owned)
-        };
-        assert_eq!(place(&[]), None);
-        assert_eq!(place(&[("security.protocol", "sasl_plaintext")]), None);
-        let of_system = place(&[("security.protocol", "SASL_SSL")]);
-        assert!(of_system.is_some_and(|it| std::path::Path::new(&it).exists()));
-        let own = [("security.protocol", "ssl"), ("ssl.ca.location", "ca.pem")];
-        assert_eq!(place(&own).as_deref(), Some("ca.pem"));
-        assert_eq!(place(&[("security.protocol", "ssl"), ("ssl.ca.pem", "...")]), None);
     }
 }

@@ -6,28 +6,30 @@ use anyhow::{Result, bail};
 
 use super::run;
 
-/// Programs of the system: (program, argument that makes it answer, Debian package, what for).
-const PROGRAMS: [(&str, &str, &str, &str); 6] = [
-    ("cc", "--version", "build-essential", "the C libraries"),
-    ("c++", "--version", "build-essential", "the fuzzer"),
-    ("perl", "--version", "perl", "building OpenSSL"),
-    ("java", "-version", "default-jre-headless", "the broker of the tests"),
-    ("mvn", "--version", "maven", "fetching the broker of the tests"),
-    ("pgbouncer", "--version", "pgbouncer", "the pooler of the tests"),
+/// Programs of the system: (program, arguments that it is content with, Debian packages, what for).
+const PROGRAMS: [(&str, &[&str], &[&str], &str); 6] = [
+    ("cc", &["--version"], &["build-essential"], "the C libraries"),
+    ("c++", &["--version"], &["build-essential"], "the fuzzer"),
+    ("pkg-config", &["--exists", "openssl"], &["pkg-config", "libssl-dev"], "the system's OpenSSL"),
+    ("java", &["-version"], &["default-jre-headless"], "the broker of the tests"),
+    ("mvn", &["--version"], &["maven"], "fetching the broker of the tests"),
+    ("pgbouncer", &["--version"], &["pgbouncer"], "the pooler of the tests"),
 ];
 
 /// Installs what is missing. Postgres and Kafka are fetched by the tests themselves.
 pub(super) fn install() -> Result<()> {
     rust()?;
     let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(program, argument, ..)| !answers(program, &[argument])).collect();
+        PROGRAMS.iter().filter(|(program, arguments, ..)| !answers(program, arguments)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    for (program, _, package, purpose) in &missing {
-        println!("{program} is missing: needed for {purpose}, package {package}");
+    for (program, arguments, packages, purpose) in &missing {
+        let (arguments, packages) = (arguments.join(" "), packages.join(" "));
+        println!("{program} {arguments} fails: needed for {purpose}, package {packages}");
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, _, package, _)| *package).collect();
+    let packages: Vec<&str> =
+        missing.iter().flat_map(|(_, _, packages, _)| *packages).copied().collect();
     let by_hand = format!("apt-get install --yes {}", packages.join(" "));
     if !is_root() || !answers("apt-get", &["--version"]) {
         bail!("install what is missing as root: {by_hand}");

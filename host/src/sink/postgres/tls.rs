@@ -113,14 +113,11 @@ fn connector(options: &TlsOptions) -> Result<MakeTlsConnector, Fault> {
     let (_, check) = modes(options)?;
     let failed = |error: ErrorStack| Fault::stop(sqlstate::TLS, format!("sink.url: {error}"));
     let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
-    match options.sslrootcert.as_deref() {
-        Some(file) if file != SYSTEM => {
-            // In the place of what OpenSSL trusts by itself.
-            builder.set_cert_store(X509StoreBuilder::new().map_err(failed)?.build());
-            builder.set_ca_file(file).map_err(|error| unreadable("sslrootcert", file, error))?;
-        }
-        _ if check == Check::Nothing => {}
-        _ => trust_the_system(&mut builder)?,
+    // OpenSSL is the system's and trusts by itself what the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` say
+    // another place.
+    if let Some(file) = options.sslrootcert.as_deref().filter(|file| *file != SYSTEM) {
+        builder.set_cert_store(X509StoreBuilder::new().map_err(failed)?.build());
+        builder.set_ca_file(file).map_err(|error| unreadable("sslrootcert", file, error))?;
     }
     if check == Check::Nothing {
         builder.set_verify(SslVerifyMode::NONE);
@@ -159,22 +156,6 @@ fn modes(options: &TlsOptions) -> Result<(SslMode, Check), Fault> {
             );
             return Err(Fault::stop(sqlstate::URL, message));
         }
-    })
-}
-
-/// OpenSSL comes with the program, and does not know where this system has its certificates. `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` say it in the place of a search.
-fn trust_the_system(builder: &mut SslConnectorBuilder) -> Result<(), Fault> {
-    let found = openssl_probe::probe();
-    let folder = found.cert_dir.first();
-    if found.cert_file.is_none() && folder.is_none() {
-        let message = "sink.url: this system has no certificates; name a file with sslrootcert";
-        return Err(Fault::stop(sqlstate::TLS, message));
-    }
-    let file = found.cert_file.as_deref();
-    builder.load_verify_locations(file, folder.map(|it| &**it)).map_err(|error| {
-        let place = file.or(folder.map(|it| &**it)).unwrap_or(std::path::Path::new(SYSTEM));
-        unreadable("the system's certificates in", &place.display().to_string(), error)
     })
 }
 
