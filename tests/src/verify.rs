@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+mod advisories;
 mod fuzz;
 mod licences;
 mod manifest;
 mod run;
 mod steps;
 mod tools;
+mod versions;
 
 use steps::{STEPS, Step};
 

@@ -1,5 +1,5 @@
-//! Licences, sources and advisories of the dependencies: asked of cargo-deny where it is installed, else
-//! compared with the lists in `.deny.toml` here, which is less, for it knows no database of advisories.
+//! Licences and sources of the dependencies: asked of cargo-deny where it is installed, else compared with the lists in
+//! `.deny.toml` here. Advisories beyond those lists are for `advisories`.
 
 use std::process::Output;
 
@@ -7,17 +7,24 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::manifest::{Metadata, Package};
-use super::{run, tools};
+use super::versions::numbers;
+use super::{advisories, run, tools};
 
 /// Checks all dependencies.
 pub(super) fn check() -> Result<()> {
-    if tools::answers("cargo", &["deny", "--version"]) {
-        return with_cargo_deny();
-    }
+    let consulted = if tools::answers("cargo", &["deny", "--version"]) {
+        with_cargo_deny()?
+    } else {
+        by_the_lists()?;
+        false
+    };
+    advisories::check(consulted)
+}
+
+fn by_the_lists() -> Result<()> {
     println!(
-        "cargo-deny is not installed: licences, sources and the crates banned in .deny.toml are checked here,"
+        "cargo-deny is not installed: licences, sources and the crates banned in .deny.toml are checked here"
     );
-    println!("advisories beyond those are not (cargo install --locked cargo-deny, then again)");
     let policy: Policy =
         toml::from_str(&std::fs::read_to_string(run::workspace().join(".deny.toml"))?)?;
     let packages = Metadata::read()?.used();
@@ -29,22 +36,23 @@ pub(super) fn check() -> Result<()> {
     Ok(())
 }
 
-fn with_cargo_deny() -> Result<()> {
+/// True when the database of advisories was asked; false where it is not reachable.
+fn with_cargo_deny() -> Result<bool> {
     let deny = ["deny", "--config", ".deny.toml", "check", "--hide-inclusion-graph"];
     run::cargo(&[&deny[..], &["bans", "licenses", "sources"]].concat())?;
     let Output { status, stderr, .. } =
         run::command("cargo").args(deny).arg("advisories").output().context("start cargo deny")?;
     let said = String::from_utf8_lossy(&stderr);
     print!("{said}");
-    // The machine may be offline; the rest was checked.
     if said.contains("failed to fetch advisory database")
         || said.contains("failed to load advisory database")
     {
-        println!("the database of advisories is not reachable: advisories are not checked");
-    } else if !status.success() {
+        return Ok(false);
+    }
+    if !status.success() {
         bail!("cargo deny check advisories: {status}");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What is read of `.deny.toml`.
@@ -115,12 +123,6 @@ impl Ban {
         };
         package.name == name && fits
     }
-}
-
-/// `1.2.3-rc.1+extra` as numbers; what follows the three does not decide here.
-fn numbers(version: &str) -> Vec<u64> {
-    let plain = version.split(['-', '+']).next().unwrap_or_default();
-    plain.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
 /// Whether an SPDX expression (or the older `MIT/Apache-2.0`) can be met with licences that are allowed.
