@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 pub use binaries::Binaries;
 
+mod archive;
 mod binaries;
 mod standby;
 

