@@ -4,20 +4,24 @@
 //! key holds the component's digest and everything in wasmtime that its compiled form depends on. Any
 //! doubt means compiling again.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::process;
+use crate::{files, process};
 
 /// Files kept; the oldest go first. A host has few plugins, but their versions add up.
 const FILES_MAX: usize = 64;
+
+/// Bytes of all files together: the compiled form of a large plugin has 200 MB.
+const BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes before the compiled component: its SHA-256. A flipped bit must not run.
 const CHECKSUM_BYTES: usize = 32;
@@ -46,11 +50,10 @@ impl Cache {
     /// The compiled form of the component with this digest, if it was stored by this very version
     /// and configuration of wasmtime and is intact.
     pub(super) fn find(&self, engine: &Engine, digest: &str) -> Option<Component> {
-        ensure_private(&self.folder).ok()?;
-        let stored = fs::read(self.path(engine, digest)).ok()?;
+        let stored = Folder::open(&self.folder).ok()?.read(&file_name(engine, digest))?;
         let code = intact(&stored)?;
-        // SAFETY: the bytes are what we have compiled: only our own user can write to
-        // the folder (checked above), files appear complete by a rename, and the checksum holds.
+        // SAFETY: the bytes are what we have compiled: only our own user can write to the
+        // folder that they were read in, files appear complete by a rename, and the checksum holds.
         // Code of another wasmtime or configuration is refused by `deserialize` itself.
         unsafe { Component::deserialize(engine, code) }.ok()
     }
@@ -59,28 +62,65 @@ impl Cache {
     pub(super) fn store(&self, engine: &Engine, digest: &str, code: &[u8]) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.folder)?;
-        ensure_private(&self.folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let folder = Folder::open(&self.folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder.path())?;
         file.write_all(&sealed(code))?;
-        file.persist(self.path(engine, digest))?;
-        self.prune()
+        file.persist(folder.path().join(file_name(engine, digest)))?;
+        folder.prune()
+    }
+}
+
+fn file_name(engine: &Engine, digest: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}.cwasm", hasher.finish())
+}
+
+/// The folder itself, opened: whatever is put in the place of its path later, files are found in the folder that
+/// was checked.
+struct Folder {
+    open: File,
+}
+
+impl Folder {
+    /// Refuses a link, and a folder that another user could write to or has made.
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        let open = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let metadata = open.metadata()?;
+        let others_may = metadata.mode() & 0o077;
+        if metadata.uid() == process::user() && others_may == 0 {
+            Ok(Self { open })
+        } else {
+            Err(io::Error::other(format!("{} is not private to this user", path.display())))
+        }
     }
 
-    fn path(&self, engine: &Engine, digest: &str) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        self.folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    /// Leads to the open folder, not to what has its name now.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.open.as_raw_fd()))
     }
 
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let (bytes, _) = files::read_regular(&self.path().join(name), BYTES_MAX).ok()?;
+        Some(bytes)
+    }
+
+    /// Removes the oldest files beyond what may be kept.
     fn prune(&self) -> io::Result<()> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(self.path())? {
             let entry = entry?;
-            files.push((entry.metadata()?.modified()?, entry.path()));
+            let metadata = entry.metadata()?;
+            files.push((metadata.modified()?, entry.path(), metadata.len()));
         }
         files.sort();
-        for (_, path) in files.iter().rev().skip(FILES_MAX) {
-            fs::remove_file(path)?;
+        let mut bytes = 0;
+        for (count, (_, path, length)) in (1..).zip(files.iter().rev()) {
+            bytes += length;
+            if count > FILES_MAX || bytes > BYTES_MAX {
+                fs::remove_file(path)?;
+            }
         }
         Ok(())
     }
@@ -95,17 +135,6 @@ pub(crate) fn sealed(code: &[u8]) -> Vec<u8> {
 pub(crate) fn intact(stored: &[u8]) -> Option<&[u8]> {
     let (checksum, code) = stored.split_at_checked(CHECKSUM_BYTES)?;
     (checksum == Sha256::digest(code).as_slice()).then_some(code)
-}
-
-/// Refuses a folder that another user could write to or has made.
-fn ensure_private(folder: &Path) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(folder)?;
-    let others_may = metadata.mode() & 0o077;
-    if metadata.is_dir() && metadata.uid() == process::user() && others_may == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("{} is not private to this user", folder.display())))
-    }
 }
 
 #[cfg(test)]
