@@ -297,10 +297,7 @@ impl Relay {
             let connecting = spawn_blocking(move || Sender::connect(&source, &topic));
             self.sender = Some(connecting.await.expect("connecting does not panic")?);
         }
-        match self.deliver(letters).await? {
-            true => Ok(Turn::Sent),
-            false => Ok(Turn::Standby),
-        }
+        if self.deliver(letters).await? { Ok(Turn::Sent) } else { Ok(Turn::Standby) }
     }
 
     /// Sends `letters` and waits for their answers, however long that takes. Brokers refuse requests, not letters: each

@@ -60,11 +60,13 @@ fn a_silent_postgres_does_not_fill_the_hosts_memory() -> Result<()> {
     scene.check(&Readings::all())
 }
 
-fn small(mut pipeline: Pipeline) -> Pipeline {
-    pipeline.source_lines = "queue_bytes = \"8MiB\"\n".to_owned();
-    pipeline.batch_lines = "max_bytes = \"4MiB\"\n".to_owned();
-    pipeline.plugin_lines = "memory_bytes = \"64MiB\"\n".to_owned();
-    pipeline
+fn small(pipeline: Pipeline) -> Pipeline {
+    Pipeline {
+        source_lines: "queue_bytes = \"8MiB\"\n".to_owned(),
+        batch_lines: "max_bytes = \"4MiB\"\n".to_owned(),
+        plugin_lines: "memory_bytes = \"64MiB\"\n".to_owned(),
+        ..pipeline
+    }
 }
 
 /// Sends `count` messages while nothing comes through to Postgres: memory grows by no more than README says, and the host

@@ -114,7 +114,9 @@ impl ClaimStore for PostgresClaims {
     /// In the background: with millions of keys it takes seconds, and other partitions are not to wait.
     fn read_parked_keys(&mut self, topic_id: Uuid, partitions: Vec<i32>, read: KeysRead) {
         if self.order != RetryOrder::Key {
-            partitions.into_iter().for_each(|partition| read(partition, Ok(Vec::new())));
+            for partition in partitions {
+                read(partition, Ok(Vec::new()));
+            }
             return;
         }
         let (options, pipeline) = (self.options.clone(), self.pipeline.clone());
