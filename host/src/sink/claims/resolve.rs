@@ -11,8 +11,10 @@ use crate::sink::postgres::connection::Session;
 /// The owner of a position that a person has set and nobody has claimed since.
 pub const RESOLVER: &str = "resolve";
 
-/// Only positions that stand as they were shown, and those all or none. Lineage behind the new position is taken out,
-/// because the same offsets get lineage anew, and kept with the record.
+/// Only positions that stand as they were shown, and those all or none. Lineage behind the new position is taken out, or
+/// ends there, because the same offsets get lineage again, and is kept as it was with the record; of a range that is cut
+/// the counts are cut in proportion. What was parked or dead-lettered of these offsets is about to be so again: parked
+/// messages are removed, and letters are discarded.
 const RESOLVE: &str = "\
 WITH decided AS (
     SELECT * FROM unnest($4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[])
@@ -23,10 +25,46 @@ WITH decided AS (
     WHERE p.pipeline = $1 AND p.topic = $2 AND p.epoch = d.epoch AND p.next_offset = d.position_before
     ORDER BY p.partition FOR UPDATE OF p
 ), again AS (
-    DELETE FROM sluice.lineage AS l USING decided AS d
+    SELECT l.*, d.position_after FROM sluice.lineage AS l JOIN decided AS d ON l.partition = d.partition
+    WHERE l.pipeline = $1 AND l.topic = $2 AND l.topic_id = $3::text::uuid AND l.to_offset > d.position_after
+), taken_out AS (
+    DELETE FROM sluice.lineage AS l USING again AS a
     WHERE l.pipeline = $1 AND l.topic = $2 AND l.topic_id = $3::text::uuid
-        AND l.partition = d.partition AND l.from_offset >= d.position_after
+        AND l.partition = a.partition AND l.from_offset = a.from_offset AND a.from_offset >= a.position_after
+), shares AS (
+    SELECT a.partition, a.from_offset, a.position_after AS to_offset, a.rows_from * s.share AS rows_from,
+        a.rows * s.share AS rows, a.filtered * s.share AS filtered, a.rejected * s.share AS rejected,
+        a.parked * s.share AS parked
+    FROM again AS a, LATERAL (
+        SELECT (a.position_after - a.from_offset)::numeric / (a.to_offset - a.from_offset) AS share
+    ) AS s
+    WHERE a.from_offset < a.position_after
+), cut AS (
+    UPDATE sluice.lineage AS l
+    SET to_offset = s.to_offset,
+        messages = round(s.rows_from) + round(s.filtered) + round(s.rejected) + round(s.parked),
+        rows_from = round(s.rows_from), rows = round(s.rows), filtered = round(s.filtered),
+        rejected = round(s.rejected), parked = round(s.parked)
+    FROM shares AS s
+    WHERE l.pipeline = $1 AND l.topic = $2 AND l.topic_id = $3::text::uuid
+        AND l.partition = s.partition AND l.from_offset = s.from_offset
+), unparked AS (
+    DELETE FROM sluice.parked AS p USING decided AS d
+    WHERE p.pipeline = $1 AND p.topic = $2 AND p.topic_id = $3::text::uuid
+        AND p.partition = d.partition AND p.\"offset\" >= d.position_after
+), unwritten AS (
+    DELETE FROM sluice.dead_letters AS l USING decided AS d
+    WHERE l.pipeline = $1 AND l.topic = $2 AND l.topic_id = $3::text::uuid
+        AND l.partition = d.partition AND l.\"offset\" >= d.position_after
     RETURNING l.*
+), discarded AS (
+    INSERT INTO sluice.discarded_letters (id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\",
+        log_append_time, key, payload, header_names, header_values, stage, code, reason, digest, attempts,
+        rejected_at, last_rejected_at, relayed_at, discard_reason)
+    SELECT id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", log_append_time, key, payload,
+        header_names, header_values, stage, code, reason, digest, attempts, rejected_at, last_rejected_at,
+        relayed_at, 'read again: ' || $12
+    FROM unwritten
 ), moved AS (
     UPDATE sluice.positions AS p
     SET next_offset = d.position_after, topic_id = $3::text::uuid, epoch = p.epoch + 1, owner = $11,
@@ -40,7 +78,8 @@ WITH decided AS (
         position_after, from_offset, to_offset, code, reason, lineage, resolved_by)
     SELECT $1, $2, d.partition, b.topic_id, $3::text::uuid, d.position_before, d.position_after, d.from_offset,
         d.to_offset, d.code, $12,
-        (SELECT jsonb_agg(to_jsonb(a) ORDER BY a.from_offset) FROM again AS a WHERE a.partition = d.partition), $13
+        (SELECT jsonb_agg(to_jsonb(a) - 'position_after' ORDER BY a.from_offset)
+            FROM again AS a WHERE a.partition = d.partition), $13
     FROM moved AS m JOIN decided AS d ON d.partition = m.partition JOIN before AS b ON b.partition = m.partition
 ), freed AS (
     DELETE FROM sluice.holds AS h USING moved AS m

@@ -90,6 +90,52 @@ fn what_is_read_again_gets_its_lineage_anew() {
     assert_eq!(database.ask(kept).replace('\n', " "), "2|b 3|a");
 }
 
+/// Versions change now and then only, so a range of lineage is long: it ends where reading begins again. What was parked and
+/// dead-lettered from there on comes again, and would be there twice.
+#[test]
+fn what_is_read_again_is_neither_counted_nor_kept_twice() {
+    let database = Database::new();
+    database.run(
+        "INSERT INTO sluice.positions (pipeline, topic, partition, topic_id, next_offset, epoch, owner, released) \
+            SELECT 'pipeline', 'topic', p, '00000000-0000-0000-0000-000000000001', 100, 1, 'a', false \
+            FROM generate_series(0, 1) AS p; \
+         INSERT INTO sluice.lineage (pipeline, topic, topic_id, partition, from_offset, to_offset, digest, plugin, version, \
+            messages, rows_from, rows, filtered, rejected, parked) \
+            SELECT 'pipeline', 'topic', '00000000-0000-0000-0000-000000000001', p, 0, 100, 'd', 'x', '1', 100, 80, 160, 10, 6, 4 \
+            FROM generate_series(0, 1) AS p; \
+         INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", header_names, header_values, stage, code, \
+            reason, digest, attempts, delay_ms) \
+            SELECT 'pipeline', 'topic', '00000000-0000-0000-0000-000000000001', p, n, '{}', '{}', 's', 'c', 'r', 'd', 1, 0 \
+            FROM generate_series(0, 1) AS p, generate_series(48, 51) AS n; \
+         INSERT INTO sluice.dead_letters (pipeline, topic, topic_id, partition, \"offset\", header_names, header_values, stage, \
+            code, reason, digest) \
+            SELECT 'pipeline', 'topic', '00000000-0000-0000-0000-000000000001', p, n, '{}', '{}', 's', 'c', 'r', 'd' \
+            FROM generate_series(0, 1) AS p, generate_series(47, 52) AS n",
+    );
+    let topic = Uuid::from_u128(1);
+    resolve(&database, topic, &[decision(0, 1, 100, 50)]).unwrap();
+    insta::assert_snapshot!(
+        database.ask("SELECT partition, from_offset, to_offset, messages, rows_from, rows, filtered, rejected, parked \
+            FROM sluice.lineage ORDER BY 1"),
+        @"
+    0|0|50|50|40|80|5|3|2
+    1|0|100|100|80|160|10|6|4
+    "
+    );
+    let offsets = |table: &str| {
+        database.ask(&format!(
+            "SELECT string_agg(partition || ':' || \"offset\", ' ' ORDER BY partition, \"offset\") FROM sluice.{table}"
+        ))
+    };
+    assert_eq!(offsets("parked"), "0:48 0:49 1:48 1:49 1:50 1:51");
+    assert_eq!(offsets("dead_letters"), "0:47 0:48 0:49 1:47 1:48 1:49 1:50 1:51 1:52");
+    assert_eq!(offsets("discarded_letters"), "0:50 0:51 0:52");
+    let reason = database.ask("SELECT DISTINCT discard_reason FROM sluice.discarded_letters");
+    assert_eq!(reason, "read again: why");
+    let before = "SELECT lineage -> 0 ->> 'to_offset', lineage -> 0 ->> 'rows' FROM sluice.gaps";
+    assert_eq!(database.ask(before), "100|160");
+}
+
 #[test]
 fn a_decision_about_what_has_moved_meanwhile_changes_nothing() {
     let database = Database::new();
