@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sluice_tests::checker::{Check, Readings};
+use sluice_tests::child::cpu_seconds;
 use sluice_tests::counts::{long, scaled};
 use sluice_tests::crimes::{CRIMES, Crimes, TABLE, letters, message};
 use sluice_tests::host::{Host, Pipeline};
@@ -231,6 +232,25 @@ fn a_plugin_that_keeps_the_compiler_busy_delays_neither_messages_nor_the_end() -
     assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
     assert!(!has_child(process)?);
     scene.check(&Readings::all())
+}
+
+/// By its own limit it would go on for a minute.
+#[test]
+fn a_call_that_never_ends_does_not_keep_the_host_from_ending() -> Result<()> {
+    let scene = Scene::new("endless", 1, TABLE)?;
+    let mut pipeline = criminal(&scene, "endless", "crime = \"endless-loop\"")?;
+    pipeline.plugin_lines = pipeline.plugin_lines.replace("500ms", "60s");
+    let host = scene.start("host", &pipeline)?;
+    host.wait_for("partitions claimed", SOON)?;
+    let before = cpu_seconds(host.pid())?;
+    Load::new(&scene.topic, Mix { bad_per_mille: 0, long_per_mille: 0 })?.send(10)?;
+    until_true("the call is under way", SOON, || Ok(cpu_seconds(host.pid())? > before + 1.0))?;
+    let told = Instant::now();
+    let (code, _) = host.terminate()?;
+    assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
+    assert_eq!((code, scene.positions("endless")?[0]), (0, Some(0)));
+    assert_eq!(scene.database.number("SELECT count(*) FROM sluice.dead_letters")?, 0);
+    Ok(())
 }
 
 /// `count` messages, among them each crime `times` times, far enough from each other to be in several batches.

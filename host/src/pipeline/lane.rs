@@ -234,6 +234,7 @@ impl Lane {
             Err(fault) if fault.code == INTERRUPTED => return self.throw_away(),
             made => made?,
         };
+        self.learn_largest_call();
         let reservation = match self.parts.budget.reserve(prepared.letters(), Instant::now()) {
             Ok(reservation) => reservation,
             Err(free) => {
@@ -386,23 +387,6 @@ impl Lane {
             self.order.parked(ready.prepared.parked_keys(), ready.number);
         }
         Ok(())
-    }
-
-    /// The same messages once more, in smaller batches.
-    fn make_smaller(&mut self, fault: &Fault, reuse: Prepared) -> Result<(), Fault> {
-        let messages = self.writing.as_ref().map_or(1, |writing| writing.batch.len());
-        let max = (messages / 2).max(1);
-        tracing::warn!(
-            pipeline = &*self.parts.pipeline,
-            code = fault.code,
-            messages,
-            max,
-            "batch too large for Postgres, made smaller: {}",
-            fault.message
-        );
-        (self.messages_max, self.smaller) = (max, Some((max, Instant::now() + SMALLER_FOR)));
-        self.written(reuse);
-        self.rewind()
     }
 
     /// Somebody else has claimed partitions of the batch: nothing of it was written. They are let go of,

@@ -112,6 +112,11 @@ impl Worker {
         Ok((self.deployed.plan.clone(), prepared))
     }
 
+    /// True when a batch was too large for one call of the plugin since this was asked last.
+    pub fn take_too_large(&mut self) -> bool {
+        self.instance.take_too_large()
+    }
+
     /// The version at work.
     pub fn deployed(&self) -> &Arc<Deployed> {
         &self.deployed

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::bindings::exports::sluice::plugin::transform::Guest;
 use super::bindings::{Plugin, PluginPre};
@@ -13,10 +13,10 @@ use super::exchange::{Loan, returned};
 use super::fault::{Phase, PluginFault, printable};
 use super::frames::frames_of;
 use super::guest_log::{Origin, offset_ranges};
-use super::limits::{Limits, ticks};
+use super::limits::Limits;
 use super::linked::Process;
 use super::load::{Generation, on_one_line};
-use super::state::{Denied, State};
+use super::state::{Denied, State, Unwanted};
 use crate::batch::Batch;
 use crate::rows::{Checked, Decoded, Outcome};
 use crate::settings::Isolation;
@@ -41,6 +41,8 @@ pub struct Instance {
     pub(super) call_time_max: Duration,
     /// Messages on which the plugin failed, each alone, since it succeeded last.
     pub(super) failed_in_a_row: u32,
+    /// True when a batch failed of which all messages passed in smaller parts.
+    pub(super) too_large: bool,
 }
 
 impl Generation {
@@ -56,6 +58,7 @@ impl Generation {
             started: 0,
             call_time_max: generation.limits.call_time_max,
             failed_in_a_row: 0,
+            too_large: false,
             generation,
         };
         match self.link {
@@ -130,6 +133,7 @@ impl Instance {
     fn start(&mut self) -> Result<Live, PluginFault> {
         let mut live = Live::instantiate(&self.generation.pre, &self.generation.limits)?;
         self.started += 1;
+        live.store.data_mut().stop = self.generation.stop.clone();
         let configured = live.configure(&self.generation.settings);
         self.flush_log(&mut live, &Batch::default());
         configured.map(|()| live)
@@ -182,8 +186,13 @@ impl Live {
         store.limiter(|state| state);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
         let _ticking = Ticking::begin();
+        store.epoch_deadline_callback(|mut store| {
+            let State { clock, stop, .. } = store.data_mut();
+            clock.step(stop).map(UpdateDeadline::Continue)
+        });
         // A new store's deadline is now.
-        store.set_epoch_deadline(ticks(limits.call_time_max));
+        let first = store.data_mut().clock.begin(limits.call_time_max);
+        store.set_epoch_deadline(first);
         match pre.instantiate(&mut store) {
             Ok(plugin) => Ok(Self { store, plugin, calls: 0 }),
             Err(error) => Err(fault_of(&error, Phase::Instantiate, store.data_mut())),
@@ -209,7 +218,8 @@ impl Live {
     ) -> Result<T, PluginFault> {
         let _ticking = Ticking::begin();
         let time_max = self.store.data().call_time_max;
-        self.store.set_epoch_deadline(ticks(time_max));
+        let first = self.store.data_mut().clock.begin(time_max);
+        self.store.set_epoch_deadline(first);
         let result = call(self.plugin.sluice_plugin_transform(), &mut self.store);
         result.map_err(|error| fault_of(&error, phase, self.store.data_mut()))
     }
@@ -232,6 +242,9 @@ fn fault_of(error: &wasmtime::Error, phase: Phase, state: &mut State) -> PluginF
     let frames = frames_of(error);
     if let Some(Denied { allowed }) = error.downcast_ref() {
         return PluginFault::Resource { phase, allowed: allowed.clone(), frames };
+    }
+    if error.is::<Unwanted>() {
+        return PluginFault::Interrupted;
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => PluginFault::Timeout { phase, max: state.call_time_max, frames },

@@ -46,6 +46,12 @@ impl Instance {
             Err(fault) => Err(fault),
         }
     }
+
+    /// True when a batch has failed since this was asked last although none of its messages is at fault: it is too large
+    /// for what one call may take.
+    pub fn take_too_large(&mut self) -> bool {
+        std::mem::take(&mut self.too_large)
+    }
 }
 
 struct Search<'a> {
@@ -62,7 +68,7 @@ impl Search<'_> {
         let generation = self.instance.generation().clone();
         let (begun, time_max) = (Instant::now(), generation.limits.search_time_max);
         let mut whole = check::nothing(&generation.description);
-        let mut bytes = 0;
+        let (mut bytes, mut guilty) = (0, 0);
         let mut part = Decoded::default();
         // What is still to be looked at, the next range last; with the fault of those known to fail.
         let mut left: Vec<(Range<usize>, Option<PluginFault>)> =
@@ -81,7 +87,10 @@ impl Search<'_> {
                 Err(last) if begun.elapsed() > time_max => {
                     return Err(PluginFault::TooManyFail { max: time_max, last: Box::new(last) });
                 }
-                Err(fault) if rows.len() == 1 => whole.reject(self.alone(rows.start, fault)?),
+                Err(fault) if rows.len() == 1 => {
+                    whole.reject(self.alone(rows.start, fault)?);
+                    guilty += 1;
+                }
                 Err(fault) => {
                     self.too_slow |= matches!(fault, PluginFault::Timeout { .. });
                     let middle = rows.start + rows.len() / 2;
@@ -90,6 +99,7 @@ impl Search<'_> {
                 }
             }
         }
+        self.instance.too_large |= guilty == 0;
         Ok(whole)
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, Trap};
 
 use super::bindings::sluice::plugin::{columns, log, schema};
 use super::guest_log::GuestLog;
-use super::limits::Limits;
+use super::limits::{Limits, ticks};
+use crate::shutdown::Stop;
 
 /// Data of a store.
 #[derive(Debug)]
@@ -16,6 +17,9 @@ pub(super) struct State {
     pub limits: Arc<Limits>,
     /// For the call under way.
     pub call_time_max: Duration,
+    pub clock: CallClock,
+    /// Set when the pipeline is to end.
+    pub stop: Stop,
     pub log: GuestLog,
     /// Bytes of all linear memories.
     pub memory_bytes: usize,
@@ -35,7 +39,58 @@ impl State {
     pub fn new(limits: Arc<Limits>) -> Self {
         let call_time_max = limits.call_time_max;
         let log = GuestLog::default();
-        Self { limits, call_time_max, log, memory_bytes: 0, table_elements: 0 }
+        let (clock, stop) = (CallClock::default(), Stop::default());
+        Self { limits, call_time_max, clock, stop, log, memory_bytes: 0, table_elements: 0 }
+    }
+}
+
+/// Counts the time of a call, and of its rest when nobody waits for it any more. In ticks of the epoch clock.
+#[derive(Debug, Default)]
+pub(super) struct CallClock {
+    left: u64,
+    /// For the step that is over next.
+    step: u64,
+    /// True when `left` was cut because the pipeline is to end.
+    hurried: bool,
+}
+
+/// The call of a guest was ended because its pipeline is to end.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("the pipeline ends")]
+pub(super) struct Unwanted;
+
+/// How often it is looked whether a call is still wanted.
+const STEP: Duration = Duration::from_millis(100);
+/// How long a call may go on when its pipeline is to end: all but those that hang are through by then.
+const UNWANTED_MAX: Duration = Duration::from_secs(2);
+
+impl CallClock {
+    /// For a call of `time` at most; returns the ticks of the first step.
+    pub fn begin(&mut self, time: Duration) -> u64 {
+        (self.left, self.hurried) = (ticks(time), false);
+        self.next()
+    }
+
+    /// A step is over. Returns the ticks of the next one, or why the call ends.
+    pub fn step(&mut self, stop: &Stop) -> wasmtime::Result<u64> {
+        self.left -= self.step;
+        if !self.hurried && stop.is_set() {
+            self.hurried = true;
+            let rest = ticks(UNWANTED_MAX);
+            // A call that would be over by its own limit before is not ended by this one.
+            self.hurried = rest < self.left;
+            self.left = self.left.min(rest);
+        }
+        match self.next() {
+            0 if self.hurried => Err(Unwanted.into()),
+            0 => Err(Trap::Interrupt.into()),
+            next => Ok(next),
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.step = self.left.min(ticks(STEP));
+        self.step
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::Lane;
+use super::{Lane, SMALLER_FOR};
 use crate::batch::Batch;
+use crate::fault::Fault;
 use crate::pipeline::budget::Reservation;
 use crate::pipeline::counters::Counters;
 use crate::sink::table::Plan;
@@ -81,6 +82,42 @@ impl Lane {
             self.parts.shared.loads[self.parts.number].note(begun.elapsed(), *full);
             counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
         }
+    }
+
+    /// The same messages once more, in smaller batches.
+    pub(super) fn make_smaller(&mut self, fault: &Fault, reuse: Prepared) -> Result<(), Fault> {
+        let messages = self.writing.as_ref().map_or(1, |writing| writing.batch.len());
+        let max = (messages / 2).max(1);
+        tracing::warn!(
+            pipeline = &*self.parts.pipeline,
+            code = fault.code,
+            messages,
+            max,
+            "batch too large for Postgres, made smaller: {}",
+            fault.message
+        );
+        self.limit_batches(max);
+        self.written(reuse);
+        self.rewind()
+    }
+
+    /// A batch that failed as a whole and passed in parts would do so each time.
+    pub(super) fn learn_largest_call(&mut self) {
+        if !self.worker.take_too_large() || self.batch.len() < 2 {
+            return;
+        }
+        let (messages, max) = (self.batch.len(), self.batch.len() / 2);
+        tracing::warn!(
+            pipeline = &*self.parts.pipeline,
+            messages,
+            max,
+            "batch too large for one call of the plugin, the next ones are smaller"
+        );
+        self.limit_batches(max);
+    }
+
+    fn limit_batches(&mut self, max: usize) {
+        (self.messages_max, self.smaller) = (max, Some((max, Instant::now() + SMALLER_FOR)));
     }
 
     /// Keeps the memory of a batch whose fate is known.

@@ -49,6 +49,32 @@ fn assert_computed(outcome: &Outcome, good: &[u32]) {
     }
 }
 
+/// It would be so with each batch as large.
+#[test]
+fn a_batch_that_passes_in_parts_alone_was_too_large() {
+    let mut found = 0;
+    for power in 4..20 {
+        let limits = Limits { output_bytes_max: 1 << power, ..hasty_limits() };
+        let generation = hostile_under("none", limits).expect("a plugin that loads");
+        let mut instance = instance(&generation);
+        let (mut batch, mut decoded) = batch_with(1000, &BTreeSet::new());
+        let Ok(outcome) = instance.process_around(&mut batch, &mut decoded) else { continue };
+        if !outcome.rejections.is_empty() {
+            assert!(!instance.take_too_large(), "messages are at fault");
+            continue;
+        }
+        assert_eq!(outcome.tables[0].messages, (0..1000).collect::<Vec<_>>());
+        found += usize::from(instance.take_too_large());
+        assert!(!instance.take_too_large(), "it is told once");
+    }
+    assert!(found > 0, "no limit was between a part and all of it");
+    let generation = hostile_under("panic", hasty_limits()).expect("a plugin that loads");
+    let mut instance = instance(&generation);
+    let (mut batch, mut decoded) = batch_with(100, &BTreeSet::from([7]));
+    instance.process_around(&mut batch, &mut decoded).expect("one is rejected");
+    assert!(!instance.take_too_large());
+}
+
 #[test]
 fn the_guilty_are_found_wherever_they_are() {
     for len in [1, 2, 3, 7, 64, 1000] {
