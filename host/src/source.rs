@@ -20,6 +20,7 @@ pub mod position;
 pub mod properties;
 pub mod reasons;
 pub mod rebalance;
+pub mod renewals;
 
 use position::Positions;
 

@@ -24,6 +24,7 @@ use crate::shutdown::Stop;
 use crate::sink::claims::Claims;
 use crate::sink::claims::holds::WHOLE_PIPELINE;
 use crate::sink::postgres::{Options, Session};
+use crate::source::renewals::Renewals;
 use crate::threads::{self, Job, Turn, Work};
 
 /// How often it is looked whether a pipeline that was held goes on.
@@ -36,6 +37,8 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// How often it is looked whether the plugin's file has changed, while a pipeline is held.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked whether certificates for brokers were renewed, while a pipeline runs.
+const RENEWALS_PERIOD: Duration = Duration::from_secs(5);
 /// Longest time for writing down what is held: it is only told there, not decided.
 const WRITE_DOWN_WAIT: Duration = Duration::from_secs(2);
 
@@ -69,6 +72,10 @@ enum Stage {
 struct Began {
     at: Instant,
     file: Option<Stamp>,
+    /// Certificates and keys for brokers.
+    renewals: Option<Renewals>,
+    /// True when it was told to end in order to begin again with new ones.
+    renewed: bool,
 }
 
 /// A handle to it, for signal handlers.
@@ -212,7 +219,8 @@ impl Supervisor {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Beginning) {
                 Stage::Beginning => {
-                    let began = Began { at: Instant::now(), file: self.file() };
+                    let (at, renewals) = (Instant::now(), Renewals::begin(&self.settings.source));
+                    let began = Began { at, file: self.file(), renewals, renewed: false };
                     self.stage = match self.begin() {
                         Ok(running) => Stage::Running { running: Box::new(running), began },
                         Err(fault) if fault.code == INTERRUPTED => return Turn::End(Ok(())),
@@ -220,14 +228,16 @@ impl Supervisor {
                         Err(fault) => self.hold(fault, began),
                     };
                 }
-                Stage::Running { mut running, began } => {
+                Stage::Running { mut running, mut began } => {
                     if !running.has_ended() {
+                        let wait = self.look_for_renewals(&running, &mut began);
                         self.stage = Stage::Running { running, began };
-                        return Turn::Sleep(Duration::MAX);
+                        return Turn::Sleep(wait);
                     }
                     let end = running.join();
                     self.handle.has_ended();
                     match end {
+                        Ok(()) if began.renewed && !self.handle.is_ending() => {}
                         Ok(()) => return Turn::End(Ok(())),
                         Err(fault) if fault.is_final() => return Turn::End(Err(fault)),
                         Err(fault) => self.stage = self.hold(fault, began),
@@ -254,6 +264,24 @@ impl Supervisor {
         }
     }
 
+    /// Ends a pipeline whose certificates for brokers were renewed; it begins again with the new ones. Returns when to look
+    /// again.
+    fn look_for_renewals(&self, running: &Running, began: &mut Began) -> Duration {
+        let Some(renewals) = began.renewals.as_mut().filter(|_| !began.renewed) else {
+            return Duration::MAX;
+        };
+        if renewals.look() {
+            began.renewed = true;
+            let pipeline = self.name();
+            tracing::info!(
+                pipeline,
+                "certificates for brokers were renewed: the pipeline begins again with them"
+            );
+            running.control().stop();
+        }
+        RENEWALS_PERIOD
+    }
+
     /// The plugin's file as it is now.
     fn file(&self) -> Option<Stamp> {
         Stamp::of(&self.settings.plugin.path)
@@ -269,7 +297,7 @@ impl Supervisor {
     }
 
     /// What was begun is held by `fault`, for a while or until it is mended.
-    fn hold(&mut self, fault: Fault, Began { at, file }: Began) -> Stage {
+    fn hold(&mut self, fault: Fault, Began { at, file, .. }: Began) -> Stage {
         if at.elapsed() >= HEALTHY_AFTER {
             self.backoff = Backoff::for_mending();
         }

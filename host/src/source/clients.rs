@@ -2,8 +2,6 @@
 //! client costs threads, connections and fetches, whether there are messages or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rdkafka::ClientConfig;
@@ -11,6 +9,7 @@ use rdkafka::ClientConfig;
 use crate::fault::Fault;
 use crate::source::kafka::refused;
 use crate::source::native::FetchClient;
+use crate::source::renewals::stamps;
 
 /// Those that are in use.
 static CLIENTS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
@@ -69,22 +68,13 @@ impl Drop for Lease {
     }
 }
 
-/// Properties, and what tells the files that they name from those that were there before: librdkafka reads them when a
-/// client is made, so that one which was made before a certificate was renewed is another client.
+/// Properties, and what tells the files that they name from those that were there before: a client that was made before a
+/// certificate was renewed is another client.
 fn with_files<'a>(
-    properties: impl Iterator<Item = (&'a str, &'a str)>,
+    properties: impl Iterator<Item = (&'a str, &'a str)> + Clone,
 ) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    for (key, value) in properties {
-        if key.ends_with(".location")
-            && let Ok(file) = fs::metadata(value)
-        {
-            let stamp = format!("{} {} {:?}", file.ino(), file.len(), file.modified().ok());
-            all.insert(format!("{key} on disk"), stamp);
-        }
-        all.insert(key.to_owned(), value.to_owned());
-    }
-    all
+    let files = stamps(properties.clone());
+    properties.map(|(key, value)| (key.to_owned(), value.to_owned())).chain(files).collect()
 }
 
 fn entries() -> MutexGuard<'static, Vec<Entry>> {
@@ -112,7 +102,7 @@ mod tests {
         assert!(!Arc::ptr_eq(lane_0.client(), elsewhere.client()));
         let file = tempfile::NamedTempFile::new().unwrap();
         let secured = |content: &str| {
-            fs::write(file.path(), content).unwrap();
+            std::fs::write(file.path(), content).unwrap();
             let location = file.path().display().to_string();
             with_files(
                 [("ssl.key.location", location.as_str()), ("a.location", "/no/such")].into_iter(),

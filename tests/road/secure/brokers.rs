@@ -144,10 +144,12 @@ impl Mutual {
 }
 
 #[test]
-fn a_certificate_that_is_renewed_on_disk_is_read_while_the_pipeline_is_blocked() -> Result<()> {
+fn a_certificate_that_is_renewed_on_disk_is_read_while_the_pipeline_is_blocked_or_runs()
+-> Result<()> {
     let mutual = Mutual::start("tls_renewed")?;
     let folder = mutual.folder.clone();
-    Load::new(&mutual.scene.topic, Mix::default())?.send(100)?;
+    let mut load = Load::new(&mutual.scene.topic, Mix::default())?;
+    load.send(100)?;
     let refused = |host: &Host| -> Result<()> {
         let told = host.wait_for("pipeline held", NOTICE_MAX)?;
         assert_eq!(told.text("code").as_deref(), Some("SL-K020"), "{}", told.line);
@@ -166,6 +168,25 @@ fn a_certificate_that_is_renewed_on_disk_is_read_while_the_pipeline_is_blocked()
     mutual.ours.issue("writer", Valid::Now)?.write(&folder, "client")?;
     mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
     host.wait_for("pipeline goes on again", SOON)?;
+
+    // Renewed while it runs, before the old one is over.
+    mutual.ours.issue("writer", Valid::Now)?.write(&folder, "client")?;
+    host.wait_for("certificates for brokers were renewed", SOON)?;
+    load.send(100)?;
+    mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
+    // A certificate without its key is left alone: it may still come.
+    let half = mutual.ours.issue("writer", Valid::Now)?;
+    std::fs::write(&certificate, half.certificate_pem()?)?;
+    host.wait_for("renewed certificates cannot be used", SOON)?;
+    load.send(100)?;
+    mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
+    // What the broker rejects shows that it is the new one that is used.
+    others.issue("writer", Valid::Now)?.write(&folder, "client")?;
+    let told = host.wait_for_nth("pipeline held", 2, NOTICE_MAX)?;
+    assert_eq!(told.text("code").as_deref(), Some("SL-K020"), "{}", told.line);
+    half.write(&folder, "client")?;
+    load.send(100)?;
+    mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
     host.drain()?;
     mutual.scene.check(&Readings::all())
 }
