@@ -1,5 +1,6 @@
 //! A pipeline from start to stop: the only place that knows all parts of the road and their order.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -201,6 +202,8 @@ pub(crate) struct Books {
     backlog: Arc<Backlog>,
     /// Stops it when no row is taken any more.
     brake: Arc<Brake>,
+    /// The version of the plugin that it ran last.
+    last: Arc<Mutex<Option<Arc<Slot<Deployed>>>>>,
 }
 
 impl Books {
@@ -210,7 +213,26 @@ impl Books {
         let budget = Arc::new(LetterBudget::new(name.into(), max));
         let backlog = Arc::new(Backlog::new(name.into(), settings.retry.max_parked));
         let brake = Arc::new(Brake::new(settings.dead_letters.max_in_a_row));
-        Self { counters: Arc::default(), standing: Arc::default(), budget, backlog, brake }
+        let (counters, standing, last) = Default::default();
+        Self { counters, standing, budget, backlog, brake, last }
+    }
+
+    /// The plugin in `file`; where that cannot be used, the version that ran last: a running pipeline goes on with it, too.
+    fn load(&self, loader: &Loader, file: &Path) -> Result<Arc<Generation>, Fault> {
+        let fault = match loader.load_file(file) {
+            Ok(generation) => return Ok(generation),
+            Err(fault) => Fault::from(fault),
+        };
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = &*last else { return Err(fault) };
+        let generation = slot.current().generation.clone();
+        tracing::warn!(
+            code = fault.code,
+            digest = generation.short_digest(),
+            "the plugin's file cannot be used, the version of before goes on: {}",
+            fault.message
+        );
+        Ok(generation)
     }
 }
 
@@ -242,8 +264,9 @@ fn begin(
     }
 
     let gate = gate(settings, &options, runtime);
-    let generation = loader.load_file(&settings.plugin.path)?;
+    let generation = books.load(&loader, &settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
+    *books.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot.clone());
     books.budget.begin_version(&generation.digest);
 
     let (shared, reported) = Shared::new(settings.pipeline.lanes);

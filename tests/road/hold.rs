@@ -92,6 +92,31 @@ fn a_pipeline_whose_table_is_missing_waits_for_it_and_another_never_notices() ->
     Check::new("hold_later", &Readings::all()).passes(&scene.topic, &scene.database)
 }
 
+/// As a pipeline at work does not notice that its plugin's file is gone.
+#[test]
+fn a_pipeline_that_was_mended_resumes_although_the_plugins_file_is_gone() -> Result<()> {
+    let scene = Scene::readings("hold_file")?;
+    let mut pipeline = scene.pipeline()?;
+    pipeline.plugin = scene.own_plugin("readings")?;
+    let host = scene.start("host", &pipeline)?;
+    let mut load = Load::new(&scene.topic, Mix::default())?;
+    load.send(1200)?;
+    scene.wait_until_drained()?;
+    std::fs::remove_file(&pipeline.plugin)?;
+    scene.database.execute("ALTER TABLE readings DROP COLUMN status")?;
+    load.send(1200)?;
+    host.wait_for("pipeline held", SOON)?;
+    scene.database.execute("ALTER TABLE readings ADD COLUMN status text")?;
+    host.wait_for("pipeline goes on again", MENDED_MAX)?;
+    load.send(1200)?;
+    scene.wait_until_drained()?;
+    host.drain()?;
+    let rows =
+        "SELECT count(DISTINCT (device_id, seq)) = count(*) AND count(*) > 3000 FROM readings";
+    assert!(scene.database.holds(rows)?, "each row once");
+    Ok(())
+}
+
 #[test]
 fn a_column_that_is_dropped_holds_the_pipeline_until_it_is_added_again() -> Result<()> {
     let scene = Scene::readings("hold_column")?;

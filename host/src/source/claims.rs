@@ -410,11 +410,14 @@ impl Claimer {
         stored: &[Stored],
     ) -> Result<(), Fault> {
         let (start, missing) = if stored.is_empty() {
-            (self.parts.start, self.parts.member.partitions()?)
+            // A broker that has just started may not know of all partitions that the group has assigned.
+            let known = self.parts.member.partitions()?;
+            let unknown = partitions.iter().copied().filter(|it| !known.contains(it));
+            (self.parts.start, known.iter().copied().chain(unknown).collect())
         } else {
             let known = |partition: &i32| stored.iter().any(|it| it.partition == *partition);
             let missing = partitions.iter().copied().filter(|it| !known(it));
-            (Start::Earliest, missing.collect())
+            (Start::Earliest, missing.collect::<Vec<i32>>())
         };
         if missing.is_empty() {
             return Ok(());
