@@ -25,9 +25,9 @@ const TAKEN_MAX: usize = 4096;
 
 /// So often it is looked how much was fetched ahead while nothing is taken.
 const FULL_WAIT: Duration = Duration::from_millis(50);
-/// So many times `queue_bytes` may have come before fetching is suspended: as much is fetched by itself, with what
-/// messages cost beside their payloads.
-const AHEAD_BYTES_SHARE: u64 = 2;
+/// So many times what all queues may hold may have come before fetching is suspended. Twice as much comes in good order: a
+/// queue that is almost full takes one response more; and payloads are not all that comes.
+const AHEAD_SHARE_MAX: usize = 3;
 
 /// As long as it would take librdkafka to ask by itself.
 const LEADERS_WAIT: Duration = Duration::from_secs(1);
@@ -294,8 +294,10 @@ impl Source for KafkaSource {
         self.end_rest(Need::Everything);
         let (received, readers) = self.reader.lease.client().received();
         self.ahead.reckon(received, 0);
-        let allowed = AHEAD_BYTES_SHARE * (self.settings.queue_bytes * readers.max(1)) as u64;
-        if self.ahead.bytes > allowed && self.suspended.len() < self.started.len() {
+        let partitions = self.reader.partitions;
+        let queues = partitions * properties::queue_bytes(&self.settings, partitions);
+        let allowed = AHEAD_SHARE_MAX * queues * readers.max(1);
+        if self.ahead.bytes > allowed as u64 && self.suspended.len() < self.started.len() {
             self.suspend();
         }
         FULL_WAIT

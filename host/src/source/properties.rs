@@ -33,12 +33,17 @@ const MESSAGE_BYTES: usize = 128;
 /// What a partition may have at least in its queue, in one of very many.
 const PARTITION_BYTES_MIN: usize = 256 << 10;
 
+/// Bytes of payloads that a lane's queue of one partition may hold, where it has as many as `partitions`.
+pub fn queue_bytes(source: &SourceSettings, partitions: usize) -> usize {
+    (source.queue_bytes / partitions).max(PARTITION_BYTES_MIN)
+}
+
 /// The client that reads messages for a lane, which may have as many as `partitions`, each with a queue of
 /// its own. It is in no group, which would cost a thread and a connection: partitions are assigned by hand.
 pub fn fetcher(source: &SourceSettings, partitions: usize) -> ClientConfig {
     let mut config = base(source);
     config.remove("group.id");
-    let queue_bytes = (source.queue_bytes / partitions).max(PARTITION_BYTES_MIN);
+    let queue_bytes = queue_bytes(source, partitions);
     let messages_max = (queue_bytes / MESSAGE_BYTES).clamp(1_000, 100_000);
     // Fetches of 1 MiB and bounded queues take a third of the CPU and a fraction of the memory of the
     // defaults; a short back-off keeps a full queue from costing a second.

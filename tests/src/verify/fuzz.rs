@@ -32,7 +32,7 @@ pub(super) fn check(long: bool) -> Result<()> {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(target) = next(&waiting) {
-                    match fuzz(&target, seconds) {
+                    match fuzz(&target, seconds, long) {
                         Ok(line) => println!("{target:<10} {line}"),
                         Err(error) => lock(&failures).push(format!("{target}: {error:#}")),
                     }
@@ -71,7 +71,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Runs one target; what it ran comes back, or what it found.
-fn fuzz(target: &str, seconds: u64) -> Result<String> {
+fn fuzz(target: &str, seconds: u64, long: bool) -> Result<String> {
     let found = folders::target()?.join("fuzz").join(target);
     let new_inputs = found.join("corpus");
     fs::create_dir_all(&new_inputs).with_context(|| format!("create {}", new_inputs.display()))?;
@@ -82,6 +82,8 @@ fn fuzz(target: &str, seconds: u64) -> Result<String> {
         .arg(format!("-artifact_prefix={}/", found.display()))
         // A slow input is a bug, too; a neighbour may keep the processor busy for seconds.
         .args(["-max_len=4096", "-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1"])
+        // Each change is held against the same inputs; an hour looks for others.
+        .arg(format!("-seed={}", if long { 0 } else { 1 }))
         .stdin(Stdio::null())
         .output()
         .context("start the fuzzer")?;
