@@ -42,7 +42,7 @@ impl Backlog {
     /// How many messages to count, if it is time to: `count` of all that are parked, this number at most.
     pub fn wants_count(&self, now: Instant) -> Option<u64> {
         let at = *self.count_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // One more than may be tells as much as all of them.
+        // As many as may be parked tell as much as all of them.
         at.is_none_or(|at| now >= at).then_some(self.max)
     }
 

@@ -68,7 +68,7 @@ impl Search<'_> {
         let generation = self.instance.generation().clone();
         let (begun, time_max) = (Instant::now(), generation.limits.search_time_max);
         let mut whole = check::nothing(&generation.description);
-        let (mut bytes, mut guilty) = (0, 0);
+        let (mut bytes, mut at_fault) = (0, 0);
         let mut part = Decoded::default();
         // What is still to be looked at, the next range last; with the fault of those known to fail.
         let mut left: Vec<(Range<usize>, Option<PluginFault>)> =
@@ -89,7 +89,7 @@ impl Search<'_> {
                 }
                 Err(fault) if rows.len() == 1 => {
                     whole.reject(self.alone(rows.start, fault)?);
-                    guilty += 1;
+                    at_fault += 1;
                 }
                 Err(fault) => {
                     self.too_slow |= matches!(fault, PluginFault::Timeout { .. });
@@ -99,7 +99,7 @@ impl Search<'_> {
                 }
             }
         }
-        self.instance.too_large |= guilty == 0;
+        self.instance.too_large |= at_fault == 0;
         Ok(whole)
     }
 

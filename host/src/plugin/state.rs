@@ -75,7 +75,6 @@ impl CallClock {
     pub fn step(&mut self, stop: &Stop) -> wasmtime::Result<u64> {
         self.left -= self.step;
         if !self.hurried && stop.is_set() {
-            self.hurried = true;
             let rest = ticks(UNWANTED_MAX);
             // A call that would be over by its own limit before is not ended by this one.
             self.hurried = rest < self.left;

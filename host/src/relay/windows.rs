@@ -19,7 +19,7 @@ struct Window {
     /// Numbers and sizes of letters that were not sent yet.
     next: VecDeque<(usize, usize)>,
     /// Letters of a request that was refused: each is sent alone, before all others.
-    suspects: VecDeque<usize>,
+    one_by_one: VecDeque<usize>,
     under_way: usize,
     /// True when a single letter is.
     alone: bool,
@@ -36,8 +36,8 @@ impl Windows {
         let mut taken = Vec::new();
         for window in self.0.values_mut().filter(|window| window.under_way == 0) {
             let before = taken.len();
-            match window.suspects.pop_front() {
-                Some(suspect) => taken.push(suspect),
+            match window.one_by_one.pop_front() {
+                Some(number) => taken.push(number),
                 None => window.fill(&mut taken),
             }
             window.under_way = taken.len() - before;
@@ -58,14 +58,16 @@ impl Windows {
         let Some(window) = self.0.get_mut(&partition) else { return true };
         window.under_way -= 1;
         if !window.alone {
-            window.suspects.push_back(number);
+            window.one_by_one.push_back(number);
         }
         window.alone
     }
 
     /// True when all letters were answered.
     pub fn is_done(&self) -> bool {
-        self.0.values().all(|it| it.under_way == 0 && it.next.is_empty() && it.suspects.is_empty())
+        self.0
+            .values()
+            .all(|it| it.under_way == 0 && it.next.is_empty() && it.one_by_one.is_empty())
     }
 }
 

@@ -54,8 +54,9 @@ fn a_hundred_times_as_many_pointers_do_not_take_a_hundred_times_as_long() {
     let items = format!("[{}]", vec!["1"; LENGTH].join(","));
     let members: Vec<String> = (0..LENGTH).map(|number| format!("\"x{number}\":1")).collect();
     let members = format!("{{{}}}", members.join(","));
-    // The same member again and again, each time with one of its fields in it.
-    let again = format!("{{{}}}", vec!["\"o\":{\"m1\":1}"; LENGTH / 4].join(","));
+    // The same member again and again, each time with one of the wanted fields in it.
+    let member = format!("\"o\":{{\"m{}\":1}}", LENGTH - 1);
+    let again = format!("{{{}}}", vec![member.as_str(); LENGTH / 4].join(","));
     for (what, payload, pointer) in
         [("items", items, "/"), ("members", members, "/m"), ("again", again, "/o/m")]
     {

@@ -61,6 +61,25 @@ fn plan(database: &Database) -> Arc<Plan> {
     make_plan(database, &[output("t", &[("v", Kind::Int64)])], &[("", to_table("t", Mode::Append))])
 }
 
+/// What is parked, as a host takes it up that tries it again.
+fn due(database: &Database, order: RetryOrder) -> Due {
+    let options = database.options.clone().named("pipeline", "owner");
+    Due::new(&options, "pipeline", parking(order).rule, false)
+}
+
+/// Parks message `n` of each of `numbers`; `key`, `attempts` and `delay_ms` are SQL over `n`.
+fn park(database: &Database, numbers: std::ops::Range<i64>, [key, attempts, delay_ms]: [&str; 3]) {
+    database.run(&format!(
+        "INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", key, header_names, header_values, \
+            stage, code, reason, digest, attempts, delay_ms) \
+         SELECT 'pipeline', 'topic', '00000000-0000-0000-0000-000000000001', 0, n, ({key})::bytea, '{{}}', '{{}}', '', '', \
+            '', 'd', {attempts}, {delay_ms} \
+         FROM generate_series({}, {}) AS n",
+        numbers.start,
+        numbers.end - 1
+    ));
+}
+
 fn rows(database: &Database) -> String {
     database.ask("SELECT coalesce(string_agg(v::text, ' ' ORDER BY v), '') FROM t")
 }
@@ -107,8 +126,7 @@ fn parked_messages_are_taken_up_to_a_number_of_bytes() {
     let four_mib =
         "UPDATE sluice.parked SET due_at = now(), payload = decode(repeat('ab', 4 << 20), 'hex')";
     database.run(four_mib);
-    let options = database.options.clone().named("pipeline", "owner");
-    let mut due = Due::new(&options, "pipeline", Arc::default(), false);
+    let mut due = due(&database, RetryOrder::None);
     let offsets = |due: &mut Due| {
         let messages = wait_for(due.take(&plan)).unwrap();
         messages.iter().map(|message| message.offset).collect::<Vec<_>>()
@@ -124,17 +142,11 @@ fn parked_messages_are_taken_up_to_a_number_of_bytes() {
 fn what_waits_is_looked_through_in_parts_and_what_is_free_is_found() {
     let database = Database::new();
     let plan = table(&database);
-    database.run(
-        "INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", key, header_names, header_values, \
-            stage, code, reason, digest, attempts, delay_ms) \
-         SELECT 'pipeline', 'topic', gen_random_uuid(), 0, n, CASE n WHEN 30000 THEN 'free' ELSE 'a' END::bytea, \
-            '{}', '{}', '', '', '', 'd', CASE n WHEN 0 THEN 1 ELSE 0 END, CASE n WHEN 0 THEN 3600000 ELSE 0 END \
-         FROM generate_series(0, 30000) AS n",
-    );
-    database.run("UPDATE sluice.parked SET topic_id = '00000000-0000-0000-0000-000000000001'");
-    let options = database.options.clone().named("pipeline", "owner");
-    let rule = RetrySettings { order: RetryOrder::Key, ..RetrySettings::default() };
-    let mut due = Due::new(&options, "pipeline", Arc::new(rule), false);
+    let key = "CASE n WHEN 30000 THEN 'free' ELSE 'a' END";
+    let (attempts, delay_ms) =
+        ("CASE n WHEN 0 THEN 1 ELSE 0 END", "CASE n WHEN 0 THEN 3600000 ELSE 0 END");
+    park(&database, 0..30_001, [key, attempts, delay_ms]);
+    let mut due = due(&database, RetryOrder::Key);
     let look = |due: &mut Due| wait_for(due.next()).unwrap();
     let Next { wait, behind, more } = look(&mut due);
     assert!(wait.is_some_and(|wait| wait.as_secs() > 3000));
@@ -157,16 +169,10 @@ fn what_waits_is_looked_through_in_parts_and_what_is_free_is_found() {
 fn what_waits_is_taken_with_its_head_in_its_order() {
     let database = Database::new();
     let plan = table(&database);
-    database.run(
-        "INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", key, header_names, header_values, \
-            stage, code, reason, digest, attempts, delay_ms) \
-         SELECT 'pipeline', 'topic', '00000000-0000-0000-0000-000000000001', 0, n, (n % 2)::text::bytea, \
-            '{}', '{}', '', '', '', 'd', CASE WHEN n < 2 THEN 1 ELSE 0 END, CASE n WHEN 1 THEN 3600000 ELSE 0 END \
-         FROM generate_series(0, 24999) AS n",
-    );
-    let options = database.options.clone().named("pipeline", "owner");
-    let rule = RetrySettings { order: RetryOrder::Key, ..RetrySettings::default() };
-    let mut due = Due::new(&options, "pipeline", Arc::new(rule), false);
+    let (attempts, delay_ms) =
+        ("CASE WHEN n < 2 THEN 1 ELSE 0 END", "CASE n WHEN 1 THEN 3600000 ELSE 0 END");
+    park(&database, 0..25_000, ["(n % 2)::text", attempts, delay_ms]);
+    let mut due = due(&database, RetryOrder::Key);
     let taken = wait_for(due.take(&plan)).unwrap();
     let offsets: Vec<i64> = taken.iter().map(|it| it.offset).collect();
     assert_eq!(
