@@ -2,8 +2,30 @@
 
 use std::fs::{Metadata, OpenOptions};
 use std::io::{Error, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+/// Changes whenever a file is written to or replaced, as far as the file system tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    modified: (i64, i64),
+    bytes: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    /// Of the file as it is now; `None` when there is none.
+    pub fn of(file: &Path) -> Option<Self> {
+        std::fs::metadata(file).ok().map(|metadata| Self::from(&metadata))
+    }
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Self { modified, bytes: metadata.len(), inode: metadata.ino() }
+    }
+}
 
 /// Why a file was not read.
 #[derive(Debug)]

@@ -18,10 +18,9 @@ use super::instance::Live;
 use super::limits::Limits;
 use super::linked::Link;
 use super::state::State;
-use super::watch::Stamp;
 use super::{compile, contract, describe};
 use crate::description::Description;
-use crate::files::{self, Unread};
+use crate::files::{self, Stamp, Unread};
 use crate::settings::{Isolation, PluginSettings};
 use crate::shutdown::Stop;
 

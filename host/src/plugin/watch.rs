@@ -1,9 +1,7 @@
 //! Watches a plugin's file: a new version is loaded beside the running one and published once it has
 //! passed every check; a bad one is refused, and the old one goes on.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -15,6 +13,7 @@ use super::load::{Generation, Loader, digest_of};
 use super::slot::Slot;
 use crate::bell::{Mailbox, Post};
 use crate::fault::{self, Fault, Remedy};
+use crate::files::Stamp;
 use crate::shutdown::Stop;
 use crate::threads::{self, Job, Turn, Work};
 
@@ -68,28 +67,6 @@ enum Seen {
     Once(String),
     /// Published, refused or put off; nothing to do until the file's metadata change.
     Done(Stamp, String),
-}
-
-/// Changes whenever a file is written to or replaced, as far as the file system tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    modified: (i64, i64),
-    bytes: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    /// Of the file as it is now; `None` when there is none.
-    pub fn of(file: &Path) -> Option<Self> {
-        std::fs::metadata(file).ok().map(|metadata| Self::from(&metadata))
-    }
-}
-
-impl From<&Metadata> for Stamp {
-    fn from(metadata: &Metadata) -> Self {
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Self { modified, bytes: metadata.len(), inode: metadata.ino() }
-    }
 }
 
 impl<T, G> Watch<T, G>

@@ -2,9 +2,9 @@
 //! and never again.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
+use crate::files::Stamp;
 use crate::settings::SourceSettings;
 use crate::source::native::FetchClient;
 use crate::source::properties;
@@ -15,9 +15,8 @@ type Stamps = BTreeMap<String, String>;
 /// The stamps of all files that `properties` name.
 pub(super) fn stamps<'a>(properties: impl Iterator<Item = (&'a str, &'a str)>) -> Stamps {
     let stamp = |(key, value): (&'a str, &'a str)| {
-        let file = fs::metadata(value).ok().filter(|_| key.ends_with(".location"))?;
-        let stamp = format!("{} {} {:?}", file.ino(), file.len(), file.modified().ok());
-        Some((format!("{key} on disk"), stamp))
+        let stamp = Stamp::of(Path::new(value)).filter(|_| key.ends_with(".location"))?;
+        Some((format!("{key} on disk"), format!("{stamp:?}")))
     };
     properties.filter_map(stamp).collect()
 }

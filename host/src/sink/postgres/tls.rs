@@ -1,9 +1,8 @@
 //! TLS with Postgres, as libpq does it: which `sslmode` checks what, whom it trusts, and how we prove who we are.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -14,6 +13,7 @@ use tokio_postgres::config::SslMode;
 
 use super::address::TlsOptions;
 use crate::fault::{Fault, sqlstate};
+use crate::files::Stamp;
 
 /// The word for the certificates that the system trusts.
 const SYSTEM: &str = "system";
@@ -45,11 +45,8 @@ pub(super) struct Tls {
 /// A connector, and the files as they were when it was made.
 struct Read {
     connector: MakeTlsConnector,
-    stamps: Vec<Stamp>,
+    stamps: Vec<Option<Stamp>>,
 }
-
-/// What tells a file from one that was there before; `None` when it cannot be told.
-type Stamp = Option<(u64, u64, Option<SystemTime>)>;
 
 impl Tls {
     /// Reads the files that `options` name.
@@ -100,13 +97,9 @@ impl Read {
     }
 }
 
-fn stamps(options: &TlsOptions) -> Vec<Stamp> {
-    let stamp = |file: &String| {
-        let file = fs::metadata(file).ok()?;
-        Some((file.ino(), file.len(), file.modified().ok()))
-    };
+fn stamps(options: &TlsOptions) -> Vec<Option<Stamp>> {
     let files = [&options.sslrootcert, &options.sslcert, &options.sslkey];
-    files.into_iter().flatten().map(stamp).collect()
+    files.into_iter().flatten().map(|file| Stamp::of(Path::new(file))).collect()
 }
 
 fn connector(options: &TlsOptions) -> Result<MakeTlsConnector, Fault> {
