@@ -50,6 +50,8 @@ pub struct Range {
     pub to: i64,
     /// Claim under which the partition is held.
     pub epoch: i64,
+    /// The last message before `to`, if brokers name leader epochs.
+    pub last: Option<LastRead>,
     /// Messages in the batch.
     pub messages: u64,
     /// Messages that became at least one row.
@@ -62,6 +64,15 @@ pub struct Range {
     pub rejected: u64,
     /// Messages that are tried again later, or wait behind one that is.
     pub parked: u64,
+}
+
+/// The message that was read last before a position, by which a log that was cut since is told from one that was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRead {
+    /// Its offset.
+    pub offset: i64,
+    /// How often the partition had changed its leader when a broker took the message.
+    pub leader_epoch: i32,
 }
 
 /// The plugin version that made a batch's rows.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::batch::Batch;
 use crate::fault::Fault;
-use crate::sink::KeyHash;
+use crate::sink::{KeyHash, LastRead};
 
 pub mod claims;
 mod clients;
@@ -100,6 +100,8 @@ pub struct Claimed {
     pub next_offset: i64,
     /// Under which claim to write.
     pub epoch: i64,
+    /// The last message before `next_offset`, as far as known.
+    pub last: Option<LastRead>,
 }
 
 /// The answer to a claim.

@@ -33,4 +33,5 @@ mod thirty;
 mod topics;
 mod transactions;
 mod trickle;
+mod truncated;
 mod zombie;

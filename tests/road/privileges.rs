@@ -85,7 +85,7 @@ fn signature(function: &str) -> String {
     let arguments = match function {
         "advance" => {
             "text, text, uuid, text, text, text, integer[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], \
-             bigint[], bigint[], bigint[]"
+             bigint[], bigint[], bigint[], bigint[], integer[]"
         }
         "expect_defined" => "regclass, text, bigint",
         _ => "boolean",

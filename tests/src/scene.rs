@@ -68,9 +68,17 @@ impl Scene {
     /// A cluster of brokers that the test may take apart, and a scene with a topic on it. Alone: so many
     /// brokers leave others no time.
     pub fn on_cluster(name: &str, partitions: i32) -> Result<(Cluster, Self)> {
+        Self::on_cluster_with(name, |cluster| cluster.topic(name, partitions))
+    }
+
+    /// The same with the topic that `create` makes.
+    pub fn on_cluster_with(
+        name: &str,
+        create: impl FnOnce(&Cluster) -> Result<Topic>,
+    ) -> Result<(Cluster, Self)> {
         let turn = Turn::Alone(QUIET.write().unwrap_or_else(PoisonError::into_inner));
         let cluster = Cluster::start(&crate::folders::scratch_for(name)?)?;
-        let topic = cluster.topic(name, partitions)?;
+        let topic = create(&cluster)?;
         let scene = Self::between(topic, Database::create(name)?, turn)?;
         Ok((cluster, scene))
     }

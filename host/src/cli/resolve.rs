@@ -61,6 +61,9 @@ pub struct Choice {
     pub retry: bool,
 }
 
+/// So often it is tried when partitions change hands at that moment.
+const ATTEMPTS_MAX: usize = 10;
+
 /// What is printed.
 #[derive(Debug, Serialize)]
 struct Resolution {
@@ -83,21 +86,31 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let (pipeline, name) = (&settings.pipeline.name, &settings.source.topic);
     let options = Options::of(&settings.sink)?;
     let claims = Claims::new(&options, pipeline, name, "resolve");
-    let (positions, holds) = block_on(read(&settings, &claims))?;
     let topic = topic::read(&settings.source)?;
-    let stands: Vec<Stand> = positions
-        .into_iter()
-        .map(|position| {
+    let judge = || {
+        let (positions, holds) = block_on(read(&settings, &claims))?;
+        let stand = |position: Position| {
             let hold = holds.iter().find(|hold| hold.partition == position.partition);
             Stand::new(&position, &topic, hold)
-        })
-        .collect();
-    let (resolved, left_alone) = judge::judge(&stands, arguments)?;
-    if !arguments.dry_run && !resolved.is_empty() {
+        };
+        let stands: Vec<Stand> = positions.into_iter().map(stand).collect();
+        Ok::<_, anyhow::Error>(judge::judge(&stands, arguments)?)
+    };
+    let (mut resolved, left_alone) = judge()?;
+    let by = format!("{}@{}", user(), host_name());
+    let mut attempts = 0;
+    while !arguments.dry_run && !resolved.is_empty() {
         let decisions: Vec<Decision> = resolved.iter().map(|it| it.decision.clone()).collect();
-        let by = format!("{}@{}", user(), host_name());
         let resolving = claims.resolve(topic.id, &decisions, &arguments.reason, &by);
-        block_on(async { Ok(resolving.await?) })?;
+        let Err(fault) = block_on(async { Ok(resolving.await) })? else { break };
+        // Hosts claim again and again what they hold: that is no other position.
+        attempts += 1;
+        resolved = judge()?.0;
+        let same =
+            resolved.iter().map(|it| it.decision.place()).eq(decisions.iter().map(Decision::place));
+        if fault.code != broker::UNDECIDABLE || !same || attempts == ATTEMPTS_MAX {
+            return Err(fault.into());
+        }
     }
     let resolution = Resolution {
         pipeline: pipeline.clone(),

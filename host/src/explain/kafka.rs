@@ -31,6 +31,21 @@ pub(super) const CODES: &[Explanation] = &[
                   topic's retention if the host was away for longer than that.",
     },
     Explanation {
+        code: "SL-K022",
+        title: "messages that were read are gone from the log",
+        text: "The log of this partition was cut before the stored position: a broker took the lead that lacks messages \
+               which were read (an unclean leader election), or a broker came back without its last writes. Their rows \
+               stay; what producers have sent since may stand at the same offsets and was not read. The partition is \
+               held and nothing is skipped or repeated silently; others go on, and it is tried again with growing \
+               pauses of up to a minute. Seen by the leader epoch of the message that was read last, which is stored \
+               with the position.",
+        way_out: "The message names where the log was cut (`broker end offset`, or the offset behind which it was). \
+                  `sluice resolve FILE --partition NUMBER --offset THAT --dry-run --reason TEXT` shows how many \
+                  offsets are read again from there; without --dry-run the partition goes on. Rows of the messages that are gone are \
+                  those which the table had of these offsets before. To prevent it, give the topic \
+                  min.insync.replicas = 2 and unclean.leader.election.enable = false, and let producers use acks = all.",
+    },
+    Explanation {
         code: "SL-K011",
         title: "there is no such topic",
         text: "The brokers do not know the topic or the partition. Sluice does not create topics. It is held and tried \

@@ -30,6 +30,8 @@ pub const UNDECIDABLE: &str = "SL-K018";
 pub const NOT_ADMITTED: &str = "SL-K019";
 /// Brokers are there and refuse the connection: TLS or authentication.
 pub const LOGIN: &str = "SL-K020";
+/// The log was cut before the position.
+pub const TRUNCATED: &str = "SL-K022";
 
 /// What each error means. Those that are not listed hold the partition, or the pipeline, as [`UNEXPECTED`].
 pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
@@ -84,7 +86,8 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
             Code::WaitingForCoordinator,
         ],
     ),
-    (POSITION, Remedy::Stop, &[Code::AutoOffsetReset, Code::OffsetOutOfRange, Code::LogTruncation]),
+    (POSITION, Remedy::Stop, &[Code::AutoOffsetReset, Code::OffsetOutOfRange]),
+    (TRUNCATED, Remedy::Stop, &[Code::LogTruncation]),
     (
         UNKNOWN_TOPIC,
         Remedy::Stop,
@@ -149,6 +152,11 @@ pub fn remedy(error: Code) -> (&'static str, Remedy) {
     found.map_or((UNEXPECTED, Remedy::Stop), |&(code, remedy, _)| (code, remedy))
 }
 
+/// True when a broker has no message at the offset that was asked for.
+pub fn is_out_of_range(error: Code) -> bool {
+    remedy(error).0 == POSITION
+}
+
 /// What a broker or librdkafka said while `doing` something, with its remedy.
 pub fn fault(doing: &str, code: Code, text: &str) -> Fault {
     let (sluice_code, remedy) = remedy(code);
@@ -177,11 +185,8 @@ mod tests {
 
     #[test]
     fn nothing_is_skipped_where_a_position_or_a_message_is_lost() {
-        check(
-            &[Code::OffsetOutOfRange, Code::AutoOffsetReset, Code::LogTruncation],
-            POSITION,
-            Remedy::Stop,
-        );
+        check(&[Code::OffsetOutOfRange, Code::AutoOffsetReset], POSITION, Remedy::Stop);
+        check(&[Code::LogTruncation], TRUNCATED, Remedy::Stop);
         check(&[Code::BadMessage, Code::BadCompression], UNREADABLE, Remedy::Stop);
         check(&[Code::UnknownTopicOrPartition], UNKNOWN_TOPIC, Remedy::Stop);
     }

@@ -174,8 +174,8 @@ impl Lane {
                 Command::Start { claimed, topic_id, waiting } => {
                     self.connect(topic_id)?;
                     self.order.hold(claimed.partition, &waiting);
-                    self.parts.source.start(claimed.partition, claimed.next_offset)?;
                     self.positions.hold(claimed);
+                    self.start(claimed.partition)?;
                 }
                 Command::Release { partitions, deadline, done } => {
                     self.release(&partitions, deadline)?;
@@ -472,6 +472,11 @@ impl Lane {
             self.parts.source.start(partition, offset)?;
         }
         Ok(())
+    }
+
+    fn start(&mut self, partition: i32) -> Result<(), Fault> {
+        let offset = self.positions.begin(partition);
+        offset.map_or(Ok(()), |offset| self.parts.source.start(partition, offset))
     }
 
     fn report(&self, report: Report) {

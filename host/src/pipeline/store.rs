@@ -167,8 +167,8 @@ fn gone(vanished: &Vanished) -> claims::Vanished {
 
 fn answer(answer: &claims::ClaimAnswer) -> ClaimAnswer {
     match *answer {
-        claims::ClaimAnswer::Claimed { partition, next_offset, epoch } => {
-            ClaimAnswer::Claimed(Claimed { partition, next_offset, epoch })
+        claims::ClaimAnswer::Claimed { partition, next_offset, epoch, last } => {
+            ClaimAnswer::Claimed(Claimed { partition, next_offset, epoch, last })
         }
         claims::ClaimAnswer::OtherTopic { partition, stored_topic_id } => {
             ClaimAnswer::OtherTopic { partition, stored: stored_topic_id }

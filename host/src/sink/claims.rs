@@ -15,6 +15,7 @@ use super::postgres::Options;
 use super::postgres::blockers::end_abandoned;
 use super::postgres::connection::{Session, fault};
 use crate::fault::{Fault, sqlstate};
+use crate::sink::LastRead;
 
 pub use super::postgres::sessions::heartbeat::Heartbeat;
 pub use vanished::Vanished;
@@ -63,6 +64,8 @@ pub enum ClaimAnswer {
         next_offset: i64,
         /// Under which to write.
         epoch: i64,
+        /// The last message before `next_offset`, as far as known.
+        last: Option<LastRead>,
     },
     /// The position belongs to another topic of the same name, deleted since. It was not touched.
     OtherTopic {
@@ -95,7 +98,7 @@ SELECT $1, $2, w.partition, $3::text::uuid, w.start_offset, 1, $4, false FROM wa
 ON CONFLICT (pipeline, topic, partition) DO UPDATE
 SET epoch = p.epoch + 1, owner = excluded.owner, backend_pid = NULL, claimed_at = now(), released = false
 WHERE p.topic_id = excluded.topic_id
-RETURNING p.partition, p.next_offset, p.epoch";
+RETURNING p.partition, p.next_offset, p.epoch, p.last_offset, p.leader_epoch";
 
 impl Claims {
     /// Claims of `topic` in the name of `owner`.
@@ -209,5 +212,7 @@ fn claimed_answer(row: &Row) -> ClaimAnswer {
         partition: row.get("partition"),
         next_offset: row.get("next_offset"),
         epoch: row.get("epoch"),
+        last: Option::zip(row.get("last_offset"), row.get("leader_epoch"))
+            .map(|(offset, leader_epoch)| LastRead { offset, leader_epoch }),
     }
 }

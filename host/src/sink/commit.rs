@@ -18,7 +18,7 @@ use crate::fault::Fault;
 /// Prepared for each plan of a session. What is compared comes behind the COPY, and so under its lock.
 pub(super) fn advance_statement(definitions: &Definitions) -> String {
     format!(
-        "SELECT {}, sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        "SELECT {}, sluice.advance($1, $2, $3::text::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         definitions.expectation()
     )
 }
@@ -46,7 +46,11 @@ pub(super) async fn advance_and_commit(
     let filtered = column(|range| range.filtered as i64);
     let rejected = column(|range| range.rejected as i64);
     let parked = column(|range| range.parked as i64);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 16] = [
+    let (last_offsets, leader_epochs): (Vec<Option<i64>>, Vec<Option<i32>>) = ranges
+        .iter()
+        .map(|range| range.last.map(|last| (last.offset, last.leader_epoch)).unzip())
+        .unzip();
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 18] = [
         &head.pipeline,
         &head.topic,
         &topic_id,
@@ -63,6 +67,8 @@ pub(super) async fn advance_and_commit(
         &filtered,
         &rejected,
         &parked,
+        &last_offsets,
+        &leader_epochs,
     ];
     // Polled in this order, so sent in this order, without waiting in between.
     let (advanced, committed) =

@@ -14,9 +14,10 @@ use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::fault::{Fault, Remedy, broker};
 use crate::settings::SourceSettings;
+use crate::sink::LastRead;
 use crate::source::clients::Lease;
-use crate::source::native::{FetchError, FetchedQueues, Need, Topic};
-use crate::source::position::Positions;
+use crate::source::native::{FetchError, FetchedQueues, Need, Taken, Topic};
+use crate::source::position::{Doubt, Positions};
 use crate::source::reasons::Reasons;
 use crate::source::{Ease, PartitionFault, Room, Source, properties};
 
@@ -198,21 +199,53 @@ impl KafkaSource {
     }
 
     /// Reads all partitions again from where they were taken up to.
-    fn resume(&mut self, positions: &Positions) -> Vec<PartitionFault> {
+    fn resume(&mut self, positions: &mut Positions) -> Vec<PartitionFault> {
         let mut faults = Vec::new();
         for partition in std::mem::take(&mut self.suspended) {
-            let Some(next) = positions.next(partition) else {
+            let Some(begin) = positions.begin(partition) else {
                 self.suspended.insert(partition);
                 continue;
             };
-            let Reader { fetched, topic, .. } = &mut self.reader;
-            if let Err(text) = topic.start(fetched, partition, next) {
-                let message = format!("failed to read partition {partition}: {text}");
-                let fault = Fault::stop(broker::UNEXPECTED, message);
-                faults.push(PartitionFault { partition: Some(partition), fault });
-            }
+            faults.extend(self.begin(partition, begin).err().map(|fault| of(partition, fault)));
         }
         faults
+    }
+
+    fn begin(&mut self, partition: i32, offset: i64) -> Result<(), Fault> {
+        let Reader { fetched, topic, .. } = &mut self.reader;
+        topic.start(fetched, partition, offset).map_err(|text| unreadable(partition, &text))
+    }
+
+    /// Sees whether the log of `partition` is still the one that was read.
+    fn settle(&mut self, partition: i32, doubt: Doubt) -> Result<(), Fault> {
+        match doubt {
+            Doubt::Other(last) => {
+                let LastRead { offset, leader_epoch } = last;
+                tracing::debug!(
+                    topic = self.settings.topic,
+                    partition,
+                    offset,
+                    leader_epoch,
+                    "the message read last is not the same: brokers are asked whether the log was cut"
+                );
+                let topic = &self.reader.topic;
+                topic.go_on_behind(partition, last).map_err(|text| unreadable(partition, &text))
+            }
+            Doubt::Gone(next) => {
+                self.stop(partition)?;
+                self.started.insert(partition);
+                self.begin(partition, next)
+            }
+            Doubt::Appeared { offset, last } => {
+                let topic = &self.settings.topic;
+                let message = format!(
+                    "read topic {topic} partition {partition}: the log was cut behind offset {} and has grown again: \
+                     there is a message at offset {offset} where there was none",
+                    last.offset
+                );
+                Err(Fault::stop(broker::TRUNCATED, message))
+            }
+        }
     }
 
     fn fault(&self, error: &FetchError) -> PartitionFault {
@@ -227,6 +260,14 @@ impl KafkaSource {
         }
         PartitionFault { partition: error.partition, fault }
     }
+}
+
+fn of(partition: i32, fault: Fault) -> PartitionFault {
+    PartitionFault { partition: Some(partition), fault }
+}
+
+fn unreadable(partition: i32, text: &str) -> Fault {
+    Fault::stop(broker::UNEXPECTED, format!("failed to read partition {partition}: {text}"))
 }
 
 /// Others may go on reading by the same client.
@@ -246,11 +287,7 @@ impl Source for KafkaSource {
         self.stop(partition)?;
         self.get_acquainted()?;
         self.started.insert(partition);
-        let Reader { fetched, topic, .. } = &mut self.reader;
-        topic.start(fetched, partition, offset).map_err(|text| {
-            let message = format!("failed to read partition {partition}: {text}");
-            Fault::stop(broker::UNEXPECTED, message)
-        })
+        self.begin(partition, offset)
     }
 
     fn stop(&mut self, partition: i32) -> Result<(), Fault> {
@@ -276,8 +313,14 @@ impl Source for KafkaSource {
         faults.extend(self.resume(positions));
         let (before, mut drained) = (batch.bytes(), false);
         while faults.is_empty() && !room.is_full(batch) {
-            let (count, errors) = self.reader.fetched.take(batch, room, positions);
+            let Taken { count, errors, doubt } = self.reader.fetched.take(batch, room, positions);
             faults.extend(errors.iter().map(|error| self.fault(error)));
+            if let Some((partition, doubt)) = doubt
+                && let Err(fault) = self.settle(partition, doubt)
+            {
+                positions.fail(partition);
+                faults.push(of(partition, fault));
+            }
             if count == 0 {
                 drained = true;
                 break;

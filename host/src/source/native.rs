@@ -17,7 +17,7 @@ mod valve;
 
 pub use ask::{End, ends, topic_id};
 pub use client::{FetchClient, Topic};
-pub use queues::FetchedQueues;
+pub use queues::{FetchedQueues, Taken};
 pub use valve::Need;
 
 /// An error that librdkafka delivers in place of a message.

@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn claimed(partition: i32) -> Claimed {
-        Claimed { partition, next_offset: 0, epoch: 1 }
+        Claimed { partition, next_offset: 0, epoch: 1, last: None }
     }
 
     fn give_all(ownership: &Ownership, partitions: &[i32]) {

@@ -41,7 +41,13 @@ impl Topic {
 
     /// Changes one of the topic's settings; all others go back to their defaults.
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
-        let settings = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        self.set_all(&[(name, value)])
+    }
+
+    /// The same for several: (name, value).
+    pub fn set_all(&self, all: &[(&str, &str)]) -> Result<()> {
+        let settings = AlterConfig::new(ResourceSpecifier::Topic(&self.name));
+        let settings = all.iter().fold(settings, |it, &(name, value)| it.set(name, value));
         for answer in block_on(self.admin()?.alter_configs([&settings], &options()))? {
             answer.map_err(|(_, error)| anyhow!("the broker refused: {error:?}"))?;
         }

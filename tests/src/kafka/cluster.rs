@@ -90,13 +90,18 @@ impl Cluster {
     pub fn start_missing(&mut self) -> Result<()> {
         let missing: Vec<usize> =
             (0..BROKERS).filter(|index| self.processes[*index].is_none()).collect();
+        self.start_these(&missing)
+    }
+
+    /// The same for some of them.
+    pub fn start_these(&mut self, missing: &[usize]) -> Result<()> {
         // All at once: less than two of them do not come to an agreement, and then none starts.
-        for &index in &missing {
+        for &index in missing {
             let folder = &self.folders[index];
             let java = launch(JAVA, &self.class_path, folder, false)?;
             self.processes[index] = Some(java);
         }
-        for index in missing {
+        for &index in missing {
             let log = self.folders[index].join("log");
             until_true("a broker of the cluster has started", START_MAX, || {
                 Ok(fs::read_to_string(&log)?.contains("Kafka Server started"))
@@ -112,8 +117,22 @@ impl Cluster {
             let mut partitions =
                 metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
             Ok(metadata.brokers().len() == BROKERS
-                && partitions.all(|it| it.leader() >= 0 && it.isr().len() == BROKERS))
+                && partitions.all(|it| it.leader() >= 0 && it.isr().len() == it.replicas().len()))
         })
+    }
+
+    /// Indexes of the brokers that have a complete copy of the only partition of `topic`, its leader first; nothing as long
+    /// as there is no leader.
+    pub fn copies(&self, topic: &Topic) -> Result<Vec<usize>> {
+        let metadata = self.metadata()?;
+        let topic = metadata.topics().iter().find(|it| it.name() == topic.name);
+        let partition = topic.and_then(|it| it.partitions().first()).context("no partition")?;
+        let leader = partition.leader();
+        let others = partition.isr().iter().copied().filter(|&it| it != leader);
+        Ok(std::iter::once(leader)
+            .chain(others)
+            .filter_map(|it| usize::try_from(it).ok())
+            .collect())
     }
 
     /// Index of the broker that coordinates the groups.

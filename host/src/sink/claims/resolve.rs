@@ -69,7 +69,7 @@ WITH decided AS (
     UPDATE sluice.positions AS p
     SET next_offset = d.position_after, topic_id = $3::text::uuid, epoch = p.epoch + 1, owner = $11,
         backend_pid = NULL, released = true, vanished = 0, vanished_at = NULL,
-        digest = NULL, digest_since = NULL, updated_at = now()
+        last_offset = NULL, leader_epoch = NULL, digest = NULL, digest_since = NULL, updated_at = now()
     FROM before AS b JOIN decided AS d ON d.partition = b.partition
     WHERE p.pipeline = $1 AND p.topic = $2 AND p.partition = b.partition
     RETURNING p.partition
@@ -102,6 +102,13 @@ pub struct Decision {
     pub skipped: Option<(i64, i64)>,
     /// Why it was held.
     pub code: Option<String>,
+}
+
+impl Decision {
+    /// Partition, position before and after.
+    pub fn place(&self) -> (i32, i64, i64) {
+        (self.partition, self.position_before, self.position_after)
+    }
 }
 
 impl Claims {

@@ -13,7 +13,7 @@ fn claims(database: &Database, owner: &str) -> Claims {
 }
 
 fn claimed(partition: i32, next_offset: i64, epoch: i64) -> ClaimAnswer {
-    ClaimAnswer::Claimed { partition, next_offset, epoch }
+    ClaimAnswer::Claimed { partition, next_offset, epoch, last: None }
 }
 
 #[test]

@@ -322,7 +322,7 @@ impl Lane {
         let wanted: Vec<(i32, i64)> = partitions.iter().map(|partition| (*partition, 0)).collect();
         let answers = wait_for(claims.claim(TOPIC, &wanted)).unwrap();
         let ranges = answers.into_iter().map(|answer| match answer {
-            ClaimAnswer::Claimed { partition, next_offset, epoch } => {
+            ClaimAnswer::Claimed { partition, next_offset, epoch, .. } => {
                 Range { partition, from: next_offset, to: next_offset, epoch, ..Range::default() }
             }
             other @ ClaimAnswer::OtherTopic { .. } => panic!("{other:?}"),

@@ -11,12 +11,13 @@ use rdkafka::ClientConfig;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::KafkaResult;
-use rdkafka::types::RDKafkaType;
+use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 
 use super::queues::{FetchedQueues, Queue};
 use super::valve::{Need, Valve};
 use super::{FetchError, text};
 use crate::bell::Bell;
+use crate::sink::LastRead;
 
 /// So many errors that concern no partition are remembered for those who have not asked yet.
 const ERRORS_MAX: usize = 16;
@@ -179,6 +180,7 @@ impl FetchClient {
 /// A topic that is read by a client.
 pub struct Topic {
     pointer: *mut sys::rd_kafka_topic_t,
+    name: CString,
     // Dropped after the topic.
     client: Arc<FetchClient>,
 }
@@ -197,7 +199,7 @@ impl Topic {
         let pointer =
             unsafe { sys::rd_kafka_topic_new(client.native(), name.as_ptr(), ptr::null_mut()) };
         assert!(!pointer.is_null(), "the client took the same configuration");
-        Self { pointer, client: client.clone() }
+        Self { pointer, name, client: client.clone() }
     }
 
     /// The client that reads it.
@@ -224,6 +226,32 @@ impl Topic {
         }
         queues.remove(partition);
         Err(last_error())
+    }
+
+    /// Reads `partition` from behind `last` on, once brokers have said that the log was not cut before it; if it was,
+    /// there is an error among what is fetched. What was fetched and not taken yet is forgotten.
+    ///
+    /// # Errors
+    /// librdkafka's text.
+    pub fn go_on_behind(&self, partition: i32, last: LastRead) -> Result<(), String> {
+        // SAFETY: client, list and name are valid; the list and an error are given back once. Without a time to wait,
+        // librdkafka returns at once and hands no list on.
+        unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(1);
+            let one = sys::rd_kafka_topic_partition_list_add(list, self.name.as_ptr(), partition);
+            (*one).offset = last.offset + 1;
+            sys::rd_kafka_topic_partition_set_leader_epoch(one, last.leader_epoch);
+            let error = sys::rd_kafka_seek_partitions(self.client.native(), list, 0);
+            let mut answer = Ok(());
+            if !error.is_null() {
+                answer = Err(text(sys::rd_kafka_error_string(error)));
+                sys::rd_kafka_error_destroy(error);
+            } else if (*one).err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__IN_PROGRESS {
+                answer = Err(text(sys::rd_kafka_err2str((*one).err)));
+            }
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            answer
+        }
     }
 
     /// Reads `partition` no more.

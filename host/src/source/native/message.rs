@@ -4,12 +4,13 @@ use std::ffi::CStr;
 use std::ptr;
 
 use rdkafka::bindings as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::{FetchError, text};
 use crate::batch::{Batch, Message};
 use crate::fault::{Remedy, broker};
-use crate::source::position::Positions;
+use crate::source::position::{Doubt, Positions};
 
 /// # Safety
 /// `message` was handed out by librdkafka and not yet destroyed.
@@ -19,7 +20,7 @@ pub(super) unsafe fn read(
     batch: &mut Batch,
     positions: &mut Positions,
     errors: &mut Vec<FetchError>,
-) {
+) -> Option<Doubt> {
     match message.err {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
         // Everything in front of its offset was handed out before; what no message was made of, is none.
@@ -32,13 +33,21 @@ pub(super) unsafe fn read(
             if let Some(partition) = error.partition
                 && broker::remedy(error.code).1 != Remedy::Retry
             {
+                if broker::is_out_of_range(error.code)
+                    && let Some(doubt) = positions.out_of_range(partition)
+                {
+                    return Some(doubt);
+                }
                 positions.fail(partition);
             }
-            return errors.push(error);
+            errors.push(error);
+            return None;
         }
     }
-    if !positions.accept(message.partition, message.offset) {
-        return;
+    // SAFETY: the message is valid, and was made by a consumer.
+    let leader_epoch = unsafe { sys::rd_kafka_message_leader_epoch(message) };
+    if !positions.accept(message.partition, message.offset, leader_epoch) {
+        return positions.turn_down(message.partition, message.offset, leader_epoch);
     }
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the message is valid, and its key and payload pointers are valid for their lengths or null.
@@ -57,6 +66,7 @@ pub(super) unsafe fn read(
         batch.mark_log_append_time();
     }
     batch.close_message();
+    None
 }
 
 /// # Safety
@@ -103,9 +113,18 @@ unsafe fn read_headers(message: &sys::rd_kafka_message_t, batch: &mut Batch) {
 unsafe fn read_error(message: &sys::rd_kafka_message_t) -> FetchError {
     // SAFETY: librdkafka gives a text for every error.
     let text = unsafe { text(sys::rd_kafka_message_errstr(message)) };
-    FetchError {
-        partition: (!message.rkt.is_null() && message.partition >= 0).then_some(message.partition),
-        code: message.err.into(),
-        text,
+    let mut code = message.err.into();
+    // The same code for whatever reading cannot go on after; the text ends with that of the cause.
+    if code == Code::AutoOffsetReset && text.contains(&truncation()) {
+        code = Code::LogTruncation;
     }
+    let partition = (!message.rkt.is_null() && message.partition >= 0).then_some(message.partition);
+    FetchError { partition, code, text }
+}
+
+/// librdkafka's words for a log that was cut.
+fn truncation() -> String {
+    let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR__LOG_TRUNCATION;
+    // SAFETY: librdkafka gives a text for every error, which lives for ever.
+    unsafe { text(sys::rd_kafka_err2str(code)) }
 }

@@ -12,7 +12,19 @@ use super::{FetchClient, FetchError};
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::source::Room;
-use crate::source::position::Positions;
+use crate::source::position::{Doubt, Positions};
+
+/// What was taken from a queue.
+#[derive(Default)]
+pub struct Taken {
+    /// Messages, wanted or not; nothing means that all queues are empty.
+    pub count: usize,
+    /// Errors that were met.
+    pub errors: Vec<FetchError>,
+    /// A partition whose log may not be the one any more that was read. Nothing that was fetched of it is taken until the
+    /// doubt is dealt with.
+    pub doubt: Option<(i32, Doubt)>,
+}
 
 /// What a client has fetched, each partition in a queue of its own; messages are taken many at a time.
 ///
@@ -65,28 +77,32 @@ impl FetchedQueues {
 
     /// Takes messages from the first queue in turn that has any, as long as there is `room` in `batch`. Those that
     /// `positions` want are copied into it.
-    /// Returns the number taken, wanted or not, and the errors met; nothing means that all queues are empty.
-    pub fn take(
-        &mut self,
-        batch: &mut Batch,
-        room: Room,
-        positions: &mut Positions,
-    ) -> (usize, Vec<FetchError>) {
-        let mut errors = Vec::new();
+    pub fn take(&mut self, batch: &mut Batch, room: Room, positions: &mut Positions) -> Taken {
+        let mut taken = Taken::default();
         if self.left.is_empty() && !self.poll(room.messages_max.saturating_sub(batch.len())) {
-            return (0, errors);
+            return taken;
         }
         let begin = self.left.start;
         while !self.left.is_empty() && !room.is_full(batch) {
             let message = self.taken[self.left.start];
             self.left.start += 1;
             // SAFETY: librdkafka handed it out and it is ours since; it is read before it is destroyed, once.
-            unsafe {
-                read(&*message, batch, positions, &mut errors);
+            let doubt = unsafe {
+                let doubt = read(&*message, batch, positions, &mut taken.errors);
+                let partition = (*message).partition;
                 sys::rd_kafka_message_destroy(message);
+                doubt.map(|doubt| (partition, doubt))
+            };
+            if doubt.is_some() {
+                taken.count = self.left.start - begin;
+                taken.doubt = doubt;
+                // All of the same partition.
+                self.throw_away_left();
+                return taken;
             }
         }
-        (self.left.start - begin, errors)
+        taken.count = self.left.start - begin;
+        taken
     }
 
     /// Takes up to `messages_max` messages from the first queue in turn that has any; false when none has.
