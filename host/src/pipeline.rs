@@ -16,6 +16,7 @@ use crate::settings::Settings;
 use crate::sink::postgres::{Options, Session};
 use crate::sink::table::Plan;
 use crate::sink::{self, Parking, Version};
+use crate::source::ClaimStore as _;
 use crate::source::claims::{self, Claimer, Standing};
 use crate::source::identity::Asking;
 use crate::source::member::Member;
@@ -263,6 +264,8 @@ fn begin(
         Schema::Expected => runtime.block_on(sink::migrate::expect(&options))?,
     }
 
+    let mut store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
+    store.show_life()?;
     let gate = gate(settings, &options, runtime);
     let generation = books.load(&loader, &settings.plugin.path)?;
     let slot = Arc::new(Slot::new(Arc::new(gate(&generation)?)));
@@ -293,7 +296,6 @@ fn begin(
     };
     let lanes = start.all(mailboxes, &slot, &shared, books, &end)?;
     let retries = Retries { job: start.retries(asked, &slot, books, &end), questions };
-    let store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
     let claims = claims::Parts {
         member: member.clone(),
         ownership,

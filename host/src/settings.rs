@@ -288,6 +288,16 @@ pub enum RetryOrder {
     Key,
 }
 
+impl RetryOrder {
+    /// As it is written in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Key => "key",
+        }
+    }
+}
+
 /// Where and how the rows of one output are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSettings {

@@ -12,6 +12,7 @@ mod fixtures;
 mod happy;
 mod hold;
 mod hostile;
+mod hosts;
 mod kill;
 mod letters;
 mod many;

@@ -71,7 +71,7 @@ fn privileges(statements: &[String], database: &str) -> Result<Vec<Privilege>> {
             });
         }
     }
-    let functions = ["advance", "expect_defined", "expect_unchanged"];
+    let functions = ["advance", "expect_defined", "expect_unchanged", "join_hosts", "lives"];
     privileges.extend(functions.map(|function| Privilege {
         name: "EXECUTE".to_owned(),
         on: format!("FUNCTION {}", signature(function)),
@@ -87,6 +87,8 @@ fn signature(function: &str) -> String {
             "text, text, uuid, text, text, text, integer[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], \
              bigint[], bigint[], bigint[], bigint[], integer[]"
         }
+        "join_hosts" => "text, text, text, text, text, text",
+        "lives" => "text",
         "expect_defined" => "regclass, text, bigint",
         _ => "boolean",
     };

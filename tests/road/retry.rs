@@ -219,7 +219,8 @@ fn a_host_starts_and_keeps_the_order_although_very_many_keys_wait() -> Result<()
     let host = scene.start("first", &pipeline)?;
     scene.wait_until_drained()?;
     host.drain()?;
-    let keys = if long() { 4_000_000 } else { 240_000 };
+    // A multiple of the number of partitions.
+    let keys = if long() { 4_000_008 } else { 240_000 };
     scene.database.execute(&park(&scene, keys))?;
     load.send(60_000)?;
     let begin = std::time::Instant::now();

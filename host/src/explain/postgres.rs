@@ -193,4 +193,15 @@ pub(super) const CODES: &[Explanation] = &[
                   host without `-pooler` at Neon, `pool_mode = session` in PgBouncer. Pipelines of one process share their \
                   connections anyway; `[sink] connections_max` bounds them.",
     },
+    Explanation {
+        code: "SL-P024",
+        title: "another host works on this pipeline with other settings",
+        text: "Hosts that work on one pipeline at the same time must agree on its topic, its consumer group and `[retry] order`: \
+               with two groups each would claim all partitions from the other again and again, and the other settings decide \
+               what becomes of messages that wait. The pipeline does not begin on this host; it is tried again with growing \
+               pauses of up to a minute, and begins when the other host has ended or agrees. Which hosts there are is in \
+               sluice.hosts.",
+        way_out: "Give the files of all hosts the same `topic`, `group` and `order`, or the pipeline of this one another name. \
+                  To change them for all hosts, end those that run with the old ones.",
+    },
 ];

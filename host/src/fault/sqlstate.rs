@@ -49,6 +49,8 @@ pub const NO_PARTITION: &str = "SL-P021";
 pub const FEW_CONNECTIONS: &str = "SL-P022";
 /// A pooler that hands server processes on after each transaction.
 pub const POOLER: &str = "SL-P023";
+/// Another host works on the pipeline with other settings.
+pub const DISAGREEMENT: &str = "SL-P024";
 
 /// SQLSTATE with which `sluice.advance` refuses a write under a stale claim.
 pub const STALE_CLAIM: &str = "SL001";

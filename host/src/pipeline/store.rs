@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::fault::{Fault, sqlstate};
 use crate::settings::{RetryOrder, Settings};
 use crate::sink::claims::resolve::RESOLVER;
-use crate::sink::claims::{self, Claims, Heartbeat};
+use crate::sink::claims::{self, Agreement, Claims, Heartbeat};
 use crate::sink::parked::due;
 use crate::sink::postgres::{Options, Session};
 use crate::source::{ClaimAnswer, ClaimStore, Claimed, KeysRead, Stored, Vanished};
@@ -25,6 +25,7 @@ pub struct PostgresClaims {
     options: Options,
     pipeline: String,
     order: RetryOrder,
+    agreement: Agreement,
     runtime: Handle,
     heartbeat: Option<Heartbeat>,
     /// True once others could see that this host lives: before that, nothing is claimed.
@@ -37,11 +38,13 @@ impl PostgresClaims {
         let (pipeline, topic) = (&settings.pipeline.name, &settings.source.topic);
         let claims = Claims::new(options, pipeline, topic, owner);
         let order = settings.retry.order;
+        let agreement = Agreement { group: settings.source.group.clone(), order: order.name() };
         Self {
             claims,
             options: options.clone(),
             pipeline: pipeline.clone(),
             order,
+            agreement,
             runtime,
             heartbeat: None,
             has_lived: false,
@@ -76,7 +79,13 @@ impl ClaimStore for PostgresClaims {
         if !self.is_known_to_live() {
             self.heartbeat = None;
             let heartbeat = in_time(ASK_WAIT, self.claims.heartbeat());
-            self.heartbeat = Some(self.runtime.block_on(heartbeat)?);
+            let heartbeat = self.runtime.block_on(heartbeat)?;
+            // While others took this host for gone, one that means something else by the pipeline may have begun.
+            let (claims, agreement) = (&self.claims, &self.agreement);
+            let join = async |session: &Session| claims.join(session, agreement).await;
+            let joining = in_time(ASK_WAIT, claims.errand("join the hosts of the pipeline", join));
+            self.runtime.block_on(joining)?;
+            self.heartbeat = Some(heartbeat);
             self.has_lived = true;
         }
         Ok(())

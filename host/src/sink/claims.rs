@@ -1,6 +1,7 @@
 //! Claims of partitions: who may move a position, and where it stands.
 
 pub mod holds;
+mod hosts;
 pub mod resolve;
 mod upkeep;
 mod vanished;
@@ -18,6 +19,7 @@ use crate::fault::{Fault, sqlstate};
 use crate::sink::LastRead;
 
 pub use super::postgres::sessions::heartbeat::Heartbeat;
+pub use hosts::Agreement;
 pub use vanished::Vanished;
 
 /// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.

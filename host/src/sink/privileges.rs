@@ -13,7 +13,7 @@ use crate::settings::{Mode, TableSettings};
 
 /// Tables of schema `sluice` with what the statements of hosts and commands do to them. Those that name a topic's id
 /// are updated when brokers begin to give one.
-const OURS: [(&str, &[&str]); 11] = [
+const OURS: [(&str, &[&str]); 12] = [
     ("migrations", &["SELECT"]),
     ("gaps", &["INSERT"]),
     ("positions", &["SELECT", "INSERT", "UPDATE"]),
@@ -23,12 +23,14 @@ const OURS: [(&str, &[&str]); 11] = [
     ("discarded_letters", &["SELECT", "INSERT", "UPDATE"]),
     ("dead_letters", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("holds", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("hosts", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("lineage", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("parked", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
 /// Functions that are called. A trigger's function needs no privilege when it fires.
-const FUNCTIONS: [&str; 3] = ["advance", "expect_defined", "expect_unchanged"];
+const FUNCTIONS: [&str; 5] =
+    ["advance", "expect_defined", "expect_unchanged", "join_hosts", "lives"];
 
 /// Privileges that the role lacks, as GRANT names them: `INSERT on public.readings`.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -36,6 +36,8 @@ const FORGIVE: &str = "UPDATE sluice.positions SET vanished = 0, vanished_at = N
 const GOODBYE: &str = "\
 WITH struck AS (
     DELETE FROM sluice.holds WHERE pipeline = $1 AND topic = $2 AND owner = $3 AND partition >= 0
+), left_hosts AS (
+    DELETE FROM sluice.hosts WHERE pipeline = $1 AND owner = $3
 )
 UPDATE sluice.positions SET released = true, vanished = 0, vanished_at = NULL
 WHERE pipeline = $1 AND topic = $2 AND owner = $3 AND NOT released";

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lab::{Database, TOPIC, wait_for};
-use crate::sink::claims::{ClaimAnswer, Claims};
+use crate::sink::claims::{Agreement, ClaimAnswer, Claims, Heartbeat};
 use uuid::Uuid;
 
 const OTHER: Uuid = Uuid::from_u128(77);
@@ -128,4 +128,61 @@ fn sessions_of_others_are_left_alone() {
     });
     insta::assert_snapshot!(fault, @r#"SL-P015: claim partitions of topic "topic": the old owner does not let go"#);
     assert_eq!(database.ask("SELECT next_offset, epoch FROM sluice.positions"), "10|1");
+}
+
+async fn join(database: &Database, owner: &str, group: &str) -> Result<Heartbeat, String> {
+    let claims = claims(database, owner);
+    let heartbeat = claims.heartbeat().await.unwrap();
+    let agreement = Agreement { group: group.to_owned(), order: "none" };
+    let joined = claims.errand("join", async |session| claims.join(session, &agreement).await);
+    joined.await.map(|()| heartbeat).map_err(|fault| fault.to_string())
+}
+
+#[test]
+fn hosts_that_live_agree_and_those_that_are_gone_have_no_say() {
+    let database = Database::new();
+    wait_for(async {
+        let first = join(&database, "a", "one").await.unwrap();
+        let second = join(&database, "b", "one").await.unwrap();
+        let refused = join(&database, "c", "two").await.unwrap_err();
+        let host = crate::sink::claims::holds::host_name();
+        assert_eq!(
+            refused,
+            format!(
+                "SL-P024: host {host} works on pipeline \"pipeline\" with other settings: group is \"one\" there and \
+                 \"two\" here"
+            )
+        );
+        drop(first);
+        join(&database, "c", "two").await.unwrap_err();
+        drop(second);
+        // Its lock is given back in the background.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(refused) = join(&database, "c", "two").await {
+            assert!(Instant::now() < deadline, "{refused}");
+        }
+    });
+    assert_eq!(database.ask("SELECT string_agg(owner, ',') FROM sluice.hosts"), "c");
+}
+
+#[test]
+fn of_hosts_that_begin_at_the_same_moment_all_that_join_agree() {
+    let database = Database::new();
+    let joined: Vec<bool> = wait_for(async {
+        let tasks: Vec<_> = (0..12)
+            .map(|index| {
+                let name = database.name.clone();
+                let (database, owner) = (Database::called(&name), format!("host-{index}"));
+                let group = if index % 2 == 0 { "even" } else { "odd" };
+                tokio::spawn(async move { join(&database, &owner, group).await.ok() })
+            })
+            .collect();
+        let mut heartbeats = Vec::new();
+        for task in tasks {
+            heartbeats.push(task.await.unwrap());
+        }
+        heartbeats.iter().map(Option::is_some).collect()
+    });
+    let of = |rest: usize| joined.iter().skip(rest).step_by(2).filter(|it| **it).count();
+    assert!((of(0), of(1)) == (6, 0) || (of(0), of(1)) == (0, 6), "{joined:?}");
 }
