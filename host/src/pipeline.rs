@@ -29,6 +29,7 @@ mod backlog;
 pub mod brake;
 mod budget;
 pub mod counters;
+pub mod dropped;
 pub mod lane;
 mod lanes;
 pub mod order;

@@ -56,7 +56,7 @@ pub struct Range {
     pub messages: u64,
     /// Messages that became at least one row.
     pub rows_from: u64,
-    /// Rows, over all tables.
+    /// Rows sent to Postgres, over all tables; [`Receipt::dropped`] says what triggers have left of them.
     pub rows: u64,
     /// Messages of which the plugin kept nothing.
     pub filtered: u64,
@@ -112,18 +112,26 @@ pub struct Delivery<'a> {
 #[derive(Debug)]
 pub struct Receipt {
     ranges: Vec<Range>,
+    dropped: Vec<u64>,
 }
 
 impl Receipt {
     /// A receipt out of thin air, for tests of what takes receipts.
     #[cfg(test)]
     pub(crate) fn for_tests(ranges: Vec<Range>) -> Self {
-        Self { ranges }
+        Self { ranges, dropped: Vec::new() }
     }
 
     /// What was committed, partition by partition.
     pub fn ranges(&self) -> &[Range] {
         &self.ranges
+    }
+
+    /// How many of the rows counted in the ranges a trigger has dropped, by table in the order of the plan; shorter, or
+    /// empty, where it is none. Postgres counts the rows of a COPY and not which they are, so that it cannot be said by range. Where
+    /// the response to the COPY was lost, and in modes that skip rows themselves (`ignore`, `newer_than`), it is none.
+    pub fn dropped(&self) -> &[u64] {
+        &self.dropped
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod case;
 mod columns;
+mod dropped;
 mod encoding;
 mod names;
 mod partitions;

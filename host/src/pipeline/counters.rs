@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::dropped::DroppedRows;
 use crate::relay::Figures;
 
 /// Counts of one pipeline on this host, since it started. They only ever grow, but for those that say `now`.
@@ -13,8 +14,10 @@ use crate::relay::Figures;
 pub struct Counters {
     /// Messages in committed batches.
     pub messages: AtomicU64,
-    /// Rows committed.
+    /// Rows committed, without those that triggers have dropped.
     pub rows: AtomicU64,
+    /// Rows that triggers of their tables have dropped.
+    pub dropped: DroppedRows,
     /// Messages of which the plugin kept nothing.
     pub filtered: AtomicU64,
     /// Messages that became dead letters.
@@ -56,6 +59,7 @@ impl Counters {
         Snapshot {
             messages: read(&self.messages),
             rows: read(&self.rows),
+            dropped: self.dropped.rows(),
             filtered: read(&self.filtered),
             rejected: read(&self.rejected),
             parked: read(&self.parked),
@@ -80,8 +84,10 @@ impl Counters {
 pub struct Snapshot {
     /// Messages in committed batches.
     pub messages: u64,
-    /// Rows committed.
+    /// Rows committed, without those that triggers have dropped.
     pub rows: u64,
+    /// Rows that triggers of their tables have dropped: those of the batches, and of messages that were tried again.
+    pub dropped: u64,
     /// Messages of which the plugin kept nothing.
     pub filtered: u64,
     /// Messages that became dead letters.

@@ -320,7 +320,7 @@ impl Lane {
     fn learn(&mut self, written: Written) -> Result<(), Fault> {
         match written {
             Written::Done { receipt, reuse } => {
-                self.count(&receipt);
+                self.count(&receipt, &reuse);
                 self.parts.brake.written(reuse.has_rows(), reuse.rejected());
                 if let Some(Writing { number, reservation, .. }) = &mut self.writing {
                     self.order.committed(*number);

@@ -43,8 +43,10 @@ pub struct Tally {
     pub letters: u64,
     /// Letters that became rows.
     pub rows_from: u64,
-    /// Rows, table by table in the order of the plugin's outputs.
+    /// Rows, table by table in the order of the plugin's outputs, without those that triggers have dropped.
     pub rows: Vec<u64>,
+    /// Rows that triggers have dropped, over all tables.
+    pub dropped: u64,
     /// Letters of which the plugin kept nothing.
     pub filtered: u64,
     /// Letters that were rejected again.
@@ -147,7 +149,7 @@ impl Replay {
         let taken = self.runtime.block_on(self.letters.take(&self.deployed.plan, &ids))?;
         let mut batch = batch_of(&taken);
         let mut prepared = self.process(&mut batch, ranges_of(&taken))?;
-        let verdicts = match self.settle(&taken, &prepared) {
+        let (verdicts, dropped) = match self.settle(&taken, &prepared) {
             Err(fault) if can_be_diagnosed(&fault) => {
                 self.turn_refused_away(&ids, &taken, &batch, &mut prepared)?;
                 self.settle(&taken, &prepared)?
@@ -155,7 +157,7 @@ impl Replay {
             settled => settled?,
         };
         self.tally.busy += (ids.len() - taken.len()) as u64;
-        self.tally.add(&prepared, &verdicts);
+        self.tally.add(&prepared, &verdicts, &dropped);
         self.letters.pass(*last);
         self.spare = prepared;
         Ok(true)
@@ -172,11 +174,16 @@ impl Replay {
         Ok(prepared)
     }
 
-    fn settle(&mut self, taken: &[Letter], prepared: &Prepared) -> Result<Verdicts, Fault> {
+    fn settle(
+        &mut self,
+        taken: &[Letter],
+        prepared: &Prepared,
+    ) -> Result<(Verdicts, Vec<u64>), Fault> {
         let verdicts = verdicts(taken, prepared);
         let Deployed { plan, version, .. } = &*self.deployed;
-        self.runtime.block_on(self.letters.settle(plan, prepared, &verdicts, version))?;
-        Ok(verdicts)
+        let settled = self.letters.settle(plan, prepared, &verdicts, version);
+        let dropped = self.runtime.block_on(settled)?;
+        Ok((verdicts, dropped))
     }
 
     /// After Postgres has refused rows: their letters are rejected, and all are taken again.
@@ -260,7 +267,7 @@ fn verdicts(letters: &[Letter], prepared: &Prepared) -> Verdicts {
 }
 
 impl Tally {
-    fn add(&mut self, prepared: &Prepared, verdicts: &Verdicts) {
+    fn add(&mut self, prepared: &Prepared, verdicts: &Verdicts, dropped: &[u64]) {
         for range in prepared.ranges() {
             self.letters += range.messages;
             self.rows_from += range.rows_from;
@@ -269,6 +276,10 @@ impl Tally {
         for (sum, rows) in self.rows.iter_mut().zip(prepared.rows_of_tables()) {
             *sum += rows as u64;
         }
+        for (sum, dropped) in self.rows.iter_mut().zip(dropped) {
+            *sum -= dropped;
+        }
+        self.dropped += dropped.iter().sum::<u64>();
         for (id, rejection) in &verdicts.rejected {
             self.reject(*id, rejection);
         }

@@ -189,8 +189,11 @@ impl Retrier {
             let due = &mut self.parts.due;
             let settled = runtime.block_on(due.settle(&plan, &prepared, &verdicts, &version));
             match settled {
-                Ok(()) => {
+                Ok(dropped) => {
                     self.count(&verdicts);
+                    let (names, sent) = (plan.table_names(), prepared.rows_of_tables());
+                    let counters = &self.parts.counters;
+                    counters.dropped.note(&self.parts.pipeline, names, sent, &dropped);
                     self.spare = prepared;
                     return Ok(true);
                 }

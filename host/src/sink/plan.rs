@@ -69,6 +69,8 @@ pub(super) enum Route {
         apply: String,
         /// Instead of `apply` when a row deletes.
         apply_and_delete: Option<String>,
+        /// Counts the rows that `apply` should write; `None` where it depends on the table.
+        expected: Option<String>,
     },
 }
 
@@ -480,6 +482,7 @@ fn route(
         copy: staging.copy(),
         apply: staging.apply(),
         apply_and_delete: staging.apply_and_delete(),
+        expected: staging.expected(),
     }
 }
 

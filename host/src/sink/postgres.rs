@@ -32,6 +32,7 @@ pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
 pub(in crate::sink) mod defaults;
 mod diagnosis;
+mod dropped;
 pub(crate) mod environment;
 mod judge;
 mod login;

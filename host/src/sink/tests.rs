@@ -7,6 +7,7 @@ mod commit;
 mod definitions;
 mod differential;
 mod digits;
+mod dropped;
 pub(crate) mod lab;
 mod letters;
 mod login;

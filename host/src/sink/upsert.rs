@@ -114,6 +114,27 @@ impl Staging<'_> {
         ))
     }
 
+    /// Counts how many of the staged rows [`Staging::apply`] inserts or replaces, if no trigger drops one. `None` where
+    /// rows may be skipped because of what is in the table: `newer_than`, and keys that are there already.
+    pub fn expected(&self) -> Option<String> {
+        let stage = quote(self.stage);
+        let key = match self.conflict {
+            Conflict::None => return Some(format!("SELECT count(*) FROM {stage}")),
+            Conflict::Replace { key, newer_than: None } if key.len() < self.columns.len() => key,
+            _ => return None,
+        };
+        let keys: Vec<(String, String)> = self.values().collect();
+        let keys = key.iter().map(|name| &keys[self.index(name)]);
+        let values: Vec<String> =
+            keys.map(|(position, value)| format!("{value} AS {position}")).collect();
+        let (values, key) = (values.join(", "), self.positions(key));
+        Some(format!(
+            "SELECT count(*) FROM (SELECT DISTINCT ON ({key}) removed\n    \
+             FROM (SELECT {values}, ordinal, removed FROM {stage}) AS given ORDER BY {key}, ordinal DESC\n) AS latest \
+             WHERE NOT removed"
+        ))
+    }
+
     fn insert_all(&self) -> String {
         let values: Vec<String> = self.values().map(|(_, value)| value).collect();
         let (columns, values, stage) = (self.names(), values.join(", "), quote(self.stage));

@@ -131,6 +131,7 @@ impl Report {
             .map(|(table, rows)| format!("{} in {table}", number(*rows)))
             .collect();
         line(tally.rows_from, &format!("become rows: {}", rows.join(", ")));
+        line(tally.dropped, "rows are dropped by triggers of the tables");
         line(tally.filtered, "are filtered by the plugin");
         line(rejected_again(tally), "are rejected again and stay dead letters");
         line(tally.busy, "are held by another replay");
@@ -159,6 +160,7 @@ impl Report {
             "letters": tally.letters,
             "rows_from": tally.rows_from,
             "rows": rows.collect::<Vec<_>>(),
+            "dropped": tally.dropped,
             "filtered": tally.filtered,
             "rejected": rejected.collect::<Vec<_>>(),
             "busy": tally.busy,
@@ -209,6 +211,7 @@ mod tests {
                 letters: 1_020,
                 rows_from: 1_000,
                 rows: vec![1_000, 3_456],
+                dropped: 2,
                 filtered: 5,
                 rejected: vec![
                     rejected(Stage::Plugin, "no-lines", 12, 17),
@@ -225,6 +228,7 @@ mod tests {
         assert_snapshot!(report().text(), @"
         pipeline shop: 1,020 dead letters replayed with orders 1.1.0 (sha256:0123456789ab)
               1,000  become rows: 1,000 in public.orders, 3,456 in public.order_lines
+                  2  rows are dropped by triggers of the tables
                   5  are filtered by the plugin
                  15  are rejected again and stay dead letters
                   7  are held by another replay
@@ -233,7 +237,7 @@ mod tests {
         plugin  no-lines        12     17  because of no-lines
         decode  malformed        3   4711  because of malformed
         ");
-        assert_snapshot!(report().value(), @r#"{"busy":7,"digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","dry_run":false,"filtered":5,"left":0,"letters":1020,"pipeline":"shop","plugin":"orders","rejected":[{"code":"no-lines","first":{"id":17,"reason":"because of no-lines"},"letters":12,"stage":"plugin"},{"code":"malformed","first":{"id":4711,"reason":"because of malformed"},"letters":3,"stage":"decode"}],"rows":[{"rows":1000,"table":"public.orders"},{"rows":3456,"table":"public.order_lines"}],"rows_from":1000,"version":"1.1.0"}"#);
+        assert_snapshot!(report().value(), @r#"{"busy":7,"digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","dropped":2,"dry_run":false,"filtered":5,"left":0,"letters":1020,"pipeline":"shop","plugin":"orders","rejected":[{"code":"no-lines","first":{"id":17,"reason":"because of no-lines"},"letters":12,"stage":"plugin"},{"code":"malformed","first":{"id":4711,"reason":"because of malformed"},"letters":3,"stage":"decode"}],"rows":[{"rows":1000,"table":"public.orders"},{"rows":3456,"table":"public.order_lines"}],"rows_from":1000,"version":"1.1.0"}"#);
     }
 
     #[test]

@@ -67,18 +67,22 @@ impl Drop for HeldBack {
 }
 
 impl Lane {
-    pub(super) fn count(&self, receipt: &Receipt) {
+    pub(super) fn count(&self, receipt: &Receipt, written: &Prepared) {
         let counters = &self.parts.counters;
         for range in receipt.ranges() {
             Counters::add(&counters.messages, range.messages);
-            Counters::add(&counters.rows, range.rows);
             Counters::add(&counters.filtered, range.filtered);
             Counters::add(&counters.rejected, range.rejected);
             Counters::add(&counters.parked, range.parked);
             self.parts.backlog.add(range.parked);
         }
         Counters::add(&counters.batches, 1);
-        if let Some(Writing { batch, begun, full, .. }) = &self.writing {
+        if let Some(Writing { plan, batch, begun, full, .. }) = &self.writing {
+            let (sent, dropped) = (written.rows_of_tables(), receipt.dropped());
+            let names = plan.table_names();
+            let dropped = counters.dropped.note(&self.parts.pipeline, names, sent, dropped);
+            let rows: u64 = receipt.ranges().iter().map(|range| range.rows).sum();
+            Counters::add(&counters.rows, rows.saturating_sub(dropped));
             self.parts.shared.loads[self.parts.number].note(begun.elapsed(), *full);
             counters.latency.record(&batch.timestamps, Timestamp::now().as_microsecond());
         }

@@ -143,7 +143,8 @@ impl Replay {
         self.settler.diagnose(plan, prepared).await
     }
 
-    /// Writes the rows of taken letters, removes those that passed, and says of the others why they did not.
+    /// Writes the rows of taken letters, removes those that passed, and says of the others why they did not. Returns how
+    /// many rows triggers have dropped, by table.
     ///
     /// # Errors
     /// As `Settler::settle`.
@@ -156,7 +157,7 @@ impl Replay {
         prepared: &Prepared,
         verdicts: &Verdicts,
         version: &Version,
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<u64>, Fault> {
         let Verdicts { passed, rejected } = verdicts;
         let (passed_ids, rows): (Vec<i64>, Vec<i32>) =
             passed.iter().map(|(id, rows)| (*id, *rows as i32)).unzip();

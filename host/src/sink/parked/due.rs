@@ -320,7 +320,8 @@ impl Due {
         self.settler.diagnose(plan, prepared).await
     }
 
-    /// Writes the rows of taken messages and moves the messages where they belong.
+    /// Writes the rows of taken messages and moves the messages where they belong. Returns how many rows triggers have
+    /// dropped, by table.
     ///
     /// # Errors
     /// As `Settler::settle`.
@@ -333,7 +334,7 @@ impl Due {
         prepared: &Prepared,
         verdicts: &Verdicts,
         version: &Version,
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<u64>, Fault> {
         let Verdicts { passed, gave_up, again } = verdicts;
         let Version { digest, plugin, version } = version;
         let (passed_ids, rows): (Vec<i64>, Vec<i32>) =

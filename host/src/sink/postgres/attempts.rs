@@ -35,6 +35,8 @@ pub(super) struct Attempts {
     head: Letterhead,
     work: Option<Work>,
     suspects: Suspects,
+    /// Rows that triggers have dropped in the last attempt.
+    dropped: Vec<u64>,
 }
 
 /// Constraints of one plan by which rows were refused lately: the next batches are asked about before they are
@@ -88,7 +90,8 @@ enum Verdict {
 
 impl Attempts {
     pub fn new(options: Options, head: Letterhead) -> Self {
-        Self { options, head, work: None, suspects: Suspects::default() }
+        let (suspects, dropped) = Default::default();
+        Self { options, head, work: None, suspects, dropped }
     }
 
     /// Waits until the session is to be given up, because it stays without work or because others wait for one and
@@ -132,7 +135,8 @@ impl Attempts {
             let fault = match verdict {
                 Verdict::Committed => {
                     outage.over(&self.head);
-                    let receipt = Receipt { ranges: prepared.ranges.clone() };
+                    let dropped = std::mem::take(&mut self.dropped);
+                    let receipt = Receipt { ranges: prepared.ranges.clone(), dropped };
                     return Written::Done { receipt, reuse: prepared };
                 }
                 Verdict::Fenced(partitions) => {
@@ -279,6 +283,7 @@ impl Attempts {
         } else {
             write.await
         };
+        self.dropped = progress.take_dropped();
         match result {
             Ok(Ok(())) => {
                 self.work = Some(work);

@@ -155,7 +155,8 @@ impl Settler {
 
     /// Writes the rows of `prepared` (not its dead letters: those are changes, too), makes the changes, and ends
     /// the transaction. Each change says how many rows of ours it must touch; another number means that
-    /// somebody has changed what we hold, and then nothing is committed.
+    /// somebody has changed what we hold, and then nothing is committed. Returns how many rows triggers have dropped, by
+    /// table, as [`Receipt::dropped`](crate::sink::Receipt::dropped).
     ///
     /// # Errors
     /// When nothing was committed, and when the answer to COMMIT is missing. Remedy `Bury` when a row was refused.
@@ -168,14 +169,14 @@ impl Settler {
         prepared: &Prepared,
         changes: &[(Statement<'_>, u64)],
         end: End,
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<u64>, Fault> {
         let work = self.taken.take().expect("messages were taken");
         let limit = self.options.write_max;
         match tokio::time::timeout(limit, finish(&work, plan, prepared, changes, end)).await {
             Ok(done) => {
-                done?;
+                let dropped = done?;
                 self.idle = Some(work);
-                Ok(())
+                Ok(dropped)
             }
             Err(_) => {
                 work.cancel(&self.options).await;
@@ -193,8 +194,8 @@ async fn finish(
     prepared: &Prepared,
     changes: &[(Statement<'_>, u64)],
     end: End,
-) -> Result<(), Fault> {
-    work.write_rows(plan, prepared).await?;
+) -> Result<Vec<u64>, Fault> {
+    let dropped = work.write_rows(plan, prepared).await?;
     for (Statement { doing, text, parameters }, expected) in changes {
         let touched = work.session().execute(*text, parameters).await;
         let touched = touched.map_err(|error| fault_of_ours(doing, &error))?;
@@ -206,5 +207,6 @@ async fn finish(
     match end {
         End::Commit => work.run("COMMIT", "commit").await,
         End::RollBack => work.run("SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK", "roll back").await,
-    }
+    }?;
+    Ok(dropped)
 }

@@ -10,6 +10,7 @@ use futures_util::future::join;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::connection::{Session, fault, fault_of_ours, fault_with_rows};
+use super::dropped::{self, Dropped, TriggerCheck};
 use super::options::Options;
 use crate::fault::Fault;
 use crate::sink::commit::{advance_and_commit, advance_statement};
@@ -46,6 +47,8 @@ struct Planned {
     advance: Statement,
     copies: Vec<Statement>,
     stages: Vec<String>,
+    /// One per table.
+    triggers: Vec<TriggerCheck>,
 }
 
 /// How far an attempt is; readable while it is under way.
@@ -53,6 +56,7 @@ struct Planned {
 pub(super) struct Progress {
     commit_sent: AtomicBool,
     rows_taken: AtomicBool,
+    dropped: Dropped,
 }
 
 impl Progress {
@@ -64,6 +68,11 @@ impl Progress {
     /// True when the server may be at work on the COMMIT, because it has answered everything ahead of it.
     pub fn is_committing(&self) -> bool {
         self.commit_sent() && self.rows_taken.load(Ordering::Relaxed)
+    }
+
+    /// Rows that triggers have dropped, by table of the plan, as far as Postgres has said.
+    pub fn take_dropped(&self) -> Vec<u64> {
+        self.dropped.take()
     }
 }
 
@@ -133,15 +142,17 @@ impl Work {
         progress: &Progress,
     ) -> Result<(), Fault> {
         self.take_up(plan).await?;
-        let mut copying = self.copy_rows(plan, prepared, Copying::NotBegun).await?;
+        let dropped = &progress.dropped;
+        let mut copying = self.copy_rows(plan, prepared, Copying::NotBegun, dropped).await?;
         if !letters.is_empty() {
             copying = self
-                .copy(copying, &self.letters, Target::Ours("sluice.dead_letters"), letters)
+                .copy(copying, &self.letters, Target::Ours("sluice.dead_letters"), letters, None)
                 .await?;
         }
         if !parked.is_empty() {
-            copying =
-                self.copy(copying, &self.parked, Target::Ours("sluice.parked"), parked).await?;
+            copying = self
+                .copy(copying, &self.parked, Target::Ours("sluice.parked"), parked, None)
+                .await?;
         }
         if matches!(copying, Copying::NotBegun) {
             // Nothing but filtered messages: their positions move all the same.
@@ -160,11 +171,14 @@ impl Work {
     }
 
     /// Writes the rows of all tables into a transaction that is open, and makes sure that they are still defined as
-    /// they were planned for. Moves no position and commits nothing.
-    pub async fn write_rows(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Fault> {
-        let copying = self.copy_rows(plan, prepared, Copying::Done).await?;
+    /// they were planned for. Moves no position and commits nothing. Returns how many rows triggers have dropped, as
+    /// [`Receipt::dropped`](crate::sink::Receipt::dropped).
+    pub async fn write_rows(&self, plan: &Plan, prepared: &Prepared) -> Result<Vec<u64>, Fault> {
+        let dropped = Dropped::default();
+        let copying = self.copy_rows(plan, prepared, Copying::Done, &dropped).await?;
         let expected = plan.definitions.expect(&self.session);
-        copying.finish(expected).await.map_err(|(fault, _)| fault)
+        copying.finish(expected).await.map_err(|(fault, _)| fault)?;
+        Ok(dropped.take())
     }
 
     /// Sends the rows of all tables of the plan taken up last; the answer to the last COPY may be outstanding.
@@ -173,17 +187,22 @@ impl Work {
         plan: &'a Plan,
         prepared: &Prepared,
         mut copying: Copying<'a>,
+        dropped: &'a Dropped,
     ) -> Result<Copying<'a>, Fault> {
         let Some(planned) = &self.plan else { unreachable!("a plan was taken up") };
-        for ((table, copy), rows) in plan.tables.iter().zip(&planned.copies).zip(&prepared.tables) {
+        let tables = plan.tables.iter().zip(&planned.copies).zip(&prepared.tables);
+        for (index, ((table, copy), rows)) in tables.enumerate() {
             if rows.bytes.is_empty() {
                 continue;
             }
-            copying = self.copy(copying, copy, Target::Users(&table.table), &rows.bytes).await?;
+            let sent = Sent { table: index, rows: rows.messages.len() as u64, dropped };
+            let sent = (!table.is_staged()).then_some(sent);
+            let target = Target::Users(&table.table);
+            copying = self.copy(copying, copy, target, &rows.bytes, sent).await?;
             if table.is_staged() {
-                let apply = table.apply_statement(rows.deletes);
-                let doing = format!("write rows into {}", table.table);
-                copying.finish(self.apply(apply, &doing)).await.map_err(|(fault, _)| fault)?;
+                let triggers = &planned.triggers[index];
+                let apply = dropped::apply(&self.session, (index, table), rows, triggers, dropped);
+                copying.finish(apply).await.map_err(|(fault, _)| fault)?;
                 copying = Copying::Done;
             }
         }
@@ -218,7 +237,8 @@ impl Work {
         let advance = advance_statement(&plan.definitions);
         let advance = prepare_ours(&self.session, &advance).await?;
         end_of_preparing(&self.session).await?;
-        self.plan = Some(Planned { id: plan.id, advance, copies, stages });
+        let triggers = plan.tables.iter().map(|_| TriggerCheck::default()).collect();
+        self.plan = Some(Planned { id: plan.id, advance, copies, stages, triggers });
         Ok(())
     }
 
@@ -230,6 +250,7 @@ impl Work {
         statement: &Statement,
         target: Target<'a>,
         bytes: &Bytes,
+        sent: Option<Sent<'a>>,
     ) -> Result<Copying<'a>, Fault> {
         let started =
             async { self.session.copy_in(statement).await.map_err(|error| target.fault(&error)) };
@@ -244,12 +265,7 @@ impl Work {
         };
         let mut sink = Box::pin(sink);
         feed(sink.as_mut(), bytes).await;
-        Ok(Copying::Fed { sink, target })
-    }
-
-    /// Moves staged rows on.
-    async fn apply(&self, statement: &str, doing: &str) -> Result<(), Fault> {
-        self.session.batch_execute(statement).await.map_err(|error| fault_with_rows(doing, &error))
+        Ok(Copying::Fed { sink, target, sent })
     }
 
     pub async fn run(&self, statement: &str, doing: &str) -> Result<(), Fault> {
@@ -267,7 +283,7 @@ enum Copying<'a> {
     /// BEGIN was not sent.
     NotBegun,
     /// All rows of one into `table` are on their way; its answer is outstanding.
-    Fed { sink: Pin<Box<CopyInSink<Bytes>>>, target: Target<'a> },
+    Fed { sink: Pin<Box<CopyInSink<Bytes>>>, target: Target<'a>, sent: Option<Sent<'a>> },
     /// All were answered.
     Done,
 }
@@ -288,7 +304,7 @@ impl Copying<'_> {
         answered: impl FnOnce(),
         next: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, (Fault, bool)> {
-        let Self::Fed { mut sink, target } = self else {
+        let Self::Fed { mut sink, target, sent } = self else {
             answered();
             return next.await.map_err(|fault| (fault, false));
         };
@@ -299,8 +315,14 @@ impl Copying<'_> {
             copied
         };
         let (copied, next) = join(copied, next).await;
-        if let Err(error) = copied {
-            return Err((target.fault(&error), error.as_db_error().is_some()));
+        match (copied, sent) {
+            (Ok(written), Some(Sent { table, rows, dropped })) => {
+                dropped.note(table, rows, written);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                return Err((target.fault(&error), error.as_db_error().is_some()));
+            }
         }
         next.map_err(|fault| (fault, false))
     }
@@ -315,6 +337,13 @@ pub(super) async fn feed(mut sink: Pin<&mut CopyInSink<Bytes>>, bytes: &Bytes) {
             return;
         }
     }
+}
+
+/// How many rows a COPY into a table of the user was given: Postgres says how many of them it wrote.
+struct Sent<'a> {
+    table: usize,
+    rows: u64,
+    dropped: &'a Dropped,
 }
 
 /// What a COPY writes into.

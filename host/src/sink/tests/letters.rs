@@ -87,7 +87,7 @@ impl Desk<'_> {
     }
 
     /// Settles: the offset of a letter is the number in its row; those in `rejected` are rejected.
-    fn settle(&mut self, letters: &[Letter], rejected: &[i64]) -> Result<(), Fault> {
+    fn settle(&mut self, letters: &[Letter], rejected: &[i64]) -> Result<Vec<u64>, Fault> {
         let (prepared, verdicts) = judged(self.plan, letters, rejected);
         wait_for(self.replay.settle(self.plan, &prepared, &verdicts, &version("b")))
     }
