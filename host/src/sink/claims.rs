@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::postgres::Options;
-use super::postgres::blockers::end_abandoned;
+use super::postgres::blockers::Blockers;
 use super::postgres::connection::{Session, fault};
 use crate::fault::{Fault, sqlstate};
 use crate::sink::LastRead;
@@ -128,8 +128,10 @@ impl Claims {
         topic_id: Uuid,
         wanted: &[(i32, i64)],
     ) -> Result<Vec<ClaimAnswer>, Fault> {
+        let mut blockers = Blockers::default();
         for _ in 0..ATTEMPTS_MAX {
-            let claim = tokio::time::timeout(ATTEMPT_MAX, self.try_claim(topic_id, wanted));
+            let claim = self.try_claim(topic_id, wanted, &mut blockers);
+            let claim = tokio::time::timeout(ATTEMPT_MAX, claim);
             let answer = claim.await.unwrap_or_else(|_| {
                 let message = format!("claim partitions: no answer within {ATTEMPT_MAX:?}");
                 Err(Fault::retry(sqlstate::TOO_SLOW, message))
@@ -150,11 +152,12 @@ impl Claims {
         &self,
         topic_id: Uuid,
         wanted: &[(i32, i64)],
+        blockers: &mut Blockers,
     ) -> Result<Vec<ClaimAnswer>, Fault> {
         let session = self.options.connect_for_claim().await?;
         tokio::select! {
             answer = self.claim_on(&session, topic_id, wanted) => answer,
-            () = end_abandoned(&self.options, session.pid()) => unreachable!("it never returns"),
+            () = blockers.end_abandoned(&self.options, session.pid()) => unreachable!("it never returns"),
         }
     }
 

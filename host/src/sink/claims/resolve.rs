@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Claims, schema_fault};
 use crate::fault::{Fault, broker};
-use crate::sink::postgres::blockers::end_abandoned;
+use crate::sink::postgres::blockers::Blockers;
 use crate::sink::postgres::connection::Session;
 
 /// The owner of a position that a person has set and nobody has claimed since.
@@ -124,9 +124,10 @@ impl Claims {
         by: &str,
     ) -> Result<(), Fault> {
         let session = self.options.connect().await?;
+        let mut blockers = Blockers::default();
         tokio::select! {
             resolved = self.resolve_on(&session, topic_id, decisions, reason, by) => resolved,
-            () = end_abandoned(&self.options, session.pid()) => unreachable!("it never returns"),
+            () = blockers.end_abandoned(&self.options, session.pid()) => unreachable!("it never returns"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Written;
-use super::blockers::end_abandoned;
+use super::blockers::Blockers;
 use super::diagnosis::{self, Diagnosis};
 use super::judge::Suspect;
 use super::options::Options;
@@ -276,9 +276,10 @@ impl Attempts {
             tokio::time::timeout(limit, work.write(plan, prepared, aside, &self.head, &progress));
         let result = if contended {
             // The last attempt waited for a lock in vain: see whether a dead owner holds it.
+            let mut blockers = Blockers::default();
             tokio::select! {
                 result = write => result,
-                () = end_abandoned(&self.options, pid) => unreachable!("it never returns"),
+                () = blockers.end_abandoned(&self.options, pid) => unreachable!("it never returns"),
             }
         } else {
             write.await

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+
 use super::lab::{Database, TOPIC, wait_for};
 use crate::sink::claims::{Agreement, ClaimAnswer, Claims, Heartbeat};
+use crate::sink::postgres::Session;
 use uuid::Uuid;
 
 const OTHER: Uuid = Uuid::from_u128(77);
@@ -185,4 +189,67 @@ fn of_hosts_that_begin_at_the_same_moment_all_that_join_agree() {
     });
     let of = |rest: usize| joined.iter().skip(rest).step_by(2).filter(|it| **it).count();
     assert!((of(0), of(1)) == (6, 0) || (of(0), of(1)) == (0, 6), "{joined:?}");
+}
+
+/// An owner in a COPY, inside a transaction that has locked its position.
+async fn copying_owner(database: &Database) -> Session {
+    let owner = database.options.named("pipeline", "old").connect().await.unwrap();
+    let begin = "SET idle_in_transaction_session_timeout = '60s'; BEGIN; UPDATE sluice.positions SET next_offset = 10";
+    owner.batch_execute(begin).await.unwrap();
+    owner
+}
+
+#[test]
+fn an_owner_whose_rows_come_slowly_is_waited_for() {
+    let database = Database::new();
+    database.run("CREATE TABLE public.t (v text)");
+    wait_for(claims(&database, "old").claim(TOPIC, &[(0, 0)])).unwrap();
+    let line = "x".repeat(1023) + "\n";
+    let answers = wait_for(async {
+        let owner = copying_owner(&database).await;
+        let sink = owner.copy_in::<_, Bytes>("COPY public.t FROM STDIN").await.unwrap();
+        let mut sink = Box::pin(sink);
+        let feed = async {
+            let began = Instant::now();
+            // The claim waits for two seconds at a time, and sees an owner that has been in its COPY for one.
+            while began.elapsed() < Duration::from_millis(3500) {
+                for _ in 0..16 {
+                    sink.as_mut().feed(Bytes::from(line.clone())).await.unwrap();
+                }
+                sink.as_mut().flush().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let rows = sink.as_mut().finish().await.unwrap();
+            owner.batch_execute("COMMIT").await.unwrap();
+            rows
+        };
+        let claims = claims(&database, "new");
+        let wanted = [(0, 0)];
+        let (rows, answers) = futures_util::future::join(feed, claims.claim(TOPIC, &wanted)).await;
+        assert!(rows > 0);
+        let there = owner.query_one("SELECT count(*) FROM public.t", &[]).await.unwrap();
+        assert_eq!(there.get::<_, i64>(0), rows as i64);
+        answers.unwrap()
+    });
+    // From where the old owner has left it.
+    assert_eq!(answers, [claimed(0, 10, 2)]);
+}
+
+#[test]
+fn an_owner_whose_rows_stay_away_is_passed_by_within_ten_seconds() {
+    let database = Database::new();
+    database.run("CREATE TABLE public.t (v text)");
+    wait_for(claims(&database, "old").claim(TOPIC, &[(0, 0)])).unwrap();
+    wait_for(async {
+        let owner = copying_owner(&database).await;
+        let sink = owner.copy_in::<_, Bytes>("COPY public.t FROM STDIN").await.unwrap();
+        let mut sink = Box::pin(sink);
+        sink.as_mut().send(Bytes::from_static(b"one\n")).await.unwrap();
+        let started = Instant::now();
+        let answers = claims(&database, "new").claim(TOPIC, &[(0, 0)]).await.unwrap();
+        assert_eq!(answers, [claimed(0, 0, 2)]);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(sink.as_mut().finish().await.is_err());
+    });
+    assert_eq!(database.ask("SELECT count(*) FROM public.t"), "0");
 }
