@@ -42,9 +42,10 @@ pub struct Fault {
 }
 
 /// What is read once, at start, or must not be gone on with: looking again would find the same. The pipeline ends.
-pub const FINAL: &[&str] = &[broker::SETTINGS, broker::EXPELLED, sqlstate::URL, PANIC];
+pub const FINAL: &[&str] = &[broker::SETTINGS, broker::EXPELLED, sqlstate::URL];
 
-/// A lane found its own books wrong.
+/// A lane found its own state wrong, or met a bug. What it had in memory is of no more use: the pipeline begins again from
+/// what Postgres says, with the pauses of all other faults.
 pub const PANIC: &str = "SL-X001";
 
 /// That `who` has panicked.
@@ -96,8 +97,8 @@ impl Fault {
         fault
     }
 
-    /// True when only a restart can mend it: with other settings, or after a defect of the host itself. Everything
-    /// else lies in an environment that may change while the host runs.
+    /// True when only a restart can mend it, with other settings. Everything else may pass: it lies in an environment
+    /// that changes while the host runs, or in one batch that is another one next time.
     pub fn is_final(&self) -> bool {
         FINAL.contains(&self.code) || self.code.starts_with("SL-C")
     }
@@ -119,5 +120,19 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_fault_after_which_the_pipeline_begins_again() {
+        let fault = caught::<()>("lane 3", || panic!("out of bounds")).unwrap_err();
+        assert_eq!(fault.to_string(), "SL-X001: lane 3 panicked; its message is in the log");
+        assert_eq!((fault.remedy, fault.is_final()), (Remedy::Stop, false));
+        assert!(Fault::stop(sqlstate::URL, "no host").is_final());
+        assert!(Fault::stop("SL-C001", "no file").is_final());
     }
 }

@@ -142,8 +142,8 @@ impl Work for LaneWork {
     /// While messages flow a lane keeps its thread from one write to the next, at the default pace.
     const LINGER: Duration = Duration::from_millis(150);
 
-    /// A lane that panics has found its own books wrong: going on could commit wrong offsets, so the
-    /// pipeline ends with an error instead.
+    /// A lane that panics has found its own state wrong: going on could commit wrong offsets, so all that is in memory is
+    /// dropped, and the pipeline begins again from its positions.
     fn turn(&mut self) -> Turn<()> {
         let who = format!("lane {}", self.number);
         let end = match fault::caught(&who, || self.advance()) {
