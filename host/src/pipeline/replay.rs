@@ -118,6 +118,11 @@ impl Replay {
         self.runtime.block_on(self.letters.count())
     }
 
+    /// How many of the selected letters keep but a part of their message: they stay dead letters.
+    pub fn count_cut(&self) -> Result<u64, Fault> {
+        self.runtime.block_on(self.letters.count_cut())
+    }
+
     /// What became of the letters so far.
     pub fn tally(&self) -> &Tally {
         &self.tally

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+pub mod cut;
 pub mod discard;
 pub mod outbox;
 pub mod read;
@@ -21,10 +22,18 @@ pub(super) const COPY: &str = "COPY sluice.dead_letters (pipeline, topic, topic_
 const COLUMNS: u16 = 16;
 
 /// Rows without the columns that all share: a lane encodes a batch before it knows who writes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Letters {
     rows: Vec<u8>,
     ends: Vec<usize>,
+    /// Most bytes of a message that one row keeps.
+    pub bytes_max: usize,
+}
+
+impl Default for Letters {
+    fn default() -> Self {
+        Self { rows: Vec::new(), ends: Vec::new(), bytes_max: cut::ROW_BYTES_MAX }
+    }
 }
 
 impl Letters {
@@ -34,10 +43,20 @@ impl Letters {
     }
 
     pub fn push(&mut self, batch: &Batch, rejection: &Rejection, digest: &str) {
+        let (message, fits) = (rejection.message as usize, self.fits(batch, rejection.message));
         let out = &mut self.rows;
-        put_message(batch, rejection.message as usize, out);
+        if fits {
+            put_message(batch, message, out);
+        } else {
+            cut::put(batch, message, out);
+        }
         put_rejection(rejection, digest, out);
         self.ends.push(self.rows.len());
+    }
+
+    /// True when a row can keep all of the message: otherwise it can neither be parked nor replayed.
+    pub fn fits(&self, batch: &Batch, message: u32) -> bool {
+        cut::bytes(batch, message as usize) <= self.bytes_max
     }
 
     pub fn len_bytes(&self) -> usize {
@@ -54,6 +73,16 @@ impl Letters {
 
 /// From `partition` to `header_values`.
 pub(super) fn put_message(batch: &Batch, message: usize, out: &mut Vec<u8>) {
+    put_position(batch, message, out);
+    copy::maybe_bytes(batch.keys.get(message), out);
+    copy::maybe_bytes(batch.payloads.get(message), out);
+    let headers = batch.headers.of(message);
+    copy::byte_strings(headers.clone().map(|index| Some(batch.headers.names.get(index))), out);
+    copy::byte_strings(headers.map(|index| batch.headers.values.get(index)), out);
+}
+
+/// From `partition` to `log_append_time`.
+fn put_position(batch: &Batch, message: usize, out: &mut Vec<u8>) {
     copy::four(batch.partitions[message].to_be_bytes(), out);
     copy::eight(batch.offsets[message].to_be_bytes(), out);
     match batch.timestamps[message] {
@@ -63,11 +92,6 @@ pub(super) fn put_message(batch: &Batch, message: usize, out: &mut Vec<u8>) {
         _ => copy::null(out),
     }
     copy::one(batch.log_append_times[message].into(), out);
-    copy::maybe_bytes(batch.keys.get(message), out);
-    copy::maybe_bytes(batch.payloads.get(message), out);
-    let headers = batch.headers.of(message);
-    copy::byte_strings(headers.clone().map(|index| Some(batch.headers.names.get(index))), out);
-    copy::byte_strings(headers.map(|index| batch.headers.values.get(index)), out);
 }
 
 /// From `stage` to `digest`.

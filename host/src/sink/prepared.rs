@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::copied::CopiedRows;
-use super::letters::{Letters, in_ascii};
+use super::letters::{Letters, cut, in_ascii};
 use super::parked::Parked;
 use super::parking::{KeyHash, Parking, WaitingKeys};
 use super::{Letterhead, Range, Version};
@@ -236,6 +236,13 @@ impl Prepared {
                 Some(rejection) if !(behind && rejection.retry) => {
                     self.turn_one_away(batch, rejection);
                 }
+                _ if behind
+                    && self.fates[message].end == End::Rows
+                    && !self.parking.kept
+                    && !self.letters.fits(batch, message as u32) =>
+                {
+                    self.turn_one_away(batch, &cut::cannot_wait(batch, message));
+                }
                 _ if behind && self.fates[message].end == End::Rows => {
                     self.fates[message].end = End::Parked;
                     if !self.parking.kept {
@@ -254,9 +261,14 @@ impl Prepared {
     }
 
     fn turn_one_away(&mut self, batch: &Batch, rejection: &Rejection) {
-        let rejection = &as_storable(rejection, self.ascii);
+        let mut rejection = as_storable(rejection, self.ascii);
         let (attempts, version) = (self.parking.attempts(rejection.message), self.version());
-        let parks = rejection.retry && self.parking.rule.goes_on(attempts);
+        let mut parks = rejection.retry && self.parking.rule.goes_on(attempts);
+        if parks && !self.parking.kept && !self.letters.fits(batch, rejection.message) {
+            rejection = Cow::Owned(cut::not_parked(batch, &rejection));
+            parks = false;
+        }
+        let rejection = &*rejection;
         let fate = &mut self.fates[rejection.message as usize];
         assert!(fate.end == End::Rows, "a message is turned away once");
         fate.end = if parks { End::Parked } else { End::Letter };

@@ -50,6 +50,8 @@ struct Report {
     tally: Tally,
     /// Selected, and neither dealt with nor passed over: it was interrupted.
     left: u64,
+    /// Selected, and of no use: their messages were too large to be kept.
+    cut: u64,
 }
 
 /// Replays and says what became of the letters, also when it ends early.
@@ -58,6 +60,7 @@ pub fn run(args: &ReplayArgs, format: Format) -> anyhow::Result<()> {
     let runtime = pipeline::runtime()?;
     let selection = args.selection.selection();
     let mut replay = Replay::open(&settings, selection, args.dry_run, runtime.handle())?;
+    let cut = replay.count_cut()?;
     let selected = replay.count()?.min(args.limit.unwrap_or(u64::MAX));
     let end = work(&mut replay, selected, &interrupted());
     let tally = replay.tally().clone();
@@ -67,6 +70,7 @@ pub fn run(args: &ReplayArgs, format: Format) -> anyhow::Result<()> {
         version: replay.version().clone(),
         tables: replay.tables(),
         left: selected.saturating_sub(tally.letters + tally.busy),
+        cut,
         tally,
     };
     output::print(format, &report.value(), || report.text())?;
@@ -110,7 +114,7 @@ fn rejected_again(tally: &Tally) -> u64 {
 
 impl Report {
     fn text(&self) -> String {
-        let Self { pipeline, dry_run, version, tables, tally, left } = self;
+        let Self { pipeline, dry_run, version, tables, tally, left, cut } = self;
         let number = |number: u64| count(number as i64);
         let letters = number(tally.letters);
         let Version { plugin, version, digest } = version;
@@ -136,6 +140,10 @@ impl Report {
         line(rejected_again(tally), "are rejected again and stay dead letters");
         line(tally.busy, "are held by another replay");
         line(*left, "are left");
+        line(
+            *cut,
+            "keep only the start of a message that was too large for Postgres: they cannot be replayed",
+        );
         if !tally.rejected.is_empty() {
             text.push_str(&format!("\n{}", rejected_table(&tally.rejected)));
         }
@@ -143,7 +151,7 @@ impl Report {
     }
 
     fn value(&self) -> Value {
-        let Self { pipeline, dry_run, version, tables, tally, left } = self;
+        let Self { pipeline, dry_run, version, tables, tally, left, cut } = self;
         let rows = (tables.iter().zip(&tally.rows))
             .map(|(table, rows)| json!({ "table": table, "rows": rows }));
         let rejected = tally.rejected.iter().map(|rejected| {
@@ -165,6 +173,7 @@ impl Report {
             "rejected": rejected.collect::<Vec<_>>(),
             "busy": tally.busy,
             "left": left,
+            "truncated": cut,
         })
     }
 }
@@ -220,6 +229,7 @@ mod tests {
                 busy: 7,
             },
             left: 0,
+            cut: 4,
         }
     }
 
@@ -232,18 +242,19 @@ mod tests {
                   5  are filtered by the plugin
                  15  are rejected again and stay dead letters
                   7  are held by another replay
+                  4  keep only the start of a message that was too large for Postgres: they cannot be replayed
 
         stage   code       letters  first  its reason
         plugin  no-lines        12     17  because of no-lines
         decode  malformed        3   4711  because of malformed
         ");
-        assert_snapshot!(report().value(), @r#"{"busy":7,"digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","dropped":2,"dry_run":false,"filtered":5,"left":0,"letters":1020,"pipeline":"shop","plugin":"orders","rejected":[{"code":"no-lines","first":{"id":17,"reason":"because of no-lines"},"letters":12,"stage":"plugin"},{"code":"malformed","first":{"id":4711,"reason":"because of malformed"},"letters":3,"stage":"decode"}],"rows":[{"rows":1000,"table":"public.orders"},{"rows":3456,"table":"public.order_lines"}],"rows_from":1000,"version":"1.1.0"}"#);
+        assert_snapshot!(report().value(), @r#"{"busy":7,"digest":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","dropped":2,"dry_run":false,"filtered":5,"left":0,"letters":1020,"pipeline":"shop","plugin":"orders","rejected":[{"code":"no-lines","first":{"id":17,"reason":"because of no-lines"},"letters":12,"stage":"plugin"},{"code":"malformed","first":{"id":4711,"reason":"because of malformed"},"letters":3,"stage":"decode"}],"rows":[{"rows":1000,"table":"public.orders"},{"rows":3456,"table":"public.order_lines"}],"rows_from":1000,"truncated":4,"version":"1.1.0"}"#);
     }
 
     #[test]
     fn a_trial_says_what_would() {
         let tally = Tally { letters: 3, rows_from: 3, rows: vec![3, 0], ..Tally::default() };
-        let trial = Report { dry_run: true, left: 2, tally, ..report() };
+        let trial = Report { dry_run: true, left: 2, cut: 0, tally, ..report() };
         assert_snapshot!(trial.text(), @"
         pipeline shop: 3 dead letters tried with orders 1.1.0 (sha256:0123456789ab), nothing was changed
                   3  become rows: 3 in public.orders, 0 in public.order_lines

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use tokio::runtime::Handle;
 
+use super::cut::IS_COMPLETE;
 use super::read::{LETTER, Letter};
 use super::selection::{Condition, Selection};
 use super::storable;
@@ -87,8 +88,22 @@ impl Replay {
         Ok(row.get::<_, i64>(0) as u64)
     }
 
+    /// How many of the selected letters keep but a part of their message, which cannot be replayed.
+    pub async fn count_cut(&self) -> Result<u64, Fault> {
+        let condition = self.selection.condition(&self.pipeline);
+        let query = format!(
+            "SELECT count(*) FROM sluice.dead_letters WHERE {} AND NOT ({IS_COMPLETE})",
+            condition.text
+        );
+        let row = self.session.query_one(&query, &condition.parameters()).await;
+        let row = row.map_err(|error| fault_of_ours("count dead letters", &error))?;
+        Ok(row.get::<_, i64>(0) as u64)
+    }
+
     fn condition(&self) -> Condition {
         let mut condition = self.selection.condition(&self.pipeline);
+        condition.text.push_str(" AND ");
+        condition.text.push_str(IS_COMPLETE);
         condition.and("id >", self.done);
         condition.and("coalesce(last_rejected_at, rejected_at) <", self.began);
         condition

@@ -381,3 +381,77 @@ fn groups_and_letters_are_found_by_what_is_selected() {
     assert_eq!(groups[1].last.to_string(), "2026-01-02T00:00:00Z");
     assert_eq!((late.len(), late[0].offset, counted), (1, 3, 0));
 }
+
+/// Both messages, because one of them cannot be parked.
+#[test]
+fn of_a_message_too_large_for_a_row_its_letter_keeps_the_start_and_says_what_is_missing() {
+    const BYTES: usize = 4 << 20;
+    let mailbox = Mailbox::new(0);
+    let (large, fits) = (vec![b'x'; BYTES], vec![b'y'; BYTES - 1000]);
+    let mut given = Given::messages([]);
+    for (offset, payload) in [(0, &large), (1, &fits), (2, &large)] {
+        let (key, payload) = (Some(&b"key"[..]), Some(&payload[..]));
+        given.batch.push(Message { partition: 0, offset, timestamp_us: -1, key, payload });
+        given.batch.push_header(b"trace", Some(b"on"));
+        given.batch.close_message();
+    }
+    given.decoded.messages = vec![2];
+    given.undecoded =
+        vec![rejection(0, Stage::Decode, "malformed"), rejection(1, Stage::Decode, "malformed")];
+    given.rejections = vec![Rejection { retry: true, ..rejection(0, Stage::Plugin, "too-early") }];
+    given.rejections[0].message = 2;
+    given.tables.push(rows_of(&[]));
+    let mut lane = Lane::start(&mailbox.database, &[0]);
+    let mut reuse = Prepared::default();
+    reuse.letters.bytes_max = BYTES;
+    lane.reuse = Some(reuse);
+    let done = lane.write(&mailbox.plan, given, &version("a"));
+    assert_eq!((done[0].rejected, done[0].parked), (3, 0));
+    let ask = |columns: &str| {
+        let query = format!("SELECT {columns} FROM sluice.dead_letters ORDER BY \"offset\"");
+        mailbox.database.ask(&query)
+    };
+    assert_eq!(ask("\"offset\", octet_length(payload)"), "0|1048576\n1|4193304\n2|1048576");
+    assert_eq!(
+        ask(
+            "payload = convert_to(repeat(chr(CASE \"offset\" WHEN 1 THEN 121 ELSE 120 END), octet_length(payload)), 'UTF8')"
+        ),
+        "t\nt\nt"
+    );
+    let sha256 =
+        |text: &str| mailbox.database.ask(&format!("SELECT encode(sha256({text}), 'hex')"));
+    let (payload, key) = (sha256("convert_to(repeat('x', 4194304), 'UTF8')"), sha256("'key'"));
+    let note =
+        format!("payload 4194304 bytes sha256 {payload}, key 3 bytes sha256 {key}, headers 1 of 1");
+    let names = "array_to_string(ARRAY(SELECT convert_from(n, 'UTF8') FROM unnest(header_names) AS n), ' ')";
+    assert_eq!(ask(names), "sluice-truncated trace\ntrace\nsluice-truncated trace");
+    assert_eq!(ask("convert_from(header_values[1], 'UTF8')"), format!("{note}\non\n{note}"));
+    insta::assert_snapshot!(ask("code, reason"), @"
+    malformed|because of malformed
+    malformed|because of malformed
+    too-early|because of too-early; not tried again: 4194314 bytes are too many to be parked
+    ");
+    // Of use is the one that is complete.
+    let desk = mailbox.open(Selection::default(), End::Commit);
+    assert_eq!(wait_for(desk.replay.count()).unwrap(), 1);
+    assert_eq!(wait_for(desk.replay.count_cut()).unwrap(), 2);
+}
+
+/// Takes gigabytes of memory; `cargo test -- --ignored`.
+#[test]
+#[ignore = "takes 6 GB of memory"]
+fn a_letter_of_more_than_postgres_takes_is_written() {
+    let mailbox = Mailbox::new(0);
+    let large = vec![b'x'; 1100 << 20];
+    let mut given = Given::messages([]);
+    let payload = Some(&large[..]);
+    given.batch.push(Message { partition: 0, offset: 0, timestamp_us: -1, key: None, payload });
+    given.batch.close_message();
+    given.undecoded = vec![rejection(0, Stage::Decode, "malformed")];
+    mailbox.write(given);
+    assert_eq!(
+        mailbox.database.ask("SELECT octet_length(payload) FROM sluice.dead_letters"),
+        "1048576"
+    );
+    assert_eq!(mailbox.database.ask("SELECT next_offset FROM sluice.positions"), "1");
+}
