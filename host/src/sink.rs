@@ -25,6 +25,7 @@ pub mod letters;
 mod commit;
 pub(crate) mod copied;
 mod definition;
+mod deletes;
 mod encode;
 pub mod parked;
 pub mod parking;

@@ -26,7 +26,7 @@ pub struct Plan {
     /// How the tables were defined when the plan was made. It is good for them alone.
     pub(super) definitions: Definitions,
     outputs: Vec<Output>,
-    settings: BTreeMap<String, TableSettings>,
+    pub(super) settings: BTreeMap<String, TableSettings>,
     exact_inputs: ExactInputs,
 }
 

@@ -15,7 +15,7 @@ use super::options::Options;
 use crate::fault::Fault;
 use crate::sink::commit::{advance_and_commit, advance_statement};
 use crate::sink::plan::{Plan, Route, TablePlan};
-use crate::sink::{Letterhead, Prepared, Range, Version, letters, parked};
+use crate::sink::{Letterhead, Prepared, Range, Version, deletes, letters, parked};
 
 /// Larger pieces only make the library's buffer grow; smaller ones cost wake-ups.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -194,6 +194,9 @@ impl Work {
         for (index, ((table, copy), rows)) in tables.enumerate() {
             if rows.bytes.is_empty() {
                 continue;
+            }
+            if rows.deletes {
+                deletes::warn_once(plan, table);
             }
             let sent = Sent { table: index, rows: rows.messages.len() as u64, dropped };
             let sent = (!table.is_staged()).then_some(sent);

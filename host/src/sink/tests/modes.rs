@@ -94,6 +94,9 @@ fn newer_than_never_goes_back() {
     // Deletes obey it too.
     assert_eq!(newer(&[&[("a", 1, 5, false)], &[("a", 0, 4, true)]]), "a|1|5");
     assert_eq!(newer(&[&[("a", 1, 5, false)], &[("a", 0, 6, true)]]), "");
+    // Within a batch the delete counts; after it nothing is left to compare with: the manual and the log say so.
+    assert_eq!(newer(&[&[("a", 1, 5, false), ("a", 0, 6, true), ("a", 2, 4, false)]]), "");
+    assert_eq!(newer(&[&[("a", 0, 6, true)], &[("a", 2, 4, false)]]), "a|2|4");
 }
 
 #[test]
