@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 use crate::fault::Fault;
 use crate::source::kafka::refused;
 use crate::source::native::FetchClient;
+use crate::source::properties;
 use crate::source::renewals::stamps;
 
 /// Those that are in use.
@@ -33,7 +34,7 @@ impl Lease {
     /// # Errors
     /// `SL-K001` when librdkafka refuses a property.
     pub fn take(config: &ClientConfig, topic: &str) -> Result<Self, Fault> {
-        let properties = with_files(config.config_map().iter().map(|(key, value)| (*key, *value)));
+        let properties = with_files(properties::entries(config));
         let mut entries = entries();
         entries.retain(|it| it.client.strong_count() > 0);
         let free = entries
@@ -100,6 +101,14 @@ mod tests {
         assert!(!Arc::ptr_eq(lane_0.client(), lane_1.client()));
         assert!(Arc::ptr_eq(lane_0.client(), other_topic.client()));
         assert!(!Arc::ptr_eq(lane_0.client(), elsewhere.client()));
+        let login = |password: &str| {
+            let config = config("127.0.0.1:3").set("sasl.password", password).clone();
+            Lease::take(&config, "a").unwrap()
+        };
+        let (old, new) = (login("old"), login("new"));
+        let beside = Lease::take(config("127.0.0.1:3").set("sasl.password", "new"), "b").unwrap();
+        assert!(Arc::ptr_eq(new.client(), beside.client()));
+        assert!(!Arc::ptr_eq(old.client(), beside.client()), "its password is another one");
         let file = tempfile::NamedTempFile::new().unwrap();
         let secured = |content: &str| {
             std::fs::write(file.path(), content).unwrap();

@@ -108,6 +108,12 @@ pub fn relay(source: &SourceSettings) -> ClientConfig {
     config
 }
 
+/// All properties of `config`, as they are: the wrapper's own list has words in the place of passwords.
+pub fn entries(config: &ClientConfig) -> impl Iterator<Item = (&str, &str)> + Clone {
+    let keys: Vec<&str> = config.config_map().into_keys().collect();
+    keys.into_iter().filter_map(|key| Some((key, config.get(key)?)))
+}
+
 /// Prefixes of the properties that say how brokers are reached and who we are: those that concern a producer, too.
 const REACHING: &[&str] = &[
     "api.version.",
