@@ -11,6 +11,7 @@ use crate::sink::{KeyHash, LastRead};
 
 pub mod claims;
 mod clients;
+pub mod handshake;
 pub mod identity;
 pub mod kafka;
 pub mod loads;

@@ -36,6 +36,8 @@ pub enum Valid {
     Now,
     /// Until yesterday.
     Before,
+    /// From tomorrow on.
+    Later,
 }
 
 impl Authority {
@@ -128,6 +130,7 @@ fn unsigned(
     let (from, to) = match valid {
         Valid::Now => (-DAY_S, DAY_S),
         Valid::Before => (-2 * DAY_S, -DAY_S),
+        Valid::Later => (DAY_S, 2 * DAY_S),
     };
     let now = jiff::Timestamp::now().as_second();
     let mut builder = X509::builder()?;

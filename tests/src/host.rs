@@ -94,6 +94,20 @@ impl Host {
             .with_context(|| format!("waited {limit:?} in vain until {what}\n{}", self.tail()))
     }
 
+    /// Waits for the first event of which `is_it` is true; `what` says what it is.
+    pub fn wait_for_event(
+        &self,
+        what: &str,
+        limit: Duration,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> Result<Event> {
+        let find = |events: &[Event]| events.iter().find(|event| is_it(event)).cloned();
+        self.events.wait(limit, find).with_context(|| {
+            let (name, log) = (&self.name, self.log.display());
+            format!("waited {limit:?} in vain until {name} logs {what}, see {log}\n{}", self.tail())
+        })
+    }
+
     /// Waits until all pipelines of the host have started.
     pub fn wait_until_started(&self) -> Result<()> {
         self.wait_for("pipeline started", SOON).map(drop)

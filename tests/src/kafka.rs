@@ -54,6 +54,8 @@ pub struct Broker {
     certificate: PathBuf,
     log: PathBuf,
     process: Child,
+    folder: PathBuf,
+    tuning: Tuning,
 }
 
 /// The broker that all tests of this process share; started by the first that asks.
@@ -98,19 +100,25 @@ impl Broker {
         format_storage(class_path, &properties)?;
         let log = folder.join("log");
         let mut process = launch(tuning.java, class_path, folder, tuning.outlives)?;
-        crate::wait::until("the broker has started", START_MAX, || {
-            if let Some(status) = process.try_wait()? {
-                bail!("it ended with {status}, see {}", log.display());
-            }
-            Ok(fs::read_to_string(&log)?.contains("Kafka Server started").then_some(()))
-        })?;
+        wait_until_started(&mut process, &log)?;
         Ok(Self {
             address: format!("127.0.0.1:{port}"),
             secure_address: format!("localhost:{secure_port}"),
             certificate: certificate.to_path_buf(),
             log,
             process,
+            folder: folder.to_path_buf(),
+            tuning: *tuning,
         })
+    }
+
+    /// Kills the broker and starts it again with the files that are in its folder now.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let Tuning { java, outlives, .. } = self.tuning;
+        self.process = launch(java, &class_path()?, &self.folder, outlives)?;
+        wait_until_started(&mut self.process, &self.log)
     }
 
     /// Where to connect, in plain text.
@@ -142,6 +150,15 @@ impl Broker {
     pub fn client(&self) -> ClientConfig {
         client_of(&self.address)
     }
+}
+
+fn wait_until_started(process: &mut Child, log: &Path) -> Result<()> {
+    crate::wait::until("the broker has started", START_MAX, || {
+        if let Some(status) = process.try_wait()? {
+            bail!("it ended with {status}, see {}", log.display());
+        }
+        Ok(fs::read_to_string(log)?.contains("Kafka Server started").then_some(()))
+    })
 }
 
 /// Settings of a client of the cluster at `brokers`.

@@ -19,7 +19,6 @@ use crate::source::properties::{self, ANSWER_WAIT};
 /// Longest time to ask for when transactions began.
 const TIMES_WAIT: Duration = Duration::from_secs(3);
 const POLL_WAIT: Duration = Duration::from_millis(50);
-const EVENTS_MAX: usize = 32;
 
 /// The oldest offset of a partition and the one behind its newest message.
 pub type Ends = (i64, i64);
@@ -48,12 +47,12 @@ pub struct Open {
 /// later may lie beyond the end of its partition as it was before.
 pub fn read(source: &SourceSettings) -> Result<Topic, Fault> {
     let topic = &source.topic;
-    let client: BaseConsumer<Logged> = properties::fetcher(source, 1)
-        .create_with_context(Logged::default())
-        .map_err(|error| refused(&error))?;
+    let config = properties::fetcher(source, 1);
+    let client: BaseConsumer<Logged> =
+        config.create_with_context(Logged::of(&config)).map_err(|error| refused(&error))?;
     let away = |error: KafkaError| {
-        // What it was told of until then; a few events of one client.
-        for _ in 0..EVENTS_MAX {
+        // What it was told of until then. It reads nothing, so there is an end to that.
+        while native::has_events(&client) {
             client.poll(Duration::ZERO);
         }
         client.context().reasons.away(topic, &error)
@@ -107,8 +106,8 @@ fn times_of(
 ) -> BTreeMap<i32, Timestamp> {
     let mut config = properties::member(source);
     config.set("isolation.level", "read_uncommitted");
-    let Ok(client) = config.create_with_context::<_, BaseConsumer<Logged>>(Logged::default())
-    else {
+    let logged = Logged::of(&config);
+    let Ok(client) = config.create_with_context::<_, BaseConsumer<Logged>>(logged) else {
         return BTreeMap::new();
     };
     let mut list = TopicPartitionList::new();

@@ -125,11 +125,19 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-K020",
         title: "brokers refuse the connection",
-        text: "A broker was reached, and the TLS handshake or the authentication failed; the message has librdkafka's own \
-               reason. It is tried again and again, so that a password or certificate that is put right is enough. \
-               Certificates and keys in files are read again when a pipeline is blocked and begins again. Nothing is lost by it.",
-        way_out: "Check sasl.username, sasl.password and sasl.mechanisms, ssl.ca.location, the certificate's name and \
-                  dates, and that security.protocol is what the listener expects, in [source] properties.",
+        text: "A broker was reached, and the TLS handshake or the authentication failed; the message names the cause. \
+               `unable to get local issuer certificate` or `self-signed certificate`: the broker's certificate is signed \
+               by nobody that we trust. `hostname mismatch`: it is for other names than the broker is asked by. \
+               `certificate has expired` or `is not yet valid`: its dates, or this host's clock. `our certificate has \
+               expired`, `does not accept our certificate` or `wants a certificate of ours`: the broker checks who we are. \
+               `expects TLS` or `may expect plain text`: security.protocol is not what the listener speaks. \
+               `Authentication failed`: user or password. It is tried again and again, so that what is put right is \
+               enough: certificates and keys in files are read again, whether the pipeline runs or is blocked. \
+               Nothing is lost by it.",
+        way_out: "In [source] properties: name the authority that signed the brokers' certificates in ssl.ca.location; ask \
+                  brokers by a name that is in their certificate, or have it renewed with that name; renew what has \
+                  expired, on the broker or in ssl.certificate.location with its key in ssl.key.location; set \
+                  security.protocol to what the listener expects; check sasl.username, sasl.password and sasl.mechanisms.",
     },
     Explanation {
         code: "SL-K021",

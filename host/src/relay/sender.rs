@@ -51,9 +51,10 @@ impl Sender {
     /// `SL-K002` when no broker answers, `SL-D301` when there is no such topic, `SL-D302` without the right to write.
     pub fn connect(source: &SourceSettings, topic: &str) -> Result<Self, Fault> {
         let (answers, answered) = unbounded_channel();
-        let producer: ThreadedProducer<Reports> = properties::relay(source)
-            .create_with_context(Reports { answers, reasons: Reasons::default() })
-            .map_err(|error| refused(&error))?;
+        let config = properties::relay(source);
+        let context = Reports { answers, reasons: Reasons::of(&config) };
+        let producer: ThreadedProducer<Reports> =
+            config.create_with_context(context).map_err(|error| refused(&error))?;
         let metadata = producer
             .client()
             .fetch_metadata(Some(topic), REACH)

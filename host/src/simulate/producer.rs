@@ -20,6 +20,7 @@ use rdkafka::types::RDKafkaErrorCode;
 pub use ledger::Ledger;
 
 use crate::fault::Fault;
+use crate::source::handshake;
 
 mod ledger;
 
@@ -141,7 +142,8 @@ impl Producer {
     /// Connects and looks up the topic's partitions.
     ///
     /// # Errors
-    /// `SL-S001` when no broker answers, `SL-S002` when there is no such topic or partition.
+    /// `SL-S001` when no broker answers, `SL-K020` when they refuse the connection, `SL-S002` when there is no such topic
+    /// or partition.
     pub fn connect(target: &Target) -> Result<Self, Fault> {
         let ledger = Arc::new(Ledger::default());
         let inner: BaseProducer<Reports> = config(target)
@@ -260,7 +262,7 @@ impl Producer {
 /// Creates `topic` unless it is there, with the replication that the brokers default to.
 ///
 /// # Errors
-/// `SL-S001` when no broker answers, `SL-S002` when they refuse.
+/// `SL-S001` when no broker answers, `SL-K020` when they refuse the connection, `SL-S002` when they refuse the request.
 pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
     let admin: AdminClient<DefaultClientContext> = config(target)
         .create()
@@ -268,7 +270,7 @@ pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
     let topic = NewTopic::new(&target.topic, partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().request_timeout(Some(REACH));
     let answer = block_on(admin.create_topics([&topic], &options));
-    match answer.map_err(|error| unreachable_brokers(target).because(error))?.pop() {
+    match answer.map_err(|error| unreachable_brokers(target, error))?.pop() {
         Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => Ok(()),
         Some(Err((_, code))) => {
             Err(Fault::stop("SL-S002", format!("failed to create topic {}", target.topic))
@@ -280,14 +282,14 @@ pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
 /// Deletes `topic` with all its messages.
 ///
 /// # Errors
-/// `SL-S001` when no broker answers, `SL-S002` when they refuse.
+/// `SL-S001` when no broker answers, `SL-K020` when they refuse the connection, `SL-S002` when they refuse the request.
 pub fn delete_topic(target: &Target) -> Result<(), Fault> {
     let admin: AdminClient<DefaultClientContext> = config(target)
         .create()
         .map_err(|error| Fault::stop("SL-S004", "settings of the producer").because(error))?;
     let options = AdminOptions::new().request_timeout(Some(REACH));
     let answer = block_on(admin.delete_topics(&[&target.topic], &options));
-    match answer.map_err(|error| unreachable_brokers(target).because(error))?.pop() {
+    match answer.map_err(|error| unreachable_brokers(target, error))?.pop() {
         Some(Err((_, code))) => {
             Err(Fault::stop("SL-S002", format!("failed to delete topic {}", target.topic))
                 .because(KafkaError::AdminOp(code)))
@@ -318,7 +320,7 @@ fn partitions(producer: &BaseProducer<Reports>, target: &Target) -> Result<usize
     let metadata = producer
         .client()
         .fetch_metadata(Some(&target.topic), REACH)
-        .map_err(|error| unreachable_brokers(target).because(error))?;
+        .map_err(|error| unreachable_brokers(target, error))?;
     let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     if count == 0 {
         return Err(Fault::stop("SL-S002", format!("there is no topic {}", target.topic)));
@@ -332,8 +334,12 @@ fn partitions(producer: &BaseProducer<Reports>, target: &Target) -> Result<usize
     }
 }
 
-fn unreachable_brokers(target: &Target) -> Fault {
-    Fault::retry("SL-S001", format!("no answer from the brokers {}", target.brokers))
+/// That they refuse us says more than that nobody answered.
+fn unreachable_brokers(target: &Target, error: KafkaError) -> Fault {
+    handshake::refusal(&config(target), &target.topic).unwrap_or_else(|| {
+        let message = format!("no answer from the brokers {}", target.brokers);
+        Fault::retry("SL-S001", message).because(error)
+    })
 }
 
 /// librdkafka answers on a thread of its own; all there is to do here is wait.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -391,10 +392,16 @@ pub fn refused(error: &KafkaError) -> Fault {
 }
 
 /// Of a client that only asks: sends the lines of its log to the host's, and knows why nobody answers.
-#[derive(Default)]
 pub struct Logged {
     /// As far as the client was polled.
     pub reasons: Reasons,
+}
+
+impl Logged {
+    /// Of a client with `config`.
+    pub fn of(config: &ClientConfig) -> Self {
+        Self { reasons: Reasons::of(config) }
+    }
 }
 
 impl ClientContext for Logged {
@@ -421,8 +428,8 @@ fn level_of(level: i32) -> RDKafkaLogLevel {
     }
 }
 
-/// One line of librdkafka's log. Its connection errors (`FAIL`, and `ERROR` where it says them again) repeat each
-/// second while a broker is away; the host tells outages itself, once, so they are debug lines here. So are refused
+/// One line of librdkafka's log. Its connection errors (`FAIL`, `ERROR` where it says them again, and `SSLCERTVRFY` for
+/// certificates) repeat each second while a broker is away; the host tells outages itself, once, so they are debug lines here. So are refused
 /// commits (`COMMITFAIL`): what the group is told is advice for lag tools, and told again.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
     match level {
@@ -430,7 +437,7 @@ pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
             tracing::error!(target: "librdkafka", facility, "{text}");
         }
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning
-            if !matches!(facility, "FAIL" | "ERROR" | "COMMITFAIL") =>
+            if !matches!(facility, "FAIL" | "ERROR" | "SSLCERTVRFY" | "COMMITFAIL") =>
         {
             tracing::warn!(target: "librdkafka", facility, "{text}");
         }

@@ -43,11 +43,11 @@ pub struct Member {
 impl Member {
     /// Creates the client; it joins the group with [`Member::join`].
     pub fn new(settings: &SourceSettings, ownership: Arc<Ownership>) -> Result<Arc<Self>, Fault> {
-        let (brokers_down, reasons) = (AtomicBool::new(false), Reasons::default());
+        let config = properties::member(settings);
+        let (brokers_down, reasons) = (AtomicBool::new(false), Reasons::of(&config));
         let context = Rebalances { ownership, brokers_down, reasons };
-        let mut consumer: BaseConsumer<Rebalances> = properties::member(settings)
-            .create_with_context(context)
-            .map_err(|error| refused(&error))?;
+        let mut consumer: BaseConsumer<Rebalances> =
+            config.create_with_context(context).map_err(|error| refused(&error))?;
         let bell = Arc::<Bell>::default();
         let rung = bell.clone();
         consumer.set_nonempty_callback(move || rung.ring());

@@ -12,13 +12,17 @@ use rdkafka::error::RDKafkaErrorCode;
 mod ask;
 mod client;
 mod message;
+mod probe;
 mod queues;
 mod valve;
+mod verify;
 
 pub use ask::{End, ends, topic_id};
 pub use client::{FetchClient, Topic};
+pub use probe::{Answer, probe};
 pub use queues::{FetchedQueues, Taken};
 pub use valve::Need;
+pub use verify::{REJECTED, broker_of, name};
 
 /// An error that librdkafka delivers in place of a message.
 #[derive(Debug, Clone)]
@@ -53,11 +57,13 @@ pub fn begin_again<C: ClientContext>(client: &Client<C>, brokers: &str) {
 
 /// True when `consumer` is to be polled.
 pub fn has_events<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+    let client = consumer.client().native_ptr();
     // SAFETY: the client pointer is valid as long as the consumer lives, and the queue is given back once.
     unsafe {
-        let queue = sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+        let mut queue = sys::rd_kafka_queue_get_consumer(client);
         if queue.is_null() {
-            return false;
+            // Without a group the wrapper polls this one, which always is there.
+            queue = sys::rd_kafka_queue_get_main(client);
         }
         let length = sys::rd_kafka_queue_length(queue);
         sys::rd_kafka_queue_destroy(queue);

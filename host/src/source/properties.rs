@@ -101,17 +101,31 @@ pub fn relay(source: &SourceSettings) -> ClientConfig {
         .set("linger.ms", "2")
         .set("topic.metadata.propagation.max.ms", "5000")
         .set("allow.auto.create.topics", "false");
-    let reaches = |key: &str| REACHING.iter().any(|prefix| key.starts_with(prefix));
     for (key, value) in source.properties.iter().filter(|(key, _)| reaches(key)) {
         config.set(key, value);
     }
     config
 }
 
+/// What any client needs to reach the brokers of one with `config`.
+pub fn reaching(config: &ClientConfig) -> ClientConfig {
+    let mut reaching = ClientConfig::new();
+    for (key, value) in entries(config) {
+        if key == "bootstrap.servers" || reaches(key) {
+            reaching.set(key, value);
+        }
+    }
+    reaching
+}
+
 /// All properties of `config`, as they are: the wrapper's own list has words in the place of passwords.
 pub fn entries(config: &ClientConfig) -> impl Iterator<Item = (&str, &str)> + Clone {
     let keys: Vec<&str> = config.config_map().into_keys().collect();
     keys.into_iter().filter_map(|key| Some((key, config.get(key)?)))
+}
+
+fn reaches(key: &str) -> bool {
+    REACHING.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// Prefixes of the properties that say how brokers are reached and who we are: those that concern a producer, too.
@@ -221,6 +235,10 @@ mod tests {
         for key in ["fetch.max.bytes", "group.instance.id", "group.id", "acks"] {
             assert_eq!(config.get(key), None, "{key}");
         }
+        let probe = reaching(&config);
+        assert_eq!(probe.get("bootstrap.servers"), Some("localhost:9092"));
+        assert_eq!(probe.get("sasl.password"), Some("secret"));
+        assert_eq!(probe.get("enable.idempotence"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sluice_tests::certificates::{Authority, Issued, Valid};
 use sluice_tests::checker::Readings;
 use sluice_tests::folders;
 use sluice_tests::host::{Event, Host, Pipeline};
-use sluice_tests::kafka::{Broker, PASSWORD, QUICK, Topic, Tuning, USER};
+use sluice_tests::kafka::{Broker, PASSWORD, QUICK, Topic, Tuning, USER, broker};
 use sluice_tests::load::{Load, Mix};
 use sluice_tests::postgres::Database;
 use sluice_tests::scene::Scene;
@@ -39,18 +39,37 @@ fn show(certificate: &Issued) -> Result<u16> {
     Ok(port)
 }
 
-/// Why a host that asks the broker at `address` is blocked.
-fn blocked(scene: &Scene, name: &str, address: &str, properties: &[(&str, &str)]) -> Result<Event> {
+/// Settings of a pipeline `name` that asks the broker at `address`.
+fn asking(
+    scene: &Scene,
+    name: &str,
+    address: &str,
+    properties: &[(&str, &str)],
+) -> Result<PathBuf> {
     let mut pipeline = scene.pipeline()?;
     name.clone_into(&mut pipeline.name);
     address.clone_into(&mut pipeline.brokers);
     for (name, value) in properties {
         pipeline = pipeline.property(name, value);
     }
-    let host = scene.start(name, &pipeline)?;
-    let blocked = host.wait_for("pipeline held", SOON)?;
-    host.terminate()?;
-    Ok(blocked)
+    pipeline.write(&scene.folder)
+}
+
+/// Waits until the pipeline `name` is blocked because brokers refuse it, for a reason with all of `expected`, and a hint.
+fn refused(host: &Host, name: &str, expected: &[&str]) -> Result<Event> {
+    let told = host.wait_for_event(&format!("why {name} is refused"), NOTICE_MAX, |event| {
+        let is_its = event.is("pipeline held") && event.text("pipeline").as_deref() == Some(name);
+        is_its && event.text("code").as_deref() == Some("SL-K020")
+    })?;
+    for expected in expected {
+        assert!(told.message.contains(expected), "{name}: no `{expected}` in {}", told.line);
+    }
+    assert!(
+        told.text("way_out").is_some_and(|hint| hint.contains("ssl.ca.location")),
+        "{}",
+        told.line
+    );
+    Ok(told)
 }
 
 #[test]
@@ -59,34 +78,49 @@ fn a_broker_is_checked_and_the_fault_is_named() -> Result<()> {
     let (ours, others) = (Authority::new("ours")?, Authority::new("others")?);
     let trusted = ours.write(&scene.folder, "ours")?.display().to_string();
     let tls = [("security.protocol", "SSL"), ("ssl.ca.location", trusted.as_str())];
-    for (name, certificate, host, expected) in [
+    let shown =
+        |certificate: &Issued| Ok::<_, anyhow::Error>(format!("localhost:{}", show(certificate)?));
+    let signed = "unable to get local issuer certificate: CN=localhost is signed by CN=others";
+    let cells: [(&str, String, &[(&str, &str)], &[&str]); 6] = [
+        ("authority", shown(&others.issue("localhost", Valid::Now)?)?, &tls, &[signed]),
         (
-            "wrong-authority",
-            others.issue("localhost", Valid::Now)?,
-            "localhost",
-            "certificate verify failed",
-        ),
-        (
-            "wrong-name",
-            ours.issue("broker.internal", Valid::Now)?,
-            "localhost",
-            "certificate verify failed",
+            "name",
+            shown(&ours.issue("broker.internal", Valid::Now)?)?,
+            &tls,
+            &["hostname mismatch: the certificate is for broker.internal, not for localhost"],
         ),
         (
             "expired",
-            ours.issue("localhost", Valid::Before)?,
-            "localhost",
-            "certificate verify failed",
+            shown(&ours.issue("localhost", Valid::Before)?)?,
+            &tls,
+            &["certificate has expired: CN=localhost was valid until "],
         ),
-    ] {
-        let address = format!("{host}:{}", show(&certificate)?);
-        let told = blocked(&scene, name, &address, &tls)?;
-        assert_eq!(told.text("code").as_deref(), Some("SL-K020"), "{name}: {}", told.line);
-        assert!(told.message.contains(expected), "{name}: {}", told.line);
+        (
+            "early",
+            shown(&ours.issue("localhost", Valid::Later)?)?,
+            &tls,
+            &["certificate is not yet valid: CN=localhost is valid from "],
+        ),
+        (
+            "tls-to-plaintext",
+            scene.topic.brokers().to_owned(),
+            &tls,
+            &["may expect plain text, and security.protocol is SSL"],
+        ),
+        (
+            "plaintext-to-tls",
+            broker()?.secure_address().to_owned(),
+            &[("security.protocol", "PLAINTEXT")],
+            &["expects TLS, and security.protocol is PLAINTEXT"],
+        ),
+    ];
+    let files = cells.iter().map(|(name, at, properties, _)| asking(&scene, name, at, properties));
+    let host = Host::start("host", &scene.folder, &files.collect::<Result<Vec<_>>>()?)?;
+    for (name, address, _, expected) in &cells {
+        let told = refused(&host, name, expected)?;
+        assert!(told.message.contains(address), "{name}: no {address} in {}", told.line);
     }
-    // The listener without TLS.
-    let told = blocked(&scene, "plaintext", scene.topic.brokers(), &tls)?;
-    assert!(told.message.contains("SSL") || told.message.contains("disconnected"), "{}", told.line);
+    host.terminate()?;
     Ok(())
 }
 
@@ -98,14 +132,19 @@ struct Mutual {
     scene: Scene,
 }
 
+/// The broker's own key and certificate, for its next start.
+fn write_keystore(authority: &Authority, valid: Valid, folder: &Path) -> Result<()> {
+    let server = authority.issue("localhost", valid)?;
+    Ok(std::fs::write(folder.join("keystore.p12"), server.pkcs12("broker", "keystore")?)?)
+}
+
 impl Mutual {
     fn start(name: &str) -> Result<Self> {
         let folder = folders::scratch_for(&format!("{name}-broker"))?;
         let ours = Authority::new("ours")?;
         ours.write(&folder, "clients")?;
         ours.write(&folder, "ours")?;
-        let server = ours.issue("localhost", Valid::Now)?;
-        std::fs::write(folder.join("keystore.p12"), server.pkcs12("broker", "keystore")?)?;
+        write_keystore(&ours, Valid::Now, &folder)?;
         let properties = format!(
             "listener.name.sasl_ssl.ssl.client.auth=required\n\
              listener.name.sasl_ssl.ssl.truststore.type=PEM\n\
@@ -117,6 +156,12 @@ impl Mutual {
         let topic = Topic::create_on(broker.address(), name, 1, 1)?;
         let scene = Scene::around(topic, Database::create(name)?)?;
         Ok(Self { broker, folder, ours, scene })
+    }
+
+    /// Starts the broker again with another certificate.
+    fn restart_with(&mut self, valid: Valid) -> Result<()> {
+        write_keystore(&self.ours, valid, &self.folder)?;
+        self.broker.restart()
     }
 
     /// A pipeline that trusts the broker and shows no certificate.
@@ -185,6 +230,58 @@ fn a_certificate_that_is_renewed_on_disk_is_read_while_the_pipeline_is_blocked_o
     let told = host.wait_for_nth("pipeline held", 2, NOTICE_MAX)?;
     assert_eq!(told.text("code").as_deref(), Some("SL-K020"), "{}", told.line);
     half.write(&folder, "client")?;
+    load.send(100)?;
+    mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
+    host.drain()?;
+    mutual.scene.check(&Readings::all())
+}
+
+#[test]
+fn a_certificate_of_ours_that_brokers_refuse_is_described() -> Result<()> {
+    let mutual = Mutual::start("tls_clients")?;
+    Load::new(&mutual.scene.topic, Mix::default())?.send(100)?;
+    let shown = |name: &str, certificate: &Issued| {
+        let (certificate, key) = certificate.write(&mutual.folder, name)?;
+        mutual.pipeline_as(&certificate, &key)
+    };
+    let wrong = shown("wrong", &Authority::new("others")?.issue("writer", Valid::Now)?)?;
+    let expired = shown("expired", &mutual.ours.issue("writer", Valid::Before)?)?;
+    let right = shown("right", &mutual.ours.issue("writer", Valid::Now)?)?;
+    let mut files = vec![right.write(&mutual.scene.folder)?];
+    let cells = [
+        ("missing", mutual.pipeline()?, "ssl.certificate.location names none"),
+        ("wrong", wrong, "does not accept our certificate: CN=writer is signed by CN=others"),
+        ("expired", expired, "our certificate has expired: CN=writer was valid until "),
+    ];
+    for (name, pipeline, _) in &cells {
+        let pipeline = Pipeline { name: (*name).to_owned(), ..pipeline.clone() };
+        files.push(pipeline.write(&mutual.scene.folder)?);
+    }
+    let host = Host::start("host", &mutual.scene.folder, &files)?;
+    for (name, _, expected) in cells {
+        refused(&host, name, &[expected])?;
+    }
+    mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
+    host.terminate()?;
+    mutual.scene.check(&Readings::all())
+}
+
+#[test]
+fn a_certificate_that_a_broker_renews_is_taken_and_one_that_is_over_is_named() -> Result<()> {
+    let mut mutual = Mutual::start("tls_broker_renewed")?;
+    let (certificate, key) =
+        mutual.ours.issue("writer", Valid::Now)?.write(&mutual.folder, "client")?;
+    let host = mutual.scene.start("host", &mutual.pipeline_as(&certificate, &key)?)?;
+    let mut load = Load::new(&mutual.scene.topic, Mix::default())?;
+    load.send(100)?;
+    mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
+    mutual.restart_with(Valid::Before)?;
+    let over = "certificate has expired: CN=localhost was valid until ";
+    host.wait_for_event("that the broker's is over", NOTICE_MAX, |event| {
+        event.level == "WARN" && event.message.contains(over)
+    })?;
+    load.send(100)?;
+    mutual.restart_with(Valid::Now)?;
     load.send(100)?;
     mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
     host.drain()?;

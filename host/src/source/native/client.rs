@@ -15,6 +15,7 @@ use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 
 use super::queues::{FetchedQueues, Queue};
 use super::valve::{Need, Valve};
+use super::verify::{Rejections, verify};
 use super::{FetchError, text};
 use crate::bell::Bell;
 use crate::sink::LastRead;
@@ -59,12 +60,13 @@ impl FetchClient {
     /// When librdkafka refuses a property.
     pub fn new(config: &ClientConfig) -> KafkaResult<Self> {
         let native = config.create_native_config()?;
-        // SAFETY: the configuration is not in use yet. librdkafka hands its opaque pointer to both functions, which
+        // SAFETY: the configuration is not in use yet. librdkafka hands its opaque pointer to all of them, which
         // the wrapper makes that of the context, and calls them only as long as the client lives.
         unsafe {
             sys::rd_kafka_conf_set_events(native.ptr(), sys::RD_KAFKA_EVENT_ERROR);
             sys::rd_kafka_conf_set_socket_cb(native.ptr(), Some(open_socket));
             sys::rd_kafka_conf_set_closesocket_cb(native.ptr(), Some(close_socket));
+            sys::rd_kafka_conf_set_ssl_cert_verify_cb(native.ptr(), Some(verify));
         }
         let kind = RDKafkaType::RD_KAFKA_CONSUMER;
         let client = Client::new(config, native, kind, Sockets::default())?;
@@ -108,30 +110,30 @@ impl FetchClient {
     /// [`Need::Anything`] until told otherwise.
     pub fn join(&self, bell: &Arc<Bell>) {
         self.bells.lock().push(Arc::downgrade(bell));
-        self.client.context().0.join();
+        self.client.context().valve.join();
     }
 
     /// Whoever joined with `bell` and needed `need` reads no more.
     pub fn leave(&self, bell: &Arc<Bell>, need: Need) {
         let known = Arc::downgrade(bell);
         self.bells.lock().retain(|it| !it.ptr_eq(&known));
-        self.client.context().0.leave(need);
+        self.client.context().valve.leave(need);
     }
 
     /// One of those who read needs `next` and no longer `before`.
     pub fn change_need(&self, before: Need, next: Need) {
-        self.client.context().0.change(before, next);
+        self.client.context().valve.change(before, next);
     }
 
     /// Bytes that brokers have sent so far, as they came over the network, and how many readers they are for.
     pub fn received(&self) -> (u64, usize) {
-        let valve = &self.client.context().0;
+        let valve = &self.client.context().valve;
         (valve.received(), valve.readers())
     }
 
     /// True when somebody who reads would take whatever comes.
     pub fn has_idle(&self) -> bool {
-        self.client.context().0.has_idle()
+        self.client.context().valve.has_idle()
     }
 
     /// Hands each line of the log to `tell`, with its level as of syslog and its facility, and returns the errors since
@@ -157,6 +159,7 @@ impl FetchClient {
                     sys::RD_KAFKA_EVENT_ERROR => {
                         let code = sys::rd_kafka_event_error(event).into();
                         let text = text(sys::rd_kafka_event_error_string(event));
+                        let text = self.client.context().rejections.explain(text);
                         told.count += 1;
                         told.errors.push_back(FetchError { partition: None, code, text });
                         if told.errors.len() > ERRORS_MAX {
@@ -293,9 +296,12 @@ unsafe extern "C" fn ring_all(_: *mut sys::rd_kafka_t, bells: *mut c_void) {
     bells.lock().iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
 }
 
-/// What librdkafka's functions for sockets are given.
+/// What our functions are given that librdkafka calls for a connection.
 #[derive(Default)]
-struct Sockets(Valve);
+pub(super) struct Sockets {
+    valve: Valve,
+    pub(super) rejections: Rejections,
+}
 
 impl ClientContext for Sockets {}
 
@@ -311,7 +317,7 @@ unsafe extern "C" fn open_socket(
     unsafe {
         let socket = libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol);
         if socket >= 0 {
-            (*sockets.cast_const().cast::<Sockets>()).0.add(socket);
+            (*sockets.cast_const().cast::<Sockets>()).valve.add(socket);
         }
         socket
     }
@@ -322,7 +328,7 @@ unsafe extern "C" fn open_socket(
 unsafe extern "C" fn close_socket(socket: c_int, sockets: *mut c_void) -> c_int {
     // SAFETY: as the caller promises.
     unsafe {
-        (*sockets.cast_const().cast::<Sockets>()).0.remove(socket);
+        (*sockets.cast_const().cast::<Sockets>()).valve.remove(socket);
         libc::close(socket)
     }
 }
