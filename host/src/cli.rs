@@ -62,7 +62,7 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Send messages that look like the real ones
     Simulate(simulate::Arguments),
-    /// Check settings, plugin and tables; nothing moves
+    /// Check settings, plugin, tables and the way to the brokers; nothing moves
     Validate(validate::Arguments),
     /// Create the `sluice` schema or bring it up to date
     Migrate(migrate::Arguments),
@@ -144,7 +144,7 @@ mod tests {
       demo         See it work: embedded broker, throwaway Postgres, simulated devices, a plugin
                    replaced
       simulate     Send messages that look like the real ones
-      validate     Check settings, plugin and tables; nothing moves
+      validate     Check settings, plugin, tables and the way to the brokers; nothing moves
       migrate      Create the `sluice` schema or bring it up to date
       lineage      Show which plugin version made which range of offsets
       lag          Show how far each partition is behind

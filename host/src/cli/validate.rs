@@ -1,4 +1,4 @@
-//! `sluice validate`: settings, plugin and tables are checked; nothing moves.
+//! `sluice validate`: settings, plugin, tables and the way to the brokers are checked; nothing moves.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use crate::sink::postgres::{Options, Session};
 use crate::sink::privileges::{self, Tables};
 use crate::sink::table::{self, Table, TableColumn};
 use crate::sink::types::Encoding;
+use crate::source::{handshake, properties};
 
 /// Which pipelines.
 #[derive(Debug, Args)]
@@ -93,8 +94,20 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     Err(last)
 }
 
-/// Plugin and database are looked at both, also when one of them is wrong.
+/// Whether brokers let us in is looked at as well, also when something else is wrong. Brokers that do not answer say nothing
+/// of the settings.
 fn check(settings: &Settings) -> Result<Valid, Vec<anyhow::Error>> {
+    let config = properties::fetcher(&settings.source, 1);
+    let refusal = handshake::refusal(&config, &settings.source.topic).map(anyhow::Error::from);
+    match (check_behind_brokers(settings), refusal) {
+        (checked, None) => checked,
+        (Ok(_), Some(refusal)) => Err(vec![refusal]),
+        (Err(faults), Some(refusal)) => Err([refusal].into_iter().chain(faults).collect()),
+    }
+}
+
+/// Plugin and database are looked at both, also when one of them is wrong.
+fn check_behind_brokers(settings: &Settings) -> Result<Valid, Vec<anyhow::Error>> {
     let loader = Loader::new(&settings.pipeline.name, &settings.plugin);
     let generation = loader.load_file(&settings.plugin.path).map_err(Fault::from);
     let options = Options::of(&settings.sink).map_err(|fault| vec![fault.into()])?;

@@ -14,9 +14,10 @@ use sluice_tests::folders;
 use sluice_tests::host::{Event, Host, Pipeline};
 use sluice_tests::kafka::{Broker, PASSWORD, QUICK, Topic, Tuning, USER, broker};
 use sluice_tests::load::{Load, Mix};
+use sluice_tests::operator;
 use sluice_tests::postgres::Database;
 use sluice_tests::scene::Scene;
-use sluice_tests::wait::SOON;
+use sluice_tests::wait::{SOON, until};
 
 /// Longer than the pause of a pipeline that is blocked.
 const NOTICE_MAX: std::time::Duration = std::time::Duration::from_secs(120);
@@ -72,6 +73,19 @@ fn refused(host: &Host, name: &str, expected: &[&str]) -> Result<Event> {
     Ok(told)
 }
 
+/// Waits until `validate` says the same of a pipeline's settings. Brokers may be too busy to say anything in time.
+fn validated(file: &Path, expected: &[&str]) -> Result<()> {
+    let text = until("brokers answer", SOON, || {
+        let output = operator::call(&["validate"], file)?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(Some(text).filter(|_| !output.status.success()))
+    })?;
+    for expected in ["error SL-K020: ", "explain: sluice explain SL-K020"].iter().chain(expected) {
+        assert!(text.contains(expected), "no `{expected}` in {text}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_broker_is_checked_and_the_fault_is_named() -> Result<()> {
     let scene = Scene::new("tls_brokers", 1, Readings::TABLE)?;
@@ -119,6 +133,7 @@ fn a_broker_is_checked_and_the_fault_is_named() -> Result<()> {
     for (name, address, _, expected) in &cells {
         let told = refused(&host, name, expected)?;
         assert!(told.message.contains(address), "{name}: no {address} in {}", told.line);
+        validated(&scene.folder.join(format!("{name}.toml")), expected)?;
     }
     host.terminate()?;
     Ok(())
@@ -260,7 +275,10 @@ fn a_certificate_of_ours_that_brokers_refuse_is_described() -> Result<()> {
     let host = Host::start("host", &mutual.scene.folder, &files)?;
     for (name, _, expected) in cells {
         refused(&host, name, &[expected])?;
+        validated(&mutual.scene.folder.join(format!("{name}.toml")), &[expected])?;
     }
+    let right = operator::call(&["validate"], &files[0])?;
+    assert!(right.status.success(), "{}", String::from_utf8_lossy(&right.stderr));
     mutual.scene.wait_until_drained_within(NOTICE_MAX)?;
     host.terminate()?;
     mutual.scene.check(&Readings::all())
