@@ -178,6 +178,22 @@ pub struct SourceSettings {
     pub queue_bytes: usize,
     /// `properties`: handed to librdkafka as they are, and win over our own.
     pub properties: BTreeMap<String, String>,
+    /// Those before `${...}` was filled in, whose values are in files in part: these are read again while a pipeline runs.
+    pub properties_raw: BTreeMap<String, String>,
+}
+
+impl SourceSettings {
+    /// With what files hold now.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn now(&self) -> Result<Self, String> {
+        let mut now = self.clone();
+        for (name, raw) in &self.properties_raw {
+            now.properties.insert(name.clone(), filled(raw)?);
+        }
+        Ok(now)
+    }
 }
 
 /// Where a partition without a stored position begins.

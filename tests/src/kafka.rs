@@ -121,6 +121,11 @@ impl Broker {
         wait_until_started(&mut self.process, &self.log)
     }
 
+    /// Gives [`USER`] another password, by the broker's own tool. Connections that are there stay.
+    pub fn change_password(&self, password: &str) -> Result<()> {
+        secure::change_password(&self.address, &self.folder, password)
+    }
+
     /// Where to connect, in plain text.
     pub fn address(&self) -> &str {
         &self.address

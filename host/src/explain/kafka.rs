@@ -132,8 +132,8 @@ pub(super) const CODES: &[Explanation] = &[
                expired`, `does not accept our certificate` or `wants a certificate of ours`: the broker checks who we are. \
                `expects TLS` or `may expect plain text`: security.protocol is not what the listener speaks. \
                `Authentication failed`: user or password. It is tried again and again, so that what is put right is \
-               enough: certificates and keys in files are read again, whether the pipeline runs or is blocked. \
-               Nothing is lost by it.",
+               enough: certificates and keys in files, and passwords that settings take from files, are read again \
+               within seconds, whether the pipeline runs or is blocked. Nothing is lost by it.",
         way_out: "In [source] properties: name the authority that signed the brokers' certificates in ssl.ca.location; ask \
                   brokers by a name that is in their certificate, or have it renewed with that name; renew what has \
                   expired, on the broker or in ssl.certificate.location with its key in ssl.key.location; set \

@@ -24,7 +24,7 @@ use crate::shutdown::Stop;
 use crate::sink::claims::Claims;
 use crate::sink::claims::holds::WHOLE_PIPELINE;
 use crate::sink::postgres::{Options, Session};
-use crate::source::renewals::Renewals;
+use crate::source::renewals::{Renewals, Renewed};
 use crate::threads::{self, Job, Turn, Work};
 
 /// How often it is looked whether a pipeline that was held goes on.
@@ -37,7 +37,7 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// How often it is looked whether the plugin's file has changed, while a pipeline is held.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-/// How often it is looked whether certificates for brokers were renewed, while a pipeline runs.
+/// How often it is looked whether certificates and passwords for brokers were renewed, while a pipeline runs.
 const RENEWALS_PERIOD: Duration = Duration::from_secs(5);
 /// Longest time for writing down what is held: it is only told there, not decided.
 const WRITE_DOWN_WAIT: Duration = Duration::from_secs(2);
@@ -65,14 +65,14 @@ enum Stage {
     /// It has begun.
     Running { running: Box<Running>, began: Began },
     /// It waits for somebody to mend what is wrong.
-    Held { fault: Fault, file: Option<Stamp>, until: Instant },
+    Held { fault: Fault, file: Option<Stamp>, renewals: Option<Renewals>, until: Instant },
 }
 
 /// When a pipeline began, and the plugin's file as it was then.
 struct Began {
     at: Instant,
     file: Option<Stamp>,
-    /// Certificates and keys for brokers.
+    /// Certificates, keys and passwords for brokers.
     renewals: Option<Renewals>,
     /// True when it was told to end in order to begin again with new ones.
     renewed: bool,
@@ -219,6 +219,7 @@ impl Supervisor {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Beginning) {
                 Stage::Beginning => {
+                    self.read_again();
                     let (at, renewals) = (Instant::now(), Renewals::begin(&self.settings.source));
                     let began = Began { at, file: self.file(), renewals, renewed: false };
                     self.stage = match self.begin() {
@@ -246,37 +247,53 @@ impl Supervisor {
                 Stage::Held { fault, .. } if self.handle.is_ending() => {
                     return Turn::End(Err(fault));
                 }
-                Stage::Held { fault, file, until } => {
+                Stage::Held { fault, file, mut renewals, until } => {
                     let left = until.saturating_duration_since(Instant::now());
-                    if self.handle.takes_another_look() || self.file() != file {
+                    let is_renewed = renewals.as_mut().is_some_and(Renewals::has_settled);
+                    if self.handle.takes_another_look() || self.file() != file || is_renewed {
                         self.backoff = Backoff::for_mending();
                     } else if !left.is_zero() {
-                        self.stage = Stage::Held { fault, file, until };
+                        self.stage = Stage::Held { fault, file, renewals, until };
                         return Turn::Sleep(left.min(LOOK_PERIOD));
                     } else if is_of_the_file(fault.code) {
                         // The same bytes would be refused again, and compiling them may take seconds.
                         self.write_down(Some(&fault));
                         let until = Instant::now() + self.backoff.pause();
-                        self.stage = Stage::Held { fault, file, until };
+                        self.stage = Stage::Held { fault, file, renewals, until };
                     }
                 }
             }
         }
     }
 
-    /// Ends a pipeline whose certificates for brokers were renewed; it begins again with the new ones. Returns when to look
-    /// again.
+    /// Reads again what properties take from files.
+    fn read_again(&mut self) {
+        match self.settings.source.now() {
+            Ok(source) => self.settings.source = source,
+            Err(reason) => {
+                let pipeline = self.name();
+                tracing::warn!(
+                    pipeline,
+                    "a property's file cannot be read again: {reason}; its value of before is used"
+                );
+            }
+        }
+    }
+
+    /// Ends a pipeline whose certificates or passwords for brokers were renewed; it begins again with the new ones. Returns
+    /// when to look again.
     fn look_for_renewals(&self, running: &Running, began: &mut Began) -> Duration {
         let Some(renewals) = began.renewals.as_mut().filter(|_| !began.renewed) else {
             return Duration::MAX;
         };
-        if renewals.look() {
+        if let Some(renewed) = renewals.look() {
             began.renewed = true;
             let pipeline = self.name();
-            tracing::info!(
-                pipeline,
-                "certificates for brokers were renewed: the pipeline begins again with them"
-            );
+            let what = match renewed {
+                Renewed::Certificates => "certificates for brokers were renewed",
+                Renewed::Properties => "a password for brokers was renewed",
+            };
+            tracing::info!(pipeline, "{what}: the pipeline begins again");
             running.control().stop();
         }
         RENEWALS_PERIOD
@@ -297,12 +314,12 @@ impl Supervisor {
     }
 
     /// What was begun is held by `fault`, for a while or until it is mended.
-    fn hold(&mut self, fault: Fault, Began { at, file, .. }: Began) -> Stage {
+    fn hold(&mut self, fault: Fault, Began { at, file, renewals, .. }: Began) -> Stage {
         if at.elapsed() >= HEALTHY_AFTER {
             self.backoff = Backoff::for_mending();
         }
         self.tell_of(&fault);
-        Stage::Held { fault, file, until: Instant::now() + self.backoff.pause() }
+        Stage::Held { fault, file, renewals, until: Instant::now() + self.backoff.pause() }
     }
 
     /// Says that the pipeline is held: in the log once for each reason, and to those who look from elsewhere.

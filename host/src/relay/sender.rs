@@ -200,6 +200,7 @@ mod tests {
             start: Start::Earliest,
             queue_bytes: 1 << 20,
             properties: BTreeMap::new(),
+            properties_raw: BTreeMap::new(),
         }
     }
 

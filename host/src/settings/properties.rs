@@ -54,9 +54,9 @@ const UNCHECKED: [(&str, &str, &str); 2] = [
 const POSITIONS: &str =
     "positions live in Postgres; offsets are committed after each write, as advice";
 
-/// `[source.properties]`
-pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
-    let mut properties = BTreeMap::new();
+/// `[source.properties]`, and as they stand there those whose values are in files in part.
+pub(super) fn read(section: &Section<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let (mut properties, mut raw) = (BTreeMap::new(), BTreeMap::new());
     for (key, at, value) in section.entries() {
         let text = match value.get_ref() {
             DeValue::String(_) => section.report.text(key, value).map(|text| text.value),
@@ -76,9 +76,14 @@ pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
             section.report.note("SL-C011", &at, complaint, None);
         } else {
             properties.insert(key.to_owned(), text);
+            if let DeValue::String(there) = value.get_ref()
+                && there.contains("${file:")
+            {
+                raw.insert(key.to_owned(), there.to_string());
+            }
         }
     }
-    properties
+    (properties, raw)
 }
 
 /// `SL-K021` for each property by which brokers are not checked.
@@ -149,6 +154,23 @@ mod tests {
             let [finding] = error.findings.as_slice() else { panic!("{error}") };
             (finding.code, finding.hint.clone())
         })
+    }
+
+    #[test]
+    fn a_property_whose_value_is_in_a_file_is_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "first\n").unwrap();
+        let source = parsed("sasl.password", &format!("x${{file:{}}}", file.path().display()))
+            .unwrap()
+            .source;
+        assert_eq!(source.properties["sasl.password"], "xfirst");
+        std::fs::write(file.path(), "second\n").unwrap();
+        assert_eq!(source.now().unwrap().properties["sasl.password"], "xsecond");
+        assert_eq!(source.properties["sasl.password"], "xfirst");
+        std::fs::remove_file(file.path()).unwrap();
+        assert!(source.now().err().unwrap().contains("cannot be read"));
+        let plain = parsed("sasl.password", "plain").unwrap().source;
+        assert_eq!((plain.properties_raw.len(), source.properties_raw.len()), (0, 1));
     }
 
     #[test]

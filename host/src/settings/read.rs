@@ -76,6 +76,7 @@ fn source_settings(section: Section<'_>, pipeline: &str) -> SourceSettings {
         .value("group")
         .and_then(|_| section.required("group", "leave it out for the pipeline's name"));
     let own = section.section("properties");
+    let (properties, properties_raw) = properties::read(&own);
     let settings = SourceSettings {
         brokers: brokers.map(|brokers| brokers.value).unwrap_or_default(),
         topic,
@@ -87,7 +88,8 @@ fn source_settings(section: Section<'_>, pipeline: &str) -> SourceSettings {
         ),
         // The upper end is librdkafka's own (`queued.max.messages.kbytes`).
         queue_bytes: section.bytes("queue_bytes", 64 << 10..=2047 * MIB, 16 * MIB),
-        properties: properties::read(&own),
+        properties,
+        properties_raw,
     };
     section.finish();
     settings

@@ -16,7 +16,8 @@ impl fmt::Debug for Hidden {
 
 impl fmt::Debug for SourceSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { brokers, topic, group, start, queue_bytes, properties } = self;
+        let Self { brokers, topic, group, start, queue_bytes, properties, properties_raw: _ } =
+            self;
         let shown = |name: &str, value: &str| {
             if is_secret_key(name) { "***".to_owned() } else { value.to_owned() }
         };

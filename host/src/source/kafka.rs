@@ -461,6 +461,7 @@ mod tests {
             start: Start::Earliest,
             queue_bytes: 1 << 20,
             properties: std::collections::BTreeMap::default(),
+            properties_raw: std::collections::BTreeMap::default(),
         };
         KafkaSource::new(&settings, 1, 1, Arc::default()).unwrap()
     }

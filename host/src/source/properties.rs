@@ -181,6 +181,8 @@ fn apply(config: &mut ClientConfig, source: &SourceSettings, wanted: impl Fn(&st
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::settings::Start;
 
@@ -192,6 +194,7 @@ mod tests {
             start: Start::Earliest,
             queue_bytes: 16 << 20,
             properties: properties.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            properties_raw: BTreeMap::new(),
         }
     }
 

@@ -1,13 +1,18 @@
-//! Certificates and keys that are renewed on disk: librdkafka reads the files that properties name when a client is made,
-//! and never again.
+//! What is renewed on disk while a pipeline runs or is blocked: certificates and keys in files that properties name, which
+//! librdkafka reads when a client is made and never again, and passwords that the settings take from files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
+use crate::fault::broker;
 use crate::files::Stamp;
 use crate::settings::SourceSettings;
-use crate::source::native::FetchClient;
+use crate::source::native::{self, Answer, FetchClient, FetchError};
 use crate::source::properties;
+
+/// How long brokers may take to say what they think of a new password.
+const LOGIN_WAIT: Duration = Duration::from_secs(5);
 
 /// What tells files from those that were there before, by the property that names them.
 type Stamps = BTreeMap<String, String>;
@@ -21,42 +26,113 @@ pub(super) fn stamps<'a>(properties: impl Iterator<Item = (&'a str, &'a str)>) -
     properties.filter_map(stamp).collect()
 }
 
-/// Looks whether the files of a running pipeline were renewed.
-#[derive(Debug)]
+/// What files hold at one time. Passwords are among it: it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+struct Content {
+    files: Stamps,
+    properties: BTreeMap<String, String>,
+}
+
+/// What was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// Files that librdkafka reads.
+    Certificates,
+    /// Properties whose values are in files.
+    Properties,
+}
+
+/// Looks whether the files of a pipeline were renewed.
 pub struct Renewals {
     source: SourceSettings,
     /// When its clients were made.
-    used: Stamps,
+    used: Content,
     /// At the look before.
-    seen: Stamps,
+    seen: Content,
+    /// True when it was logged that what was seen cannot be used.
+    told: bool,
 }
 
 impl Renewals {
-    /// The files as they are now; `None` where properties name none.
+    /// The files as they are now, from which `source` was filled in; `None` where properties name none.
     pub fn begin(source: &SourceSettings) -> Option<Self> {
-        let used = stamps_of(source);
-        (!used.is_empty()).then(|| Self { source: source.clone(), seen: used.clone(), used })
+        let used = Content::of(source);
+        let has_files = !used.files.is_empty() || !source.properties_raw.is_empty();
+        has_files.then(|| Self { source: source.clone(), seen: used.clone(), used, told: false })
     }
 
-    /// True when there are other files than when this began, nobody has written to them since the look before, and
-    /// librdkafka takes them.
-    pub fn look(&mut self) -> bool {
-        let now = stamps_of(&self.source);
-        if std::mem::replace(&mut self.seen, now.clone()) != now || now == self.used {
-            return false;
-        }
-        match FetchClient::new(&properties::fetcher(&self.source, 1)) {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!("renewed certificates cannot be used: {error}; those of before are");
-                // Told once; the next ones are looked at again.
-                self.used = now;
-                false
+    /// True when there is something else than when this began, and nobody has written to it since the look before.
+    pub fn has_settled(&mut self) -> bool {
+        self.settled().is_some()
+    }
+
+    /// The same where it can be used: librdkafka takes it, and brokers a new password.
+    pub fn look(&mut self) -> Option<Renewed> {
+        let source = self.settled()?;
+        let renewed = if source.properties == self.used.properties {
+            Renewed::Certificates
+        } else {
+            Renewed::Properties
+        };
+        let refusal = match renewed {
+            Renewed::Certificates => takes(&source),
+            Renewed::Properties => logs_in(&source),
+        };
+        match refusal {
+            Ok(true) => return Some(renewed),
+            Ok(false) => {}
+            Err(reason) if !self.told => {
+                self.told = true;
+                match renewed {
+                    Renewed::Certificates => tracing::warn!(
+                        "renewed certificates cannot be used: {reason}; those of before are"
+                    ),
+                    Renewed::Properties => tracing::warn!(
+                        code = broker::LOGIN,
+                        "a renewed password cannot be used yet: {reason}; the one of before is"
+                    ),
+                }
             }
+            Err(_) => {}
         }
+        None
+    }
+
+    fn settled(&mut self) -> Option<SourceSettings> {
+        // A file that is being replaced may be missing for a moment.
+        let source = self.source.now().ok()?;
+        let now = Content::of(&source);
+        if now != self.seen {
+            (self.seen, self.told) = (now, false);
+            return None;
+        }
+        (now != self.used).then_some(source)
     }
 }
 
-fn stamps_of(source: &SourceSettings) -> Stamps {
-    stamps(source.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+impl Content {
+    fn of(source: &SourceSettings) -> Self {
+        let properties = source.properties.iter();
+        let files = stamps(properties.map(|(key, value)| (key.as_str(), value.as_str())));
+        Self { files, properties: source.properties.clone() }
+    }
+}
+
+/// Whether librdkafka takes the files.
+fn takes(source: &SourceSettings) -> Result<bool, String> {
+    let client = FetchClient::new(&properties::fetcher(source, 1));
+    client.map(|_| true).map_err(|error| error.to_string())
+}
+
+/// Whether brokers let a client in; false when they do not answer. The pipeline that runs has connections which may outlive
+/// a password that is not valid yet.
+fn logs_in(source: &SourceSettings) -> Result<bool, String> {
+    let config = properties::reaching(&properties::fetcher(source, 1));
+    let refused = |error: &FetchError| broker::remedy(error.code).0 == broker::LOGIN;
+    match native::probe(&config, &source.topic, LOGIN_WAIT, refused) {
+        Ok(Answer::Reached) => Ok(true),
+        Ok(Answer::Met(error)) => Err(error.text),
+        Ok(Answer::Unknown) => Ok(false),
+        Err(error) => Err(error.to_string()),
+    }
 }

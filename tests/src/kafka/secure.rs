@@ -48,6 +48,24 @@ listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.se
     )
 }
 
+/// The password goes by a file: lists of processes have arguments.
+pub(super) fn change_password(brokers: &str, folder: &Path, password: &str) -> Result<()> {
+    let file = folder.join("credentials");
+    fs::write(&file, format!("SCRAM-SHA-256=password={password}\n"))?;
+    let output = Command::new("java")
+        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .args(["-cp", &super::class_path()?, "kafka.admin.ConfigCommand"])
+        .args(["--bootstrap-server", brokers, "--alter"])
+        .args(["--entity-type", "users", "--entity-name", USER, "--add-config-file"])
+        .arg(&file)
+        .output()
+        .context("run java")?;
+    if !output.status.success() {
+        bail!("changing the password failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
 fn keytool(keystore: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new("keytool")
         .args(arguments)
