@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod identity;
 pub mod kafka;
 pub mod loads;
+pub mod log;
 pub mod member;
 pub mod native;
 pub mod position;

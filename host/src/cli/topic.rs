@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::fault::{Fault, broker};
 use crate::settings::SourceSettings;
-use crate::source::kafka::{Logged, refused};
+use crate::source::log::{Logged, refused};
 use crate::source::native::{self, End};
 use crate::source::properties::{self, ANSWER_WAIT};
 

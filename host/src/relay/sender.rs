@@ -16,7 +16,7 @@ use super::headers::{self, Origin};
 use crate::fault::Fault;
 use crate::settings::SourceSettings;
 use crate::sink::letters::read::Letter;
-use crate::source::kafka::{log_line, refused};
+use crate::source::log::{log_line, refused};
 use crate::source::reasons::Reasons;
 use crate::source::{native, properties};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rdkafka::ClientConfig;
 
 use crate::fault::Fault;
-use crate::source::kafka::refused;
+use crate::source::log::refused;
 use crate::source::native::FetchClient;
 use crate::source::properties;
 use crate::source::renewals::stamps;

@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::fault::{Fault, broker};
 use crate::files;
-use crate::source::kafka::refused;
+use crate::source::log::refused;
 use crate::source::native::{self, Answer, FetchError};
 use crate::source::properties;
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::bell::Bell;
 use crate::fault::{Fault, broker};
 use crate::settings::{SourceSettings, Start};
-use crate::source::kafka::{log_line, refused};
+use crate::source::log::{log_line, refused};
 use crate::source::native::{self, End};
 use crate::source::properties::{self, ANSWER_WAIT};
 use crate::source::reasons::Reasons;
