@@ -42,6 +42,22 @@ pub enum Renewed {
     Properties,
 }
 
+impl Renewed {
+    fn tell_refusal(self, reason: &str) {
+        match self {
+            Self::Certificates => {
+                tracing::warn!(
+                    "renewed certificates cannot be used: {reason}; those of before are"
+                );
+            }
+            Self::Properties => tracing::warn!(
+                code = broker::LOGIN,
+                "a renewed password cannot be used yet: {reason}; the one of before is"
+            ),
+        }
+    }
+}
+
 /// Looks whether the files of a pipeline were renewed.
 pub struct Renewals {
     source: SourceSettings,
@@ -74,28 +90,16 @@ impl Renewals {
         } else {
             Renewed::Properties
         };
-        let refusal = match renewed {
+        let usable = match renewed {
             Renewed::Certificates => takes(&source),
             Renewed::Properties => logs_in(&source),
         };
-        match refusal {
-            Ok(true) => return Some(renewed),
-            Ok(false) => {}
-            Err(reason) if !self.told => {
-                self.told = true;
-                match renewed {
-                    Renewed::Certificates => tracing::warn!(
-                        "renewed certificates cannot be used: {reason}; those of before are"
-                    ),
-                    Renewed::Properties => tracing::warn!(
-                        code = broker::LOGIN,
-                        "a renewed password cannot be used yet: {reason}; the one of before is"
-                    ),
-                }
-            }
-            Err(_) => {}
+        if let Err(reason) = &usable
+            && !std::mem::replace(&mut self.told, true)
+        {
+            renewed.tell_refusal(reason);
         }
-        None
+        usable.is_ok_and(|usable| usable).then_some(renewed)
     }
 
     fn settled(&mut self) -> Option<SourceSettings> {

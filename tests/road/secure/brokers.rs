@@ -40,6 +40,9 @@ fn show(certificate: &Issued) -> Result<u16> {
     Ok(port)
 }
 
+/// A pipeline's name, where it finds brokers, its properties, and what it is told.
+type Cell<'c> = (&'c str, String, &'c [(&'c str, &'c str)], &'c [&'c str]);
+
 /// Settings of a pipeline `name` that asks the broker at `address`.
 fn asking(
     scene: &Scene,
@@ -95,7 +98,7 @@ fn a_broker_is_checked_and_the_fault_is_named() -> Result<()> {
     let shown =
         |certificate: &Issued| Ok::<_, anyhow::Error>(format!("localhost:{}", show(certificate)?));
     let signed = "unable to get local issuer certificate: CN=localhost is signed by CN=others";
-    let cells: [(&str, String, &[(&str, &str)], &[&str]); 6] = [
+    let cells: [Cell<'_>; 6] = [
         ("authority", shown(&others.issue("localhost", Valid::Now)?)?, &tls, &[signed]),
         (
             "name",
