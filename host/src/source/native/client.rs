@@ -237,14 +237,15 @@ impl Topic {
     /// # Errors
     /// librdkafka's text.
     pub fn go_on_behind(&self, partition: i32, last: LastRead) -> Result<(), String> {
-        // SAFETY: client, list and name are valid; the list and an error are given back once. Without a time to wait,
-        // librdkafka returns at once and hands no list on.
+        // SAFETY: client, partitions and name are valid; the partitions and an error are given back once. Without a time to wait,
+        // librdkafka returns at once and hands no partitions on.
         unsafe {
-            let list = sys::rd_kafka_topic_partition_list_new(1);
-            let one = sys::rd_kafka_topic_partition_list_add(list, self.name.as_ptr(), partition);
+            let partitions = sys::rd_kafka_topic_partition_list_new(1);
+            let one =
+                sys::rd_kafka_topic_partition_list_add(partitions, self.name.as_ptr(), partition);
             (*one).offset = last.offset + 1;
             sys::rd_kafka_topic_partition_set_leader_epoch(one, last.leader_epoch);
-            let error = sys::rd_kafka_seek_partitions(self.client.native(), list, 0);
+            let error = sys::rd_kafka_seek_partitions(self.client.native(), partitions, 0);
             let mut answer = Ok(());
             if !error.is_null() {
                 answer = Err(text(sys::rd_kafka_error_string(error)));
@@ -252,7 +253,7 @@ impl Topic {
             } else if (*one).err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__IN_PROGRESS {
                 answer = Err(text(sys::rd_kafka_err2str((*one).err)));
             }
-            sys::rd_kafka_topic_partition_list_destroy(list);
+            sys::rd_kafka_topic_partition_list_destroy(partitions);
             answer
         }
     }
