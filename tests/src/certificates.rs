@@ -15,6 +15,8 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
 
+use crate::postgres::Database;
+
 const DAY_S: i64 = 86_400;
 
 /// Somebody who signs certificates.
@@ -83,6 +85,15 @@ impl Issued {
         replace(&files.0, &self.certificate_pem()?)?;
         replace(&files.1, &self.key_pem()?)?;
         Ok(files)
+    }
+
+    /// Gives it to the server of `database`, which presents it from the moment on at which it has read its settings again.
+    pub fn present_on(&self, database: &Database) -> Result<()> {
+        let files = [("server.crt", self.certificate_pem()?), ("server.key", self.key_pem()?)];
+        for (file, text) in files {
+            database.put_file(file, &String::from_utf8(text)?)?;
+        }
+        database.execute("SELECT pg_reload_conf()")
     }
 
     /// The certificate.

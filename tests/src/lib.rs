@@ -12,6 +12,7 @@ pub mod host;
 pub mod kafka;
 pub mod load;
 pub mod operator;
+pub mod pair;
 pub mod plugins;
 pub mod poison;
 pub mod postgres;

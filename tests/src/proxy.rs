@@ -2,7 +2,7 @@
 //! one COMMIT, the COMMIT itself, or everything behind a certain byte of a transaction, on command. Knows nothing
 //! of Sluice.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -55,6 +55,19 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port and forwards to `server_port` on this machine.
     pub fn start(server_port: u16) -> Result<Self> {
+        Self::start_with(server_port, connect)
+    }
+
+    /// The same for sessions that are encrypted: it can be redirected, and hang, but cuts and black holes are for those
+    /// whose protocol can be read.
+    pub fn start_unread(server_port: u16) -> Result<Self> {
+        Self::start_with(server_port, |_, client, server| connect_unread(&client, &server))
+    }
+
+    fn start_with(
+        server_port: u16,
+        connect: fn(&Arc<Shared>, TcpStream, TcpStream),
+    ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
@@ -71,6 +84,11 @@ impl Proxy {
             }
         });
         Ok(proxy)
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// `url` with this proxy in the place of the server on `server_port`, unencrypted.
@@ -209,6 +227,17 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) {
             hang_up(&client, &server);
         }
     });
+}
+
+/// The same for a connection that nobody can read.
+fn connect_unread(client: &TcpStream, server: &TcpStream) {
+    for (from, to) in [(client, server), (server, client)] {
+        let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else { return };
+        std::thread::spawn(move || {
+            drop(io::copy(&mut from, &mut to));
+            hang_up(&from, &to);
+        });
+    }
 }
 
 /// Ends with an error when the connection is to be cut or has been.

@@ -36,24 +36,6 @@ fn try_connect(options: &Options) -> String {
     })
 }
 
-/// Gives the server a certificate, which it presents from now on.
-fn present(database: &Database, certificate: &Issued) -> Result<()> {
-    let files =
-        [("server.crt", certificate.certificate_pem()?), ("server.key", certificate.key_pem()?)];
-    for (file, text) in files {
-        put(database, file, &String::from_utf8(text)?)?;
-    }
-    database.execute("SELECT pg_reload_conf()")
-}
-
-/// By the server itself, so that the file is its user's and closed to others.
-fn put(database: &Database, file: &str, text: &str) -> Result<()> {
-    let lines = format!("SELECT unnest(string_to_array('{}', E'\\n'))", text.trim());
-    database.execute(&format!(
-        "COPY ({lines}) TO PROGRAM 'umask 077; cat > {file}.new && mv {file}.new {file}'"
-    ))
-}
-
 /// A server with TLS, its authority, and another one that nobody trusts.
 struct Scene {
     server: Throwaway,
@@ -77,7 +59,7 @@ impl Scene {
         is_seen: impl Fn(&str) -> bool,
         probe: &str,
     ) -> Result<()> {
-        present(&self.database, certificate)?;
+        certificate.present_on(&self.database)?;
         until_true("the server presents its certificate", SOON, || {
             Ok(is_seen(&connect(&self.server, "127.0.0.1", probe)))
         })
@@ -161,10 +143,9 @@ fn a_client_is_checked_by_its_certificate_and_a_renewed_one_is_read_again() -> R
     let ours = scene.ours.write(&folder, "ours")?.display().to_string();
     let full = format!("sslmode=verify-full&sslrootcert={ours}");
     scene.database.execute("ALTER SYSTEM SET ssl = on; ")?;
-    put(&scene.database, "client-ca.pem", &std::fs::read_to_string(&ours)?)?;
+    scene.database.put_file("client-ca.pem", &std::fs::read_to_string(&ours)?)?;
     scene.database.execute("ALTER SYSTEM SET ssl_ca_file = 'client-ca.pem'")?;
-    put(
-        &scene.database,
+    scene.database.put_file(
         "pg_hba.conf",
         "hostssl all all all scram-sha-256 clientcert=verify-ca\nhostnossl all all all scram-sha-256",
     )?;

@@ -3,12 +3,12 @@
 
 use std::io::ErrorKind;
 
-use super::{Context, Folder, Path, Result, Throwaway, chown, env, fs};
+use super::{Context, Folder, Path, Result, Throwaway, chown, fs};
 
 impl Throwaway {
-    /// Starts a standby of this server. `backup_label` ends the backup that the caller began with
-    /// `pg_backup_start`, and returns the label that `pg_backup_stop` gave out: only then is the copy
-    /// worth anything. `settings` come behind those of this server; `primary_conninfo` is among them.
+    /// Starts a standby of this server, with its folder beside that of this one. `backup_label` ends the backup that
+    /// the caller began with `pg_backup_start`, and returns the label that `pg_backup_stop` gave out: only then is
+    /// the copy worth anything. `settings` come behind those of this server; `primary_conninfo` is among them.
     ///
     /// # Errors
     /// When the copy or the start fails.
@@ -17,7 +17,8 @@ impl Throwaway {
         backup_label: impl FnOnce() -> Result<String>,
         settings: &[(&str, &str)],
     ) -> Result<Self> {
-        let folder = Folder::new_in(&env::temp_dir())?;
+        let parent = self.folder.path.parent().context("the server's folder has a parent")?;
+        let folder = Folder::new_in(parent)?;
         let mut standby = Self::in_folder(folder, self.binaries.clone())?;
         standby.password.clone_from(&self.password);
         standby.copy(&self.data(), &standby.data())?;
