@@ -35,4 +35,5 @@ mod topics;
 mod transactions;
 mod trickle;
 mod truncated;
+mod worlds;
 mod zombie;
