@@ -140,6 +140,7 @@ fn present(server: &Throwaway, authority: &Authority, trusted: &str, valid: Vali
         Ok(match valid {
             Valid::Now => refused.is_none(),
             Valid::Before => refused.is_some_and(|why| why.contains("certificate has expired")),
+            Valid::Later => refused.is_some_and(|why| why.contains("certificate is not yet valid")),
         })
     })
 }
