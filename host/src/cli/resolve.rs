@@ -86,28 +86,30 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let (pipeline, name) = (&settings.pipeline.name, &settings.source.topic);
     let options = Options::of(&settings.sink)?;
     let claims = Claims::new(&options, pipeline, name, "resolve");
-    let topic = topic::read(&settings.source)?;
     let judge = || {
+        // In this order: a partition at work must not seem to stand behind its end.
         let (positions, holds) = block_on(read(&settings, &claims))?;
+        let topic = topic::read(&settings.source)?;
         let stand = |position: Position| {
             let hold = holds.iter().find(|hold| hold.partition == position.partition);
             Stand::new(&position, &topic, hold)
         };
         let stands: Vec<Stand> = positions.into_iter().map(stand).collect();
-        Ok::<_, anyhow::Error>(judge::judge(&stands, arguments)?)
+        Ok::<_, anyhow::Error>((judge::judge(&stands, arguments)?, topic.id))
     };
-    let (mut resolved, left_alone) = judge()?;
+    let ((mut resolved, left_alone), topic_id) = judge()?;
     let by = format!("{}@{}", user(), host_name());
     let mut attempts = 0;
     while !arguments.dry_run && !resolved.is_empty() {
         let decisions: Vec<Decision> = resolved.iter().map(|it| it.decision.clone()).collect();
-        let resolving = claims.resolve(topic.id, &decisions, &arguments.reason, &by);
+        let resolving = claims.resolve(topic_id, &decisions, &arguments.reason, &by);
         let Err(fault) = block_on(async { Ok(resolving.await) })? else { break };
         // Hosts claim again and again what they hold: that is no other position.
         attempts += 1;
-        resolved = judge()?.0;
-        let same =
-            resolved.iter().map(|it| it.decision.place()).eq(decisions.iter().map(Decision::place));
+        let (judged, id) = judge()?;
+        resolved = judged.0;
+        let places = resolved.iter().map(|it| it.decision.place());
+        let same = id == topic_id && places.eq(decisions.iter().map(Decision::place));
         if fault.code != broker::UNDECIDABLE || !same || attempts == ATTEMPTS_MAX {
             return Err(fault.into());
         }
