@@ -154,3 +154,42 @@ impl log::Host for State {
 impl columns::Host for State {}
 
 impl schema::Host for State {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many more steps a call has that never returns, and why it ends.
+    fn rest(clock: &mut CallClock, stop: &Stop) -> (u64, wasmtime::Error) {
+        let mut ticks = 0;
+        loop {
+            match clock.step(stop) {
+                Ok(next) => ticks += next,
+                Err(error) => return (ticks, error),
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_has_two_seconds_once_its_pipeline_is_to_end() {
+        let (mut clock, stop) = (CallClock::default(), Stop::default());
+        let first = clock.begin(Duration::from_mins(1));
+        assert_eq!(first, ticks(STEP));
+        assert_eq!(clock.step(&stop).unwrap(), first, "nobody has told it to end");
+        stop.set();
+        let (left, error) = rest(&mut clock, &stop);
+        assert_eq!(left, ticks(UNWANTED_MAX));
+        assert!(error.is::<Unwanted>(), "{error}");
+    }
+
+    #[test]
+    fn a_call_that_is_over_by_its_own_limit_before_is_ended_by_that() {
+        let (mut clock, stop) = (CallClock::default(), Stop::default());
+        let time = Duration::from_secs(1);
+        let first = clock.begin(time);
+        stop.set();
+        let (left, error) = rest(&mut clock, &stop);
+        assert_eq!(first + left, ticks(time));
+        assert!(error.is::<Trap>(), "{error}");
+    }
+}
