@@ -65,6 +65,7 @@ const STATES: &[(&str, &str, &str)] = &[
     ("3F000", "3F000", "no such schema"),
     ("40xxx", "40P01", "deadlock, serialization failure"),
     ("42501", "42501", "a right is missing"),
+    ("42P05", "42P05", "a prepared statement of another session: a pooler in transaction mode"),
     ("42xxx", "42P01", "no such table, column, function; a statement that does not fit"),
     ("53xxx", "53100", "disk full, out of memory, too many connections"),
     ("54000, 54001", "54000", "a row too large for an index or a page"),

@@ -75,6 +75,8 @@ pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
         "55P03" | "57014" | "25P02" | "25P03" | "25P04" | "26000" => (CONTENTION, Retry),
         // A prepared statement outlived a change of its table: gone with the connection, as 26000 is.
         "0A000" if message.contains("cached plan") => (CONTENTION, Retry),
+        // No session of ours gives a name twice: another one has used this server process.
+        "42P05" => (POOLER, Stop),
         // What a user's trigger raises, and a row too large for an index or a page.
         "P0001" | "54000" | "54001" => (ROW, Bury),
         _ => match sqlstate.get(..2).unwrap_or_default() {
@@ -99,7 +101,7 @@ pub fn remedy_with_rows(sqlstate: &str, message: &str, raised: bool) -> (&'stati
     let known = remedy(sqlstate, message);
     let of_the_server = matches!(sqlstate.get(..2), Some("28" | "3D" | "57" | "58" | "40"))
         || matches!(sqlstate, "53100" | "53200" | "53300" | "25006" | "55P03" | "XX001" | "XX002")
-        || matches!(sqlstate, "25P02" | "25P03" | "25P04" | "26000")
+        || matches!(sqlstate, "25P02" | "25P03" | "25P04" | "26000" | "42P05")
         || known == (CONTENTION, Remedy::Retry) && sqlstate == "0A000"
         // 08P01 is what a value of another length than its type's is called.
         || sqlstate.starts_with("08") && sqlstate != "08P01";
@@ -146,6 +148,13 @@ mod tests {
             Remedy::Retry,
         );
         check(&["25006"], READ_ONLY, Remedy::Retry);
+    }
+
+    #[test]
+    fn a_prepared_statement_that_is_there_already_tells_of_a_pooler() {
+        check(&["42P05"], POOLER, Remedy::Stop);
+        assert_eq!(remedy_with_rows("42P05", "", false), (POOLER, Remedy::Stop));
+        assert_eq!(remedy_with_rows("42P05", "", true), (ROW, Remedy::Bury), "a trigger raises it");
     }
 
     #[test]
