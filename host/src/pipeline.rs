@@ -266,6 +266,7 @@ fn begin(
     }
 
     let mut store = store::PostgresClaims::new(&options, settings, &owner, runtime.clone());
+    // Before anything else: a host that means something else by the pipeline than those at work does not begin.
     store.show_life()?;
     let gate = gate(settings, &options, runtime);
     let generation = books.load(&loader, &settings.plugin.path)?;

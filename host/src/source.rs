@@ -157,7 +157,8 @@ pub type KeysRead = Box<dyn Fn(i32, Result<Vec<KeyHash>, Fault>) + Send>;
 
 /// Where positions are kept. Calls block; they are made by the claimer alone.
 pub trait ClaimStore: Send {
-    /// Lets others know that this host lives, for as long as it does. Nothing to do where they know.
+    /// Lets others know that this host lives, for as long as it does, and sees that those which live mean the same by the
+    /// pipeline. Nothing to do where they know.
     fn show_life(&mut self) -> Result<(), Fault>;
 
     /// True as long as [`ClaimStore::show_life`] has nothing to do. Never blocks.

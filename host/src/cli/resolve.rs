@@ -104,13 +104,15 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
         let decisions: Vec<Decision> = resolved.iter().map(|it| it.decision.clone()).collect();
         let resolving = claims.resolve(topic_id, &decisions, &arguments.reason, &by);
         let Err(fault) = block_on(async { Ok(resolving.await) })? else { break };
-        // Hosts claim again and again what they hold: that is no other position.
         attempts += 1;
+        if fault.code != broker::UNDECIDABLE || attempts == ATTEMPTS_MAX {
+            return Err(fault.into());
+        }
+        // Hosts claim again and again what they hold: that is no other position.
         let (judged, id) = judge()?;
         resolved = judged.0;
         let places = resolved.iter().map(|it| it.decision.place());
-        let same = id == topic_id && places.eq(decisions.iter().map(Decision::place));
-        if fault.code != broker::UNDECIDABLE || !same || attempts == ATTEMPTS_MAX {
+        if id != topic_id || places.ne(decisions.iter().map(Decision::place)) {
             return Err(fault.into());
         }
     }

@@ -237,8 +237,8 @@ impl Topic {
     /// # Errors
     /// librdkafka's text.
     pub fn go_on_behind(&self, partition: i32, last: LastRead) -> Result<(), String> {
-        // SAFETY: client, partitions and name are valid; the partitions and an error are given back once. Without a time to wait,
-        // librdkafka returns at once and hands no partitions on.
+        // SAFETY: client, list and name are valid; the list and an error are given back once. Without a time to wait
+        // librdkafka returns at once and keeps nothing of the list.
         unsafe {
             let partitions = sys::rd_kafka_topic_partition_list_new(1);
             let one =
