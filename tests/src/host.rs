@@ -118,6 +118,12 @@ impl Host {
         self.events.all().into_iter().filter(|event| event.is(message)).collect()
     }
 
+    /// How often lanes have swapped to the version with this SHA-256 digest.
+    pub fn swaps_to(&self, digest: &str) -> usize {
+        let is_it = |event: &Event| event.text("digest").is_some_and(|it| digest.starts_with(&it));
+        self.events("plugin swapped").into_iter().filter(is_it).count()
+    }
+
     /// All events so far.
     pub fn all_events(&self) -> Vec<Event> {
         self.events.all()
