@@ -9,6 +9,7 @@ use serde_json::json;
 use sluice_tests::folders;
 use sluice_tests::kafka::Topic;
 use sluice_tests::operator::{call, lag};
+use sluice_tests::plugins::plugin;
 use sluice_tests::wait::{SOON, until_true};
 
 use super::tables::case::{Case, bad, good, table};
@@ -98,10 +99,16 @@ fn signature(function: &str) -> String {
 /// A case whose host is a role with these statements granted, where nobody else is granted anything. The schema
 /// `sluice` is made by another role.
 fn least(name: &str, mode: &str, statements: &[String]) -> Result<Case> {
-    let mut case = Case::new(name, &table(CHANGES))?;
-    case.pipeline.sink_lines.push_str(&format!(
+    let lines = format!(
         "mode = \"{mode}\"\n\n[retry]\nconstraints = [\"known\"]\nattempts = 1000\ndelay = \"200ms\"\nmultiplier = 1\n"
-    ));
+    );
+    least_on(name, &table(CHANGES), &lines, statements)
+}
+
+/// As [`least`] makes it, with another table and other lines of `[sink]`.
+fn least_on(name: &str, table: &str, sink_lines: &str, statements: &[String]) -> Result<Case> {
+    let mut case = Case::new(name, table)?;
+    case.pipeline.sink_lines.push_str(sink_lines);
     let migrated = call(&["migrate"], &case.file()?)?;
     ensure!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     case.log_in_as(name)?;
@@ -195,6 +202,44 @@ fn validate(case: &Case) -> Result<(Option<i32>, BTreeSet<String>)> {
     ensure!(refused != missing.is_empty() && refused == text.contains("error SL-P008"), "{text}");
     ensure!(!text.contains("SL-P010"), "{text}");
     Ok((output.status.code(), missing))
+}
+
+/// `newer_than` makes it one more statement: all columns of both are read.
+#[test]
+fn the_listed_privileges_are_enough_for_rows_that_are_deleted() -> Result<()> {
+    let name = "least_deletes";
+    let statements = statements("upsert")?;
+    let table = table("ALTER TABLE readings ADD PRIMARY KEY (device_id)");
+    let mut case =
+        least_on(name, &table, "mode = \"upsert\"\nnewer_than = \"seq\"\n", &statements)?;
+    case.pipeline.plugin = plugin("hostile-deletes")?;
+    succeed(&case, &["validate"])?;
+    case.start()?;
+    // Each device seven messages apart: the second round deletes rows of the first, the third brings one back.
+    case.send(7)?;
+    case.drained()?;
+    case.send_each(&vec![good(json!({ "status": "offline" })); 5])?;
+    case.drained()?;
+    case.send_each(&[good(json!({ "device_id": "dev-1" }))])?;
+    // Older than the row, which stays.
+    case.send_each(&[good(json!({ "device_id": "dev-0", "seq": 0, "status": "offline" }))])?;
+    case.drained()?;
+    let rows = |case: &Case| {
+        let sql = "SELECT device_id || ' ' || seq || ' ' || power_w FROM readings ORDER BY 1";
+        let rows = case.scene.database.query(sql, &[])?;
+        Ok::<_, anyhow::Error>(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>())
+    };
+    assert_eq!(rows(&case)?, ["dev-0 7 107", "dev-1 13 113", "dev-6 6 106"]);
+    case.execute(&format!("REVOKE DELETE ON readings FROM {name}"))?;
+    case.send_each(&[good(json!({ "device_id": "dev-6", "status": "offline" }))])?;
+    let reason = case.wait_until_blocked("SL-P008")?;
+    assert!(reason.contains("permission denied for table readings"), "{reason}");
+    case.execute(&format!("GRANT DELETE ON readings TO {name}"))?;
+    case.resumed()?;
+    case.stop()?;
+    assert_eq!(rows(&case)?, ["dev-0 7 107", "dev-1 13 113"]);
+    assert!(case.dead_letters()?.is_empty());
+    Ok(())
 }
 
 #[test]
