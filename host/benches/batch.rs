@@ -7,7 +7,7 @@
 //! | crossing | four columns copied in (38 B), one index copied out, the rules, the check | 26-35 |
 //! | crossing with raw payloads | 190 B copied in, JSON read by serde in the guest, nine columns out | 1,400 |
 //! | check, all columns computed | every value of nine columns looked at once | 1 |
-//! | encode | nine cells and a length each, gathered from nine columns; letters of one in a hundred | 47-75 |
+//! | encode | nine cells and a length each, gathered from nine columns; dead letters of one in a hundred | 47-75 |
 //!
 //! A call costs 4 us whatever is in it, which is why a batch is called for once and never a message.
 

@@ -70,7 +70,7 @@ pub enum Command {
     Lineage(lineage::Arguments),
     /// Show how far each partition is behind
     Lag(lag::Arguments),
-    /// Decide where held partitions go on
+    /// Decide where blocked partitions go on
     Resolve(resolve::Arguments),
     /// Show, replay and discard dead letters
     Dlq(dlq::DlqArgs),
@@ -112,7 +112,7 @@ pub fn run(line: &CommandLine) -> anyhow::Result<()> {
 /// Drives the one future of a command.
 /// An argument with its variables and files, as in settings: what stands in it itself, every user of the machine can read.
 fn filled(argument: &str) -> Result<String, Fault> {
-    settings::filled(argument).map_err(|reason| Fault::stop("SL-C008", reason))
+    settings::filled(argument).map_err(|reason| Fault::exit("SL-C008", reason))
 }
 
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -148,7 +148,7 @@ mod tests {
       migrate      Create the `sluice` schema or bring it up to date
       lineage      Show which plugin version made which range of offsets
       lag          Show how far each partition is behind
-      resolve      Decide where held partitions go on
+      resolve      Decide where blocked partitions go on
       dlq          Show, replay and discard dead letters
       plugin       Build plugins, and look into one
       explain      Explain an error code

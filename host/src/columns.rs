@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// What a column holds.
+/// What a column contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// One byte a row, 0 or 1.
@@ -237,7 +237,7 @@ impl Column {
         Self { values, nulls: Vec::new() }
     }
 
-    /// What the column holds.
+    /// What the column contains.
     pub fn kind(&self) -> Kind {
         match &self.values {
             Values::Boolean(_) => Kind::Boolean,

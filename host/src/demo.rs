@@ -107,7 +107,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<End> {
     Ok(if fits { End::Accounted } else { End::NotAccounted })
 }
 
-/// For the settings, which may hold the password of a database.
+/// For the settings, which may contain the password of a database.
 fn private_folder() -> std::io::Result<tempfile::TempDir> {
     let mine = fs::Permissions::from_mode(0o700);
     tempfile::Builder::new().prefix("sluice-demo-").permissions(mine).tempdir()
@@ -196,7 +196,7 @@ impl Stage {
             seen.await_version(self.plugins.digests()[1].as_str());
             swapped_ms = Some(seen.now_ms());
             self.plugins.swap().map_err(|error| {
-                Fault::stop("SL-S005", "failed to replace the plugin").because(error)
+                Fault::block("SL-S005", "failed to replace the plugin").because(error)
             })
         })?;
         let mut latencies = seen.samples(from_ms..u64::MAX);
@@ -262,7 +262,7 @@ impl Road {
             Err(TryRecvError::Empty) => Ok(()),
             Ok(Err(fault)) => Err(fault),
             Ok(Ok(())) | Err(TryRecvError::Disconnected) => {
-                Err(Fault::stop("SL-S008", "the pipeline ended before its time"))
+                Err(Fault::block("SL-S008", "the pipeline ended before its time"))
             }
         }
     }

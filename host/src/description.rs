@@ -24,7 +24,7 @@ pub struct Attributes {
 pub struct InputField {
     /// RFC 6901 JSON Pointer, such as `/power_w` or `/meta/firmware`.
     pub pointer: String,
-    /// What the field holds.
+    /// What the field contains.
     pub kind: Kind,
     /// A message without a required field is rejected before the plugin sees it.
     pub required: bool,
@@ -65,7 +65,7 @@ pub enum FieldSource {
 pub struct OutputField {
     /// Name of the table's column.
     pub name: String,
-    /// What the field holds.
+    /// What the field contains.
     pub kind: Kind,
     /// True when a row may have no value.
     pub nullable: bool,

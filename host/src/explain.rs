@@ -1,8 +1,8 @@
-//! Every code an operator may meet: what it means and the way out. `sluice explain CODE` prints it.
+//! Every code an operator may meet: what it means, and a hint what to do. `sluice explain CODE` prints it.
 
+mod dead_letters;
 mod host;
 mod kafka;
-mod letters;
 mod plugin;
 mod postgres;
 mod relay;
@@ -12,7 +12,7 @@ mod simulate;
 /// What is to be known about a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
-    /// `SL-` and a letter for the part (C settings, K Kafka, G plugin, P Postgres,
+    /// `SL-` and a dead letter for the part (C settings, K Kafka, G plugin, P Postgres,
     /// D dead letters, S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.
@@ -20,7 +20,7 @@ pub struct Explanation {
     /// What happened, what was and was not done about it.
     pub text: &'static str,
     /// What the operator can do.
-    pub way_out: &'static str,
+    pub hint: &'static str,
 }
 
 /// All explanations, by code.
@@ -30,7 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Explanation> {
         kafka::CODES,
         plugin::CODES,
         postgres::CODES,
-        letters::CODES,
+        dead_letters::CODES,
         relay::CODES,
         simulate::CODES,
         host::CODES,
@@ -46,7 +46,7 @@ pub fn find(code: &str) -> Option<&'static Explanation> {
 
 /// What to do about `code`, as a hint for a line of the log; empty where there is no such code.
 pub fn hint(code: &str) -> &'static str {
-    find(code).map_or("", |explanation| explanation.way_out)
+    find(code).map_or("", |explanation| explanation.hint)
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
             let code = explanation.code;
             assert!(seen.insert(code), "{code} is explained twice");
             assert!(code.len() == 7 && code.starts_with("SL-"), "{code}");
-            assert!(!explanation.text.is_empty() && !explanation.way_out.is_empty(), "{code}");
+            assert!(!explanation.text.is_empty() && !explanation.hint.is_empty(), "{code}");
         }
     }
 

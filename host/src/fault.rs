@@ -16,13 +16,16 @@ pub const DETAIL: &str = "; detail: ";
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// An outage: try the same batch again, for ever, with back-off. Nothing is lost or buried.
+    /// An outage: the same batch is tried again, indefinitely, with exponential backoff. Nothing is lost or dead-lettered.
     Retry,
-    /// The message is at fault: it becomes a dead letter and the others go on.
-    Bury,
-    /// Nothing but a person can help: the pipeline, or the partition, is held with its offsets where they are, and
-    /// goes on by itself when the cause is gone.
-    Stop,
+    /// The message is at fault: it becomes a dead letter, and the others become rows.
+    DeadLetter,
+    /// An operator has to act: the pipeline, or the partition, is blocked with its offsets where they are, and resumes by
+    /// itself when the cause is gone.
+    Block,
+    /// Only a restart helps, with other settings: the pipeline ends. What causes it is read once, at start, or must not be
+    /// tried again.
+    Exit,
 }
 
 /// A failure, its code and its remedy. Displays as `SL-P003: failed to write batch: ...`.
@@ -41,16 +44,13 @@ pub struct Fault {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What is read once, at start, or must not be gone on with: looking again would find the same. The pipeline ends.
-pub const FINAL: &[&str] = &[broker::SETTINGS, broker::EXPELLED, sqlstate::URL];
-
 /// A lane found its own state wrong, or met a bug. What it had in memory is of no more use: the pipeline begins again from
 /// what Postgres says, with the pauses of all other faults.
 pub const PANIC: &str = "SL-X001";
 
 /// That `who` has panicked.
 pub fn panicked(who: &str) -> Fault {
-    Fault::stop(PANIC, format!("{who} panicked; its message is in the log"))
+    Fault::block(PANIC, format!("{who} panicked; its message is in the log"))
 }
 
 /// What `work` of `who` comes to; a panic is a fault, after which nothing that it touched is to be used again.
@@ -75,14 +75,19 @@ impl Fault {
         }
     }
 
-    /// A failure that only a person can mend.
-    pub fn stop(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(code, Remedy::Stop, message)
+    /// A failure that needs operator action.
+    pub fn block(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(code, Remedy::Block, message)
+    }
+
+    /// A failure that only a restart with other settings can mend.
+    pub fn exit(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(code, Remedy::Exit, message)
     }
 
     /// A message at fault.
-    pub fn bury(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(code, Remedy::Bury, message)
+    pub fn dead_letter(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(code, Remedy::DeadLetter, message)
     }
 
     /// An outage.
@@ -97,13 +102,7 @@ impl Fault {
         fault
     }
 
-    /// True when only a restart can mend it, with other settings. Everything else may pass: it lies in an environment
-    /// that changes while the host runs, or in one batch that is another one next time.
-    pub fn is_final(&self) -> bool {
-        FINAL.contains(&self.code) || self.code.starts_with("SL-C")
-    }
-
-    /// The same fault with its cause.
+    /// Adds the cause.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(cause.into());
@@ -131,8 +130,6 @@ mod tests {
     fn a_panic_is_a_fault_after_which_the_pipeline_begins_again() {
         let fault = caught::<()>("lane 3", || panic!("out of bounds")).unwrap_err();
         assert_eq!(fault.to_string(), "SL-X001: lane 3 panicked; its message is in the log");
-        assert_eq!((fault.remedy, fault.is_final()), (Remedy::Stop, false));
-        assert!(Fault::stop(sqlstate::URL, "no host").is_final());
-        assert!(Fault::stop("SL-C001", "no file").is_final());
+        assert_eq!(fault.remedy, Remedy::Block);
     }
 }

@@ -42,7 +42,7 @@ mod work;
 
 use backlog::Backlog;
 use brake::Brake;
-use budget::LetterBudget;
+use budget::DeadLetterBudget;
 use counters::{Counters, Snapshot};
 use lanes::Start;
 use order::Question;
@@ -60,7 +60,7 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Goes on with `next` in the place of `plan`, unless the slot holds another plan by now: another lane may have been
+    /// Goes on with `next` in the place of `plan`, unless the slot contains another plan now: another lane may have been
     /// faster, or another version of the plugin has come.
     pub(crate) fn replace_plan(slot: &Slot<Self>, plan: &Plan, next: Arc<Plan>) {
         let current = slot.current();
@@ -70,7 +70,7 @@ impl Deployed {
         tracing::info!(
             plugin = current.version.plugin,
             tables = next.table_names().collect::<Vec<_>>().join(", "),
-            "tables are defined otherwise than before: planned again"
+            "table definitions have changed: prepared the statements again"
         );
         let (generation, version) = (current.generation.clone(), current.version.clone());
         slot.replace(&current, Arc::new(Self { generation, plan: next, version }));
@@ -128,7 +128,7 @@ impl Control {
         }
     }
 
-    /// Judges the plugin's file anew, also a version that was refused before.
+    /// Checks the plugin's file again, also a version that was refused before.
     pub fn check_plugin(&self) {
         self.watcher.check_now();
     }
@@ -191,7 +191,7 @@ pub fn start_with(
     begin(settings, loader, runtime, &Books::new(settings), Schema::Made, &Arc::default())
 }
 
-/// What is known of a pipeline on this host, however often it is held and begins again.
+/// What is known of a pipeline on this host, however often it is known and begins again.
 #[derive(Debug, Clone)]
 pub(crate) struct Books {
     /// What it has done.
@@ -199,7 +199,7 @@ pub(crate) struct Books {
     /// How its partitions stand.
     standing: Arc<Standing>,
     /// How many dead letters it may make.
-    budget: Arc<LetterBudget>,
+    budget: Arc<DeadLetterBudget>,
     /// How many messages are parked, and whether more may be.
     backlog: Arc<Backlog>,
     /// Stops it when no row is taken any more.
@@ -212,7 +212,7 @@ impl Books {
     /// Nothing has been done yet.
     pub fn new(settings: &Settings) -> Self {
         let (name, max) = (&*settings.pipeline.name, settings.dead_letters.max_per_minute);
-        let budget = Arc::new(LetterBudget::new(name.into(), max));
+        let budget = Arc::new(DeadLetterBudget::new(name.into(), max));
         let backlog = Arc::new(Backlog::new(name.into(), settings.retry.max_parked));
         let brake = Arc::new(Brake::new(settings.dead_letters.max_in_a_row));
         let (counters, standing, last) = Default::default();
@@ -231,7 +231,7 @@ impl Books {
         tracing::warn!(
             code = fault.code,
             digest = generation.short_digest(),
-            "the plugin's file cannot be used, the version of before goes on: {}",
+            "the plugin's file cannot be used, the previous version is used: {}",
             fault.message
         );
         Ok(generation)
@@ -243,7 +243,7 @@ impl Books {
 pub(crate) enum Schema {
     /// It is made, or brought up to date.
     Made,
-    /// It must be there. Had it gone missing under a pipeline, making it anew would begin the topic anew.
+    /// It must be there. Had it gone missing under a pipeline, making it again would begin the topic again.
     Expected,
 }
 
@@ -330,7 +330,7 @@ fn begin(
     })
 }
 
-/// Judges a version of the plugin: its outputs are compared with the tables as they are now.
+/// Checks a version of the plugin: its outputs are compared with the tables as they are now.
 fn gate(
     settings: &Settings,
     options: &Options,

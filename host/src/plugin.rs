@@ -1,7 +1,7 @@
 //! Plugin: one call a batch, columns in, checked rows out. Knows no Kafka and no Postgres.
 //!
 //! A file's bytes become a [`Generation`] (`load`), a generation makes an [`Instance`] per lane, and an
-//! instance turns batches into checked outcomes. A [`Slot`] holds what the lanes work with now, and a
+//! instance turns batches into checked outcomes. A [`Slot`] has what the lanes work with now, and a
 //! [`Watcher`] replaces it while messages flow.
 
 pub mod bindings;

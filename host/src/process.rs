@@ -8,7 +8,7 @@ pub fn user() -> u32 {
 
 /// Keeps passwords and messages in this process: no core dump has them, and other processes of the same user can neither
 /// read its memory and environment in `/proc` nor attach to it. Debuggers and profilers then need root. To be called
-/// before settings are read; where the system does not know one of them, the other holds.
+/// before settings are read; where the system does not know one of them, the other applies.
 pub fn keep_secrets() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is valid for as long as the call takes; the other call takes numbers. Both change nothing but

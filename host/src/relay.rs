@@ -13,8 +13,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::backoff::Backoff;
 use crate::fault::Fault;
 use crate::settings::{Settings, SourceSettings};
-use crate::sink::letters::outbox::Outbox;
-use crate::sink::letters::read::Letter;
+use crate::sink::dead_letters::outbox::Outbox;
+use crate::sink::dead_letters::read::DeadLetter;
 use crate::sink::postgres::Options;
 
 mod headers;
@@ -27,9 +27,9 @@ use headers::Origin;
 use sender::{Answer, Sender};
 use windows::Windows;
 
-/// Letters sent before their answers are waited for.
-const LETTERS_MAX: i64 = 500;
-/// Their bytes; a single letter may have more.
+/// Dead letters sent before their answers are waited for.
+const DEAD_LETTERS_MAX: i64 = 500;
+/// Their bytes; a single dead letter may have more.
 const BYTES_MAX: i64 = 4 << 20;
 /// Pause when nothing waits.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
@@ -41,12 +41,12 @@ const LEASE_PERIOD: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Then another host is given its chance, although what is under way may arrive twice by that.
 const LONG_SILENCE: Duration = Duration::from_secs(30);
-/// Others look for letters that nobody relays once a second.
+/// Others look for dead letters that nobody relays once a second.
 const STAND_BACK: Duration = Duration::from_secs(3);
-/// How often the lag is measured; not as often when that takes long, because very many letters wait.
+/// How often the lag is measured; not as often when that takes long, because very many dead letters wait.
 const MEASURE_PERIOD: Duration = Duration::from_secs(5);
 const MEASURE_SHARE: u32 = 20;
-/// How often an outage that goes on is mentioned, and letters that cannot be relayed.
+/// How often an outage that goes on is mentioned, and dead letters that cannot be relayed.
 const MENTION_EVERY: Duration = Duration::from_mins(1);
 /// How long a relay that is told to end may take to finish what is under way.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -54,11 +54,11 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// What a relay has done on this host, and how far it is behind.
 #[derive(Debug, Default)]
 pub struct Figures {
-    /// Letters that the topic has acknowledged.
+    /// Dead letters that the topic has acknowledged.
     pub relayed: AtomicU64,
-    /// Letters that the topic does not take.
+    /// Dead letters that the topic does not take.
     pub refused: AtomicU64,
-    /// Letters of all hosts that wait, when it was measured last.
+    /// Dead letters of all hosts that wait, when it was measured last.
     pub waiting: AtomicU64,
     /// Age of the one that waits longest, in seconds.
     pub oldest_seconds: AtomicU64,
@@ -109,7 +109,7 @@ struct Relay {
     acknowledged: Vec<i64>,
     /// Not taken by the topic, and not yet marked.
     refused: Vec<(i64, String)>,
-    /// When the lease was prolonged; it is held only while letters wait.
+    /// When the lease was prolonged; it is kept only while dead letters wait.
     leased: Option<Instant>,
     trouble: Trouble,
     refusals: Refusals,
@@ -119,7 +119,7 @@ struct Relay {
 /// What a turn came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
-    /// Letters were sent; there may be more.
+    /// Dead letters were sent; there may be more.
     Sent,
     /// Nothing waits.
     Idle,
@@ -162,7 +162,7 @@ impl Relay {
         };
         tokio::select! {
             () = self.work(stop.clone()) => {}
-            () = told => tracing::info!(pipeline = self.origin.pipeline, "relay ended while it waited"),
+            () = told => tracing::info!(pipeline = self.origin.pipeline, "relay stopped while it was waiting for its lease"),
         }
         if let Some(sender) = self.sender.take() {
             // Nothing more is sent once another host may; but brokers that are away are not waited for.
@@ -208,7 +208,7 @@ impl Relay {
     async fn turn(&mut self) -> Result<Turn, Fault> {
         self.settle().await?;
         if self.leased.is_none() {
-            if !self.outbox.has_letters().await? {
+            if !self.outbox.has_dead_letters().await? {
                 self.outbox.close();
                 return Ok(Turn::Idle);
             }
@@ -220,14 +220,14 @@ impl Relay {
         if !self.keep_lease().await? {
             return Ok(Turn::Standby);
         }
-        let letters = self.next().await?;
-        if letters.is_empty() {
+        let dead_letters = self.next().await?;
+        if dead_letters.is_empty() {
             self.settle().await?;
             self.outbox.leave_lease(None).await?;
             self.leased = None;
             return Ok(Turn::Idle);
         }
-        let sent = self.send(&letters).await;
+        let sent = self.send(&dead_letters).await;
         self.settle().await?;
         sent
     }
@@ -256,7 +256,7 @@ impl Relay {
         STAND_BACK
     }
 
-    /// Lets go of the producer, whose end may block.
+    /// Drops the producer, whose end may block.
     fn stop_sending(&mut self) {
         self.leased = None;
         if let Some(sender) = self.sender.take() {
@@ -264,18 +264,18 @@ impl Relay {
         }
     }
 
-    async fn next(&mut self) -> Result<Vec<Letter>, Fault> {
-        let mut letters = Vec::new();
-        for next in self.outbox.next(LETTERS_MAX, BYTES_MAX).await? {
+    async fn next(&mut self) -> Result<Vec<DeadLetter>, Fault> {
+        let mut dead_letters = Vec::new();
+        for next in self.outbox.next(DEAD_LETTERS_MAX, BYTES_MAX).await? {
             match next {
-                Ok(letter) => letters.push(letter),
+                Ok(dead_letter) => dead_letters.push(dead_letter),
                 Err((id, fault)) => self.refused.push((id, fault.to_string())),
             }
         }
-        Ok(letters)
+        Ok(dead_letters)
     }
 
-    /// Marks what is known of letters.
+    /// Marks what is known of dead letters.
     async fn settle(&mut self) -> Result<(), Fault> {
         if !self.acknowledged.is_empty() {
             self.outbox.mark_relayed(&self.acknowledged).await?;
@@ -291,30 +291,30 @@ impl Relay {
         Ok(())
     }
 
-    async fn send(&mut self, letters: &[Letter]) -> Result<Turn, Fault> {
+    async fn send(&mut self, dead_letters: &[DeadLetter]) -> Result<Turn, Fault> {
         if self.sender.is_none() {
             let (source, topic) = (self.source.clone(), self.topic.clone());
             let connecting = spawn_blocking(move || Sender::connect(&source, &topic));
             self.sender = Some(connecting.await.expect("connecting does not panic")?);
         }
-        if self.deliver(letters).await? { Ok(Turn::Sent) } else { Ok(Turn::Standby) }
+        if self.deliver(dead_letters).await? { Ok(Turn::Sent) } else { Ok(Turn::Standby) }
     }
 
-    /// Sends `letters` and waits for their answers, however long that takes. Brokers refuse requests, not letters: each
-    /// letter of a refused one is tried alone. False when another host relays by now.
-    async fn deliver(&mut self, letters: &[Letter]) -> Result<bool, Fault> {
+    /// Sends `dead_letters` and waits for their answers, however long that takes. Brokers refuse requests, not dead letters: each
+    /// dead letter of a refused one is tried alone. False when another host relays now.
+    async fn deliver(&mut self, dead_letters: &[DeadLetter]) -> Result<bool, Fault> {
         let mut windows = Windows::default();
-        for (number, letter) in letters.iter().enumerate() {
-            windows.add(number, self.sender().partition(letter), letter.bytes());
+        for (number, dead_letter) in dead_letters.iter().enumerate() {
+            windows.add(number, self.sender().partition(dead_letter), dead_letter.bytes());
         }
         let mut answered_at = Instant::now();
         loop {
             let mut numbers = windows.take();
             while !numbers.is_empty() {
                 for number in numbers {
-                    let sent = self.sender().send(number, &letters[number], &self.origin);
+                    let sent = self.sender().send(number, &dead_letters[number], &self.origin);
                     if let Some(answer) = sent {
-                        self.note(&mut windows, &letters[number], number, answer)?;
+                        self.note(&mut windows, &dead_letters[number], number, answer)?;
                     }
                 }
                 // Answers that came at once make room.
@@ -327,12 +327,12 @@ impl Relay {
             match tokio::time::timeout(LEASE_PERIOD / 4, sender.answer()).await {
                 Ok((number, answer)) => {
                     answered_at = Instant::now();
-                    self.note(&mut windows, &letters[number], number, answer)?;
+                    self.note(&mut windows, &dead_letters[number], number, answer)?;
                 }
                 Err(_) if answered_at.elapsed() > SILENCE => {
                     sender.begin_again();
                     let topic = &self.topic;
-                    let text = format!("no broker acknowledges letters for topic {topic}");
+                    let text = format!("no broker acknowledges dead letters for topic {topic}");
                     let fault = Fault::retry("SL-K002", text);
                     if answered_at.elapsed() > LONG_SILENCE {
                         return Err(fault);
@@ -351,23 +351,23 @@ impl Relay {
         self.sender.as_ref().expect("connected before")
     }
 
-    /// Takes note of the answer to `letter`.
+    /// Takes note of the answer to `dead_letter`.
     fn note(
         &mut self,
         windows: &mut Windows,
-        letter: &Letter,
+        dead_letter: &DeadLetter,
         number: usize,
         answer: Answer,
     ) -> Result<(), Fault> {
-        let partition = self.sender().partition(letter);
+        let partition = self.sender().partition(dead_letter);
         match answer {
             Answer::Acknowledged => {
                 windows.acknowledged(partition);
-                self.acknowledged.push(letter.id);
+                self.acknowledged.push(dead_letter.id);
             }
             Answer::Refused(reason) => {
                 if windows.refused(partition, number) {
-                    self.refused.push((letter.id, format!("SL-D303: {reason}")));
+                    self.refused.push((dead_letter.id, format!("SL-D303: {reason}")));
                 }
             }
             Answer::Failed(fault) => return Err(fault),
@@ -420,7 +420,7 @@ impl Trouble {
                 topic = self.topic,
                 code = fault.code,
                 seconds = began.elapsed().as_secs(),
-                "letters wait for their relay: {}",
+                "dead letters wait for their relay: {}",
                 fault.message
             );
         }
@@ -429,13 +429,13 @@ impl Trouble {
     fn over(&mut self) {
         if let Some(began) = self.began.take() {
             let seconds = began.elapsed().as_secs();
-            tracing::info!(pipeline = self.pipeline, topic = self.topic, seconds, "relay goes on");
+            tracing::info!(pipeline = self.pipeline, topic = self.topic, seconds, "relay resumed");
             *self = Self::new(&self.pipeline, &self.topic);
         }
     }
 }
 
-/// Letters that the topic does not take, told at most once a minute.
+/// Dead letters that the topic does not take, told at most once a minute.
 #[derive(Debug, Default)]
 struct Refusals {
     untold: usize,
@@ -445,20 +445,20 @@ struct Refusals {
 impl Refusals {
     fn mention(&mut self, pipeline: &str, topic: &str, refused: &[(i64, String)]) {
         self.untold += refused.len();
-        let Some((letter, reason)) = refused.first() else { return };
+        let Some((dead_letter, reason)) = refused.first() else { return };
         if self.mentioned.is_some_and(|at| at.elapsed() < MENTION_EVERY) {
             return;
         }
         self.mentioned = Some(Instant::now());
-        let letters = std::mem::take(&mut self.untold);
+        let dead_letters = std::mem::take(&mut self.untold);
         let (code, reason) = reason.split_once(": ").unwrap_or(("SL-D303", reason));
         tracing::warn!(
             pipeline,
             topic,
             code,
-            letters,
-            letter,
-            "letters cannot be relayed: {reason}"
+            dead_letters,
+            dead_letter,
+            "dead letters cannot be relayed: {reason}"
         );
     }
 }

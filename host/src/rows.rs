@@ -48,7 +48,7 @@ impl Decoded {
     }
 }
 
-/// Where a message was turned away.
+/// Stage that rejected a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The payload is not what the description asks for.
@@ -78,7 +78,7 @@ impl Stage {
 pub struct Rejection {
     /// Index of the message in the batch.
     pub message: u32,
-    /// Where it was turned away.
+    /// Stage that rejected it.
     pub stage: Stage,
     /// Short and stable, for counting: `power-out-of-range`.
     pub code: String,
@@ -132,7 +132,7 @@ pub struct TableRows {
 pub struct Outcome {
     /// One per output of the description, in its order.
     pub tables: Vec<TableRows>,
-    /// Messages turned away by the plugin, at most one each; such a message has no row.
+    /// Messages rejected by the plugin, at most one each; such a message has no row.
     pub rejections: Vec<Rejection>,
 }
 

@@ -156,7 +156,7 @@ fn same_name(name: &str, path: &Path, other: &Path) -> Finding {
 /// `[pipeline]`
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
-    /// `name`: letters, digits, `-`, `_` and `.`; the key of its positions in Postgres.
+    /// `name`: ASCII letters, digits, `-`, `_` and `.`; the key of its positions in Postgres.
     pub name: String,
     /// `lanes`: threads that decode, transform and write; default: one per core.
     pub lanes: usize,
@@ -183,7 +183,7 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
-    /// With what files hold now.
+    /// With what files contain now.
     ///
     /// # Errors
     /// What is wrong with a file.
@@ -341,9 +341,9 @@ pub enum Mode {
 /// `[dead_letters]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSettings {
-    /// `topic`: where letters are relayed to as well; on the same brokers.
+    /// `topic`: where dead letters are relayed to as well; on the same brokers.
     pub topic: Option<String>,
-    /// `max_per_minute`: most letters that one host makes within a minute.
+    /// `max_per_minute`: most dead letters that one host makes within a minute.
     pub max_per_minute: Option<u64>,
     /// `max_in_a_row`: the pipeline is blocked when so many messages in a row would become dead letters because their
     /// tables take none of their rows, all for one cause. 0: never.

@@ -61,7 +61,7 @@ pub fn listen(obeys: Arc<dyn Obeys>) -> std::io::Result<()> {
                 SIGHUP => obeys.reload(),
                 _ if draining => {
                     tracing::warn!(
-                        "second signal, ending at once; what is under way is read again later"
+                        "second signal, exiting at once; what is not committed is read again at the next start"
                     );
                     std::process::exit(128 + signal);
                 }

@@ -15,19 +15,19 @@ pub use producer::{Ledger, Partitioner, Producer, Target};
 pub trait Generator: Send {
     /// Replaces `key` and `payload` with those of message `index`, and says what a pipeline should
     /// make of it.
-    fn write(&mut self, index: u64, key: &mut Vec<u8>, payload: &mut Vec<u8>) -> Verdict;
+    fn write(&mut self, index: u64, key: &mut Vec<u8>, payload: &mut Vec<u8>) -> Quality;
 }
 
 /// Whether a message is good, and if not, what is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum Quality {
     /// Becomes rows.
     Good,
     /// Becomes a dead letter.
     Bad(Defect),
 }
 
-impl Verdict {
+impl Quality {
     /// True for a message that becomes rows.
     pub fn is_good(self) -> bool {
         self == Self::Good

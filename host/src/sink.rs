@@ -20,7 +20,7 @@ pub mod migrate;
 
 pub mod privileges;
 
-pub mod letters;
+pub mod dead_letters;
 
 mod commit;
 pub(crate) mod copied;
@@ -49,7 +49,7 @@ pub struct Range {
     pub from: i64,
     /// The next offset: one behind the last message. Offsets may have gaps (compaction, control records).
     pub to: i64,
-    /// Claim under which the partition is held.
+    /// Claim under which the partition is blocked.
     pub epoch: i64,
     /// The last message before `to`, if brokers name leader epochs.
     pub last: Option<LastRead>,
@@ -138,7 +138,7 @@ impl Receipt {
 
 /// What all dead letters of a topic have in common.
 #[derive(Debug, Clone)]
-struct Letterhead {
+struct Envelope {
     pipeline: String,
     topic: String,
     topic_id: uuid::Uuid,

@@ -26,7 +26,7 @@ pub mod renewals;
 
 use position::Positions;
 
-/// How much a batch may hold.
+/// How much a batch may block.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     /// Most messages.
@@ -134,21 +134,21 @@ pub struct Stored {
     /// Who claimed it last.
     pub owner: String,
     /// True when that owner has ended without a word, and nobody has taken note of it yet.
-    pub vanished: bool,
-    /// How many owners have vanished since the position moved.
-    pub deaths: i32,
+    pub owner_crashed: bool,
+    /// How many owners have crashed since the position moved.
+    pub crashes: i32,
     /// True when a person has set it and nobody has claimed it since.
     pub resolved: bool,
 }
 
-/// An owner that has vanished, and whether it counts.
+/// An owner that has crashed, and whether that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vanished {
+pub struct Crash {
     /// The partition it had.
     pub partition: i32,
     /// Its name.
     pub owner: String,
-    /// False when there was nothing to read that could have killed it.
+    /// False when there was no message to read that could have been the cause.
     pub counts: bool,
 }
 
@@ -170,11 +170,11 @@ pub trait ClaimStore: Send {
     /// Stores where partitions begin that have no position yet; leaves all others alone.
     fn initialise(&mut self, topic_id: Uuid, starts: &[(i32, i64)]) -> Result<(), Fault>;
 
-    /// Counts owners that have vanished, each once.
-    fn take_note(&mut self, vanished: &[Vanished]) -> Result<(), Fault>;
+    /// Records owners that have crashed, each once.
+    fn record_crashes(&mut self, owner_crashed: &[Crash]) -> Result<(), Fault>;
 
     /// Forgets what was counted for a partition.
-    fn forgive(&mut self, partition: i32) -> Result<(), Fault>;
+    fn reset_crashes(&mut self, partition: i32) -> Result<(), Fault>;
 
     /// Makes this host the owner of `partitions`, fencing whoever was.
     fn claim(&mut self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault>;
@@ -187,12 +187,12 @@ pub trait ClaimStore: Send {
     /// Fences all writes in flight on `partitions`, ours included.
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault>;
 
-    /// Writes down for everybody that `partitions` are held.
-    fn hold(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault>;
+    /// Writes down indefinitelyybody that `partitions` are blocked.
+    fn block(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault>;
 
-    /// Strikes out that `partitions` are held: by this host, or by `anybody`.
-    fn let_go(&mut self, partitions: &[i32], anybody: bool) -> Result<(), Fault>;
+    /// Strikes out that `partitions` are blocked: by this host, or by `anybody`.
+    fn unblock(&mut self, partitions: &[i32], anybody: bool) -> Result<(), Fault>;
 
-    /// Says that this host ends of its own will, and lets go of everything.
-    fn say_goodbye(&mut self) -> Result<(), Fault>;
+    /// Records that this host ends cleanly, with all that it claimed.
+    fn release_cleanly(&mut self) -> Result<(), Fault>;
 }

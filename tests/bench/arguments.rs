@@ -24,7 +24,7 @@ Rows:
 All figures are of the time from the first commit to the last (drain: from the first message received; copy: from
 the first byte sent), and of the messages after the first commit. CPU is that of the host, of all of Postgres and
 of the broker, in microseconds a message; start is what passes before the first commit, when all is prepared;
-foreign is the share of the machine that others used meanwhile.";
+foreign is the share of the machine that others used in the meantime.";
 
 /// Measures the road from Kafka to Postgres.
 #[derive(Debug, Clone, Parser)]

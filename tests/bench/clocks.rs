@@ -20,7 +20,7 @@ struct Stat {
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name before it may hold anything, blanks and brackets too.
+        // The name before it may contain anything, blanks and brackets too.
         let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
         let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
         Some(Self {
@@ -108,7 +108,7 @@ pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
-/// What a folder takes on disk. Files that vanish meanwhile are not counted.
+/// What a folder takes on disk. Files that vanish in the meantime are not counted.
 pub fn disk_of(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {

@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 use sluice::simulate::producer::{Compression, create_topic, unique};
 use sluice::simulate::{
-    Defect, Devices, Generator as _, Partitioner, Producer, Shape, Target, Verdict,
+    Defect, Devices, Generator as _, Partitioner, Producer, Quality, Shape, Target,
 };
 use sluice_tests::wait::{SOON, until};
 
@@ -62,46 +62,46 @@ impl Load {
         create_topic(&target, self.partitions)?;
         let mut producer = connect(&target)?;
         let mut bad = 0;
-        self.each(|key, payload, verdict| {
-            bad += u64::from(!verdict.is_good());
+        self.each(|key, payload, quality| {
+            bad += u64::from(!quality.is_good());
             producer.send(key, payload)
         })?;
         producer.flush(FLUSH_MAX)?;
         Ok(Filled { topic: target.topic, bad })
     }
 
-    /// Key, payload and verdict of each message.
+    /// Key, payload and quality of each message.
     pub fn each<E>(
         &self,
-        mut take: impl FnMut(&[u8], &[u8], Verdict) -> Result<(), E>,
+        mut take: impl FnMut(&[u8], &[u8], Quality) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut generator = self.generator();
         let (mut key, mut payload) = (Vec::new(), Vec::new());
         (0..self.messages).try_for_each(|index| {
-            let verdict = self.write(&mut generator, index, &mut key, &mut payload);
-            take(&key, &payload, verdict)
+            let quality = self.write(&mut generator, index, &mut key, &mut payload);
+            take(&key, &payload, quality)
         })
     }
 
     /// Writes message `index`. In place of one that is bad by rules which a program beside need not know comes
-    /// one that is broken for everybody.
+    /// one that is broken indefinitelyybody.
     fn write(
         &self,
         generator: &mut Devices,
         index: u64,
         key: &mut Vec<u8>,
         payload: &mut Vec<u8>,
-    ) -> Verdict {
+    ) -> Quality {
         let known = [Defect::Truncated, Defect::PowerOutOfRange, Defect::UnknownStatus];
-        let mut verdict = generator.write(index, key, payload);
-        let wanted = verdict.is_good();
+        let mut quality = generator.write(index, key, payload);
+        let wanted = quality.is_good();
         // Messages behind the last one are as random as any, and nobody else sends them.
         let mut others = (index + self.messages..).step_by(self.messages as usize);
-        while !wanted && !known.map(Verdict::Bad).contains(&verdict) {
+        while !wanted && !known.map(Quality::Bad).contains(&quality) {
             let Some(other) = others.next() else { break };
-            verdict = generator.write(other, key, payload);
+            quality = generator.write(other, key, payload);
         }
-        verdict
+        quality
     }
 
     fn generator(&self) -> Devices {

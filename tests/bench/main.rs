@@ -27,7 +27,7 @@
 //!
 //! The columns: messages a second, from the first commit to the last; CPU time of the host, of all of Postgres and of
 //! the broker, each in microseconds a message; peak of the host's memory; time from the end of its preparations to
-//! its first commit; the share of the machine that was used by others meanwhile. Cells are `median (least-most)`.
+//! its first commit; the share of the machine that was used by others in the meantime. Cells are `median (least-most)`.
 
 mod again;
 mod apart;

@@ -101,11 +101,11 @@ impl<'a> Scene<'a> {
         Ok(figures)
     }
 
-    /// An empty table, no positions, letters or lineage of runs before, and nothing left to write to disk.
+    /// An empty table, no positions, dead letters or lineage of runs before, and nothing left to write to disk.
     pub fn clean(&self, way: Way) -> Result<()> {
         self.database.execute("DROP TABLE IF EXISTS readings")?;
         self.database.execute(&way.table())?;
-        if self.database.holds("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
+        if self.database.is_true("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
             self.database
                 .execute("TRUNCATE sluice.positions, sluice.lineage, sluice.dead_letters")?;
         }
@@ -133,10 +133,10 @@ impl<'a> Scene<'a> {
         if case.way == Way::Copy {
             return Ok(());
         }
-        let letters = count(&format!(
+        let dead_letters = count(&format!(
             "SELECT count(*) FROM sluice.dead_letters WHERE pipeline = '{pipeline}'"
         ))?;
-        ensure!(letters == bad, "{letters} dead letters of {bad} bad messages");
+        ensure!(dead_letters == bad, "{dead_letters} dead letters of {bad} bad messages");
         let positions = count(&format!(
             "SELECT sum(next_offset) FROM sluice.positions WHERE pipeline = '{pipeline}'"
         ))?;
@@ -191,7 +191,9 @@ pub fn build_plugins(folder: &Path) -> Result<()> {
 /// The database of all runs, created when it is not there.
 pub fn open_database(servers: &Servers) -> Result<Database> {
     let maintenance = Database::open(servers.url_of("postgres"))?;
-    if !maintenance.holds(&format!("SELECT true FROM pg_database WHERE datname = '{DATABASE}'"))? {
+    if !maintenance
+        .is_true(&format!("SELECT true FROM pg_database WHERE datname = '{DATABASE}'"))?
+    {
         maintenance.execute(&format!("CREATE DATABASE {DATABASE}"))?;
     }
     Database::open(servers.url_of(DATABASE))

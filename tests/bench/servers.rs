@@ -29,7 +29,7 @@ pub struct Purpose {
 }
 
 /// Short runs, in which nothing is to be tidied up: no checkpoint falls into one, behind which the WAL would
-/// hold full-page images. The two `track` settings are for the latency and cost next to nothing: a dozen bytes of
+/// contain full-page images. The two `track` settings are for the latency and cost next to nothing: a dozen bytes of
 /// memory a commit, and two looks at the clock for each write of WAL.
 pub const RUNS: Purpose = Purpose {
     note: "servers.json",
@@ -156,7 +156,7 @@ impl Servers {
     }
 }
 
-/// True when process `pid` runs `program`: its number may be somebody else's by now. One that has ended and is
+/// True when process `pid` runs `program`: its number may be somebody else's now. One that has ended and is
 /// not waited for has no command line.
 fn runs(pid: u32, program: &str) -> bool {
     let line =

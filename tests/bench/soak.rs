@@ -212,7 +212,7 @@ fn wait_for(what: &str, probe: impl FnMut() -> Result<bool>) -> Result<()> {
 type Cleaner = std::thread::JoinHandle<Result<Duration>>;
 
 /// Empties the tables now and then, until the sender is gone; returns how long that took at most. Each table by
-/// itself: who holds one lock and waits for another could wait for a host that does the same.
+/// itself: who has one lock and waits for another could wait for a host that does the same.
 fn clean_all_the_time(database: Database) -> (Sender<()>, Cleaner) {
     let (stop, stopped) = channel::<()>();
     let clean = move || {

@@ -110,7 +110,7 @@ pub fn measure(scene: &Scene<'_>, arguments: &Arguments, steady: &Steady<'_>) ->
     until_true("the hosts share the partitions", SOON, || {
         hosts.iter_mut().try_for_each(|host| host.latest().map(drop))?;
         let migrated = "SELECT to_regclass('sluice.positions') IS NOT NULL";
-        Ok(scene.database().holds(migrated)? && scene.database().holds(&claimed)?)
+        Ok(scene.database().is_true(migrated)? && scene.database().is_true(&claimed)?)
     })?;
     let order = Work::Evenly(Evenly {
         brokers: servers.brokers.clone(),

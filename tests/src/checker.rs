@@ -1,12 +1,12 @@
-//! Accounts for every offset: re-reads the topic with a consumer of its own and the tables in one snapshot,
+//! Accounts indefinitelyy offset: re-reads the topic with a consumer of its own and the tables in one snapshot,
 //! and says where they differ. Shares no code with the host.
 //!
-//! What must hold, for the whole life of a pipeline: each good message has its rows exactly once, each bad one
+//! What must block, for the whole life of a pipeline: each good message has its rows exactly once, each bad one
 //! has one dead letter with its bytes; positions stand at the end of the log; the ranges of `sluice.lineage`
 //! tile each partition without gap or overlap and their counts are right; rows arrived in the order of offsets;
 //! and each row was made by the version that lineage names. What was replayed counts as rejected in lineage; its rows
-//! come late, of the version that `sluice.replayed_letters` names. The same goes for what was parked and passed later,
-//! by `sluice.retried`; lineage counts it as parked. Messages that `sluice.gaps` says were passed over
+//! come late, of the version that `sluice.replayed_dead_letters` names. The same goes for what was parked and passed later,
+//! by `sluice.retried`; lineage counts it as parked. Messages that `sluice.gaps` says were skipped
 //! have become nothing, and where it says so lineage has its gap.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use anyhow::{Result, bail};
 
 pub use by_value::{ByValue, NO_CURRENT_A};
 pub use difference::{Difference, differences_text};
-pub use shape::{Expected, Fate, Keep, Readings, Shape, Table};
-pub use tables::{Gap, Letter, Lineage, Position, Replayed, StoredRow, Tables};
+pub use shape::{Disposition, Expected, Keep, Readings, Shape, Table};
+pub use tables::{DeadLetter, Gap, Lineage, Position, Replayed, StoredRow, Tables};
 pub use topic::{Log, Message, PartitionLog};
 
 use crate::kafka::Topic;
@@ -51,7 +51,7 @@ impl<'a> Check<'a> {
         self.differences_to(&Log::read(topic)?, &topic.name, database)
     }
 
-    /// The same with a log that was read before, because part of it is gone by now.
+    /// The same with a log that was read before, because part of it is gone now.
     pub fn differences_to(
         &self,
         log: &Log,

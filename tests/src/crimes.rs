@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::checker::{Expected, Fate, Keep, Message, Shape, Table};
+use crate::checker::{Disposition, Expected, Keep, Message, Shape, Table};
 use crate::load::Made;
 use crate::postgres::Database;
 
@@ -12,7 +12,7 @@ use crate::postgres::Database;
 pub const TABLE: &str = "CREATE TABLE hostile (device_id text NOT NULL, seq bigint NOT NULL, length bigint NOT NULL, \
     note text, detail jsonb, long boolean NOT NULL, arrival bigint GENERATED ALWAYS AS IDENTITY)";
 
-/// Crimes in `process`, and the code of the letter that their message becomes; none where there is nothing to object.
+/// Crimes in `process`, and the code of the dead letter that their message becomes; none where there is nothing to object.
 pub const CRIMES: [(&str, &str); 31] = [
     ("boolean-of-two", "contract-breach"),
     ("code-with-spaces", "contract-breach"),
@@ -76,25 +76,25 @@ impl Shape for Crimes {
         }]
     }
 
-    fn fate(&self, message: &Message) -> Fate {
+    fn disposition(&self, message: &Message) -> Disposition {
         if message.truth() != "row" {
-            return Fate::Letter(message.truth().to_owned());
+            return Disposition::DeadLetter(message.truth().to_owned());
         }
         let message = message.json();
         let device_id = message["device_id"].as_str().unwrap_or_default();
         let length = device_id.len();
         let text = format!("{device_id}|{}|{length}|{{\"length\": {length}}}|f", message["seq"]);
-        Fate::Rows(vec![Expected { table: "hostile", key: String::new(), text, rank: 0 }])
+        Disposition::Rows(vec![Expected { table: "hostile", key: String::new(), text, rank: 0 }])
     }
 }
 
-/// Codes and reasons of the letters, each once, by crime.
-pub fn letters(database: &Database) -> Result<BTreeMap<String, Vec<(String, String)>>> {
+/// Codes and reasons of the dead letters, each once, by crime.
+pub fn dead_letters(database: &Database) -> Result<BTreeMap<String, Vec<(String, String)>>> {
     let sql = "SELECT DISTINCT convert_from(payload, 'UTF8')::json ->> 'crime', code, reason
                FROM sluice.dead_letters ORDER BY 1, 2, 3";
-    let mut letters: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    let mut dead_letters: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for row in database.query(sql, &[])? {
-        letters.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
+        dead_letters.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
     }
-    Ok(letters)
+    Ok(dead_letters)
 }

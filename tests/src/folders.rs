@@ -29,16 +29,16 @@ pub fn scratch() -> Result<&'static Path> {
     if let Some(folder) = SCRATCH.get() {
         return Ok(folder);
     }
-    let road = target()?.join("tmp").join("road");
-    fs::create_dir_all(&road)?;
-    for entry in fs::read_dir(&road)?.flatten() {
+    let runs = target()?.join("tmp").join("e2e");
+    fs::create_dir_all(&runs)?;
+    for entry in fs::read_dir(&runs)?.flatten() {
         let alive = Path::new("/proc").join(entry.file_name()).exists();
         if !alive {
             // Another test process may be clearing the same folder.
             drop(fs::remove_dir_all(entry.path()));
         }
     }
-    let own = road.join(std::process::id().to_string());
+    let own = runs.join(std::process::id().to_string());
     fs::create_dir_all(&own)?;
     Ok(SCRATCH.get_or_init(|| own))
 }

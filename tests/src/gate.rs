@@ -1,4 +1,4 @@
-//! Holds hosts inside of their transaction: their write waits behind its COPY as long as a test keeps the gate
+//! Blocks hosts inside of their transaction: their write waits behind its COPY as long as a test keeps the gate
 //! closed.
 
 use anyhow::Result;

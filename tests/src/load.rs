@@ -1,5 +1,5 @@
-//! A load that knows the truth: messages of a known fate with ids of their own, sent with `acks=all`.
-//! The fate stands in a header, so that whoever re-reads the topic knows it without asking the host.
+//! A load that knows the truth: messages of a known disposition with ids of their own, sent with `acks=all`.
+//! The disposition stands in a header, so that whoever re-reads the topic knows it without asking the host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

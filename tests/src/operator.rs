@@ -26,11 +26,11 @@ pub fn lag(file: &Path) -> Result<Value> {
 
 /// Code and reason of what blocks `pipeline`, or one of its partitions; none while nothing does.
 pub fn blocked(database: &Database, pipeline: &str) -> Result<Option<(String, String)>> {
-    if !database.holds("SELECT to_regclass('sluice.holds') IS NOT NULL")? {
+    if !database.is_true("SELECT to_regclass('sluice.blocks') IS NOT NULL")? {
         return Ok(None);
     }
     let sql =
-        "SELECT code, reason FROM sluice.holds WHERE pipeline = $1 ORDER BY partition LIMIT 1";
+        "SELECT code, reason FROM sluice.blocks WHERE pipeline = $1 ORDER BY partition LIMIT 1";
     let rows = database.query(sql, &[&pipeline])?;
     Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }

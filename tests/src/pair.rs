@@ -36,7 +36,8 @@ impl Pair {
         primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")?;
         primary.execute("SELECT pg_reload_conf()")?;
         until_true("the standby is synchronous", SOON, || {
-            primary.holds("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+            primary
+                .is_true("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
         })
     }
 
@@ -45,7 +46,7 @@ impl Pair {
         let primary = Database::open(self.primary.url())?;
         let now = primary.text("SELECT pg_current_wal_lsn()")?.context("a place in the log")?;
         let sql = format!("SELECT bool_or(replay_lsn >= '{now}') FROM pg_stat_replication");
-        until_true("the standby has caught up", 2 * SOON, || primary.holds(&sql))
+        until_true("the standby has caught up", 2 * SOON, || primary.is_true(&sql))
             .with_context(|| format!("{:?}", self.standby.as_ref().map(Throwaway::log)))
     }
 
@@ -55,7 +56,7 @@ impl Pair {
         standby.execute("ALTER SYSTEM SET primary_conninfo = ''")?;
         standby.execute("SELECT pg_reload_conf()")?;
         until_true("the standby gets nothing", SOON, || {
-            standby.holds("SELECT count(*) = 0 FROM pg_stat_wal_receiver")
+            standby.is_true("SELECT count(*) = 0 FROM pg_stat_wal_receiver")
         })
     }
 

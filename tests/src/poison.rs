@@ -45,12 +45,12 @@ pub enum End {
     /// Nothing: the plugin filters it.
     Nothing,
     /// A dead letter.
-    Letter(Letter),
+    DeadLetter(DeadLetter),
 }
 
 /// What must stand in a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Who turned the message away.
     pub stage: &'static str,
     /// Short and stable.
@@ -95,12 +95,12 @@ impl Kind {
     pub fn is_refused_by_postgres(&self) -> bool {
         let is_sqlstate =
             |code: &str| code.len() == 5 && code.contains(|it: char| it.is_ascii_digit());
-        matches!(self.end, End::Letter(Letter { stage: "sink", code, .. }) if is_sqlstate(code))
+        matches!(self.end, End::DeadLetter(DeadLetter { stage: "sink", code, .. }) if is_sqlstate(code))
     }
 
     /// True when finding it costs the host seconds, again and again: the plugin's whole time, or many megabytes.
     pub fn is_heavy(&self) -> bool {
-        let is_slow = matches!(self.end, End::Letter(Letter { code: "timeout", .. }));
+        let is_slow = matches!(self.end, End::DeadLetter(DeadLetter { code: "timeout", .. }));
         is_slow || self.payload.as_ref().is_some_and(|payload| payload.len() > 1 << 20)
     }
 }
@@ -113,8 +113,8 @@ fn numbered(payload: &[u8], number: i64) -> Vec<u8> {
 }
 
 /// The end as a dead letter.
-pub const fn letter(stage: &'static str, code: &'static str, says: &'static str) -> End {
-    End::Letter(Letter { stage, code, says })
+pub const fn dead_letter(stage: &'static str, code: &'static str, says: &'static str) -> End {
+    End::DeadLetter(DeadLetter { stage, code, says })
 }
 
 /// Kinds for any table: what the decoder and the plugin turn away, and what is odd but good.
@@ -150,8 +150,8 @@ mod tests {
         kinds.extend(for_casting());
         let names: BTreeSet<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
         assert_eq!(names.len(), kinds.len());
-        let letters = kinds.iter().filter(|kind| matches!(kind.end, End::Letter(_)));
-        assert!(letters.count() >= 120);
+        let dead_letters = kinds.iter().filter(|kind| matches!(kind.end, End::DeadLetter(_)));
+        assert!(dead_letters.count() >= 120);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use disk::SmallDisk;
 
 mod disk;
 
-/// Durable enough for hosts that die; the server itself is never cut off from power.
+/// Durable enough for hosts that die; the server itself never loses power.
 const SETTINGS: &[(&str, &str)] = &[
     ("max_connections", "300"),
     ("shared_buffers", "128MB"),
@@ -122,7 +122,7 @@ impl Database {
         Self::open(self.url.clone())
     }
 
-    /// Connects anew: the server was away.
+    /// Connects again: the server was away.
     pub fn reconnect(&mut self) -> Result<()> {
         *self = self.again()?;
         Ok(())
@@ -185,7 +185,7 @@ impl Database {
     }
 
     /// True when `sql` yields `t`. A table that does not exist yet counts as false.
-    pub fn holds(&self, sql: &str) -> Result<bool> {
+    pub fn is_true(&self, sql: &str) -> Result<bool> {
         match block_on(self.client.simple_query(sql)) {
             Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE) => Ok(false),
             Err(error) => Err(error).with_context(|| sql.to_owned()),

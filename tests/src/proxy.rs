@@ -188,7 +188,7 @@ impl Shared {
     }
 
     /// What happens to the COMMIT at hand.
-    fn verdict(&self) -> Option<Cut> {
+    fn cut_now(&self) -> Option<Cut> {
         let mut state = self.lock();
         let cut = state.armed.take().or_else(|| {
             let hit = fastrand::u32(0..1000) < state.random_per_mille;
@@ -253,7 +253,7 @@ fn forward_requests(
     while let Some(frame) = frames.next()? {
         shared.wait_for_passage();
         if commits.is_commit(&frame) {
-            match shared.verdict() {
+            match shared.cut_now() {
                 Some(Cut::BeforeCommit) => return Ok(()),
                 Some(Cut::AfterCommit) => {
                     *withhold.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -21,7 +21,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Tests that measure time or memory run alone; the others side by side.
 static QUIET: RwLock<()> = RwLock::new(());
 
-/// Held by a test for as long as it runs.
+/// Blocked by a test for as long as it runs.
 #[derive(Debug)]
 #[allow(dead_code)]
 enum Turn {
@@ -183,7 +183,7 @@ impl Scene {
     pub fn positions(&self, pipeline: &str) -> Result<Vec<Option<i64>>> {
         let partitions = usize::try_from(self.topic.partitions)?;
         let mut positions = vec![None; partitions];
-        if !self.database.holds("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
+        if !self.database.is_true("SELECT to_regclass('sluice.positions') IS NOT NULL")? {
             return Ok(positions);
         }
         let sql = "SELECT partition, next_offset FROM sluice.positions WHERE pipeline = $1 AND topic = $2";
@@ -196,7 +196,7 @@ impl Scene {
         Ok(positions)
     }
 
-    /// Accounts for every offset.
+    /// Accounts indefinitelyy offset.
     pub fn check(&self, shape: &dyn Shape) -> Result<()> {
         Check::new(&self.name, shape).passes(&self.topic, &self.database)
     }

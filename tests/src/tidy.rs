@@ -86,7 +86,7 @@ fn nothing_is_left_to_do() {
     let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
     check(|path, text| {
         let is_marked = |line: &str| {
-            let words = line.split(|letter: char| !letter.is_alphanumeric());
+            let words = line.split(|character: char| !character.is_alphanumeric());
             words.into_iter().any(|word| marks.iter().any(|mark| mark == word))
         };
         let (number, line) = text.lines().enumerate().find(|(_, line)| is_marked(line))?;
@@ -103,7 +103,7 @@ fn no_path_of_a_single_machine_is_named() {
 }
 
 #[test]
-fn the_top_level_holds_what_the_design_lists() {
+fn the_top_level_blocks_what_the_design_lists() {
     let entries = fs::read_dir(workspace()).expect("the workspace is readable");
     let names =
         entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned());
@@ -113,4 +113,112 @@ fn the_top_level_holds_what_the_design_lists() {
     let surplus: Vec<_> = there.difference(&listed).collect();
     let missing: Vec<_> = listed.difference(&there).collect();
     assert!(surplus.is_empty() && missing.is_empty(), "surplus {surplus:?}, missing {missing:?}");
+}
+
+/// Words of this project's first dialect, which people who know Kafka and Postgres had to learn, with what to write
+/// instead. In identifiers as well: they are taken apart at underscores and capitals.
+const WORDS: &[(&str, &str)] = &[
+    ("hold", "blocked, own, keep open, contain"),
+    ("holds", "blocked, own, keep open, contain"),
+    ("held", "blocked, owned, kept open, contained"),
+    ("letter", "dead letter"),
+    ("letters", "dead letters"),
+    ("bury", "dead-letter"),
+    ("buries", "dead-letters"),
+    ("buried", "dead-lettered"),
+    ("turned away", "rejected"),
+    ("way out", "hint"),
+    ("rights", "privileges"),
+    ("goes on again", "resumed"),
+    ("suspect", "violation, quarantine"),
+    ("guilty", "violating, the cause"),
+    ("accuse", "violation"),
+    ("acquit", "release"),
+    ("verdict", "result"),
+    ("trial", "quarantine, dry run"),
+    ("judge", "check, decide"),
+    ("judged", "checked, decided"),
+    ("fate", "disposition"),
+    ("forgive", "reset"),
+    ("goodbye", "clean release"),
+    ("for ever", "indefinitely"),
+    ("growing pauses", "exponential backoff"),
+    ("crosswise", "deadlock"),
+    ("advice", "informational"),
+    ("passed over", "skipped"),
+    ("let go", "released"),
+    ("halved", "bisected"),
+    ("halving", "bisecting"),
+    ("anew", "again"),
+    ("meanwhile", "in the meantime"),
+    ("by now", "now"),
+    ("lest", "so that not"),
+];
+
+/// The words of a line in lower case, identifiers taken apart.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for character in line.chars() {
+        if !character.is_alphanumeric() || (character.is_uppercase() && before.is_lowercase()) {
+            words.push(String::new());
+        }
+        if character.is_alphanumeric() {
+            words.last_mut().expect("never empty").extend(character.to_lowercase());
+        }
+        before = character;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The first of [`WORDS`] that a line has, unless it stands where it is the field's own.
+fn dialect(line: &str) -> Option<&'static (&'static str, &'static str)> {
+    let words = words(&line.replace("\\n", " "));
+    let is_about_locks = words.iter().any(|word| word.starts_with("lock"));
+    WORDS.iter().find(|(term, _)| {
+        let term: Vec<&str> = term.split(' ').collect();
+        let mut places = words.windows(term.len()).enumerate();
+        places.any(|(at, here)| {
+            let before = at.checked_sub(1).map_or("", |before| words[before].as_str());
+            here == term
+                && match term[0] {
+                    "hold" | "holds" | "held" => !is_about_locks,
+                    "letter" | "letters" => !matches!(before, "dead" | "ascii"),
+                    _ => true,
+                }
+        })
+    })
+}
+
+#[test]
+fn words_are_those_of_kafka_postgres_and_webassembly() {
+    check(|path, text| {
+        let is_prose = path.extension().is_some_and(|it| it == "rs" || it == "md");
+        // What was applied is frozen; a changelog and the tests of migrations say how things were called; this file has
+        // the list.
+        let free = ["CHANGELOG.md", "sink/tests/migrate.rs", "tidy.rs"];
+        let is_free = path.starts_with("migrations") || free.iter().any(|it| path.ends_with(it));
+        if !is_prose || is_free {
+            return None;
+        }
+        let mut found = text.lines().enumerate().filter_map(|(number, line)| {
+            let (word, instead) = dialect(line)?;
+            Some(format!("line {}: `{word}`, write: {instead}", number + 1))
+        });
+        let first = found.next()?;
+        Some(format!("{first} (and {} more)", found.count()))
+    });
+}
+
+#[test]
+fn the_dialect_is_found_in_identifiers_and_prose() {
+    let found = |line| dialect(line).map(|(word, _)| *word);
+    assert_eq!(found("fn is_held(&self)"), Some("held"));
+    assert_eq!(found("struct HeldPartition"), Some("held"));
+    assert_eq!(found("/// A letter, a dead letter."), Some("letter"));
+    assert_eq!(found("let dead_letters = DeadLetters::new(); // a DEAD_LETTER"), None);
+    assert_eq!(found("the previous owner still holds the lock"), None);
+    assert_eq!(found("threshold, withhold, nameplates"), None);
+    assert_eq!(found("tried again for ever"), Some("for ever"));
 }

@@ -55,13 +55,13 @@ fn verify<'s>(steps: impl Iterator<Item = &'s Step>, long: bool) -> bool {
         let step_start = Instant::now();
         let result = (step.run)(long);
         let time = time(step_start);
-        let verdict = match &result {
+        let result_text = match &result {
             Ok(()) => "ok".to_owned(),
             Err(error) => format!("FAILED: {error:#}"),
         };
-        println!("== {}: {verdict} ({time})", step.name);
+        println!("== {}: {result_text} ({time})", step.name);
         all_passed &= result.is_ok();
-        lines.push(format!("{:<12}{time:>10}  {verdict}", step.name));
+        lines.push(format!("{:<12}{time:>10}  {result_text}", step.name));
     }
     println!(
         "\n{}\n{:<12}{:>10}  {}",

@@ -1,4 +1,4 @@
-//! What must hold of a host while something that it needs is away: it stays in its group, tells each change of
+//! What must block of a host while something that it needs is away: it stays in its group, tells each change of
 //! state once, and fills no memory.
 
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ fn repetitions(events: &[Event]) -> (String, usize) {
     for event in events.iter().filter(|event| !event.is("progress")) {
         let kind = event.message.split(':').next().unwrap_or_default();
         // Figures differ from line to line.
-        let kind = kind.replace(|letter: char| letter.is_ascii_digit(), "");
+        let kind = kind.replace(|character: char| character.is_ascii_digit(), "");
         let code = event.text("code").unwrap_or_default();
         kinds.entry((kind, code)).or_default().push(&event.line);
     }
@@ -100,12 +100,12 @@ mod tests {
     #[test]
     fn lines_that_differ_in_figures_alone_are_of_one_kind() {
         let lines = [
-            r#"{"level":"WARN","message":"cannot write, will try again: x","code":"SL-P001"}"#,
-            r#"{"level":"WARN","message":"cannot write, will try again: y","code":"SL-P001"}"#,
-            r#"{"level":"WARN","message":"cannot write, will try again: y","code":"SL-P004"}"#,
-            r#"{"level":"INFO","message":"written after 0.1 s of trying"}"#,
-            r#"{"level":"INFO","message":"written after 12.7 s of trying"}"#,
-            r#"{"level":"INFO","message":"written after 3.0 s of trying"}"#,
+            r#"{"level":"WARN","message":"cannot write, retrying: x","code":"SL-P001"}"#,
+            r#"{"level":"WARN","message":"cannot write, retrying: y","code":"SL-P001"}"#,
+            r#"{"level":"WARN","message":"cannot write, retrying: y","code":"SL-P004"}"#,
+            r#"{"level":"INFO","message":"written after 0.1 s of retries"}"#,
+            r#"{"level":"INFO","message":"written after 12.7 s of retries"}"#,
+            r#"{"level":"INFO","message":"written after 3.0 s of retries"}"#,
         ];
         let (text, most) = repetitions(&lines.map(Event::parse));
         assert_eq!(most, 3, "{text}");

@@ -99,7 +99,7 @@ impl Work {
         Ok(())
     }
 
-    /// Accounts for everything.
+    /// Accounts indefinitelyything.
     pub fn end(mut self) -> Result<()> {
         self.stream.stop()?;
         self.scene.database.reconnect()?;

@@ -12,7 +12,7 @@ pub async fn shortages(settings: &[Settings], all: bool) -> Vec<Fault> {
     for (options, wanted) in databases(settings) {
         match shortage(&options, wanted, all).await {
             Ok(shortage) => found.extend(shortage),
-            Err(fault) => tracing::debug!("not known how many connections there are: {fault}"),
+            Err(fault) => tracing::debug!("cannot count connections: {fault}"),
         }
     }
     found

@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match demo::run(&options, &stop)? {
         End::Accounted => Ok(()),
         End::NotAccounted => {
-            Err(Fault::stop("SL-S009", "the demo's books do not balance, see above").into())
+            Err(Fault::block("SL-S009", "the demo's books do not balance, see above").into())
         }
         End::Stopped => anyhow::bail!("the demo was stopped before its end"),
     }

@@ -26,7 +26,7 @@ enum DlqCommand {
     Show(show::ShowArgs),
     /// Send dead letters through the pipeline's plugin once more
     Replay(replay::ReplayArgs),
-    /// Give dead letters up; they are kept in `sluice.discarded_letters`
+    /// Give dead letters up; they are kept in `sluice.discarded_dead_letters`
     Discard(discard::DiscardArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `sluice explain`: what an error code means and the way out.
+//! `sluice explain`: what an error code means, with a hint what to do.
 
 use clap::Args;
 use serde_json::json;
@@ -30,14 +30,14 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 }
 
 fn value(explanation: &Explanation) -> serde_json::Value {
-    let Explanation { code, title, text, way_out } = explanation;
-    json!({ "code": code, "title": title, "text": text, "way_out": way_out })
+    let Explanation { code, title, text, hint } = explanation;
+    json!({ "code": code, "title": title, "text": text, "hint": hint })
 }
 
 fn page(explanation: &Explanation) -> String {
-    let Explanation { code, title, text, way_out } = explanation;
-    let way_out = format!("Way out: {way_out}");
-    format!("{code}: {title}\n\n{}\n\n{}", wrap(text, WIDTH), wrap(&way_out, WIDTH))
+    let Explanation { code, title, text, hint } = explanation;
+    let hint = format!("Hint: {hint}");
+    format!("{code}: {title}\n\n{}\n\n{}", wrap(text, WIDTH), wrap(&hint, WIDTH))
 }
 
 fn list(all: &[&Explanation]) -> String {
@@ -56,7 +56,7 @@ fn unknown(code: &str) -> Fault {
         Some((0..=2, near)) => format!("did you mean {near}?"),
         _ => "`sluice explain` lists all".to_owned(),
     };
-    Fault::stop("SL-C020", format!("there is no code `{code}`; {hint}"))
+    Fault::exit("SL-C020", format!("there is no code `{code}`; {hint}"))
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     Keys that mean nothing are refused, because a mistyped key would otherwise leave
     its default in force unnoticed. Nothing was started.
 
-    Way out: Use the near match or one of the known keys that the message names, or
+    Hint: Use the near match or one of the known keys that the message names, or
     delete the line.
     ");
     }

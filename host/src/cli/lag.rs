@@ -1,4 +1,4 @@
-//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, what is held and
+//! `sluice lag`: how far each partition is behind, from the positions in Postgres and the ends in Kafka, what is blocked and
 //! parked, and the relay of dead letters, if there is one.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use super::topic::{self, Topic};
 use super::{Format, block_on};
 use crate::printable::escaped;
 use crate::settings::{Settings, Start};
-use crate::sink::claims::holds::{self, Hold, WHOLE_PIPELINE};
-use crate::sink::letters::outbox::Standing;
+use crate::sink::claims::blocks::{self, Block, WHOLE_PIPELINE};
+use crate::sink::dead_letters::outbox::Standing;
 use crate::sink::parked::due::Standing as Parked;
 use crate::sink::postgres::Session;
 
@@ -49,21 +49,21 @@ struct PartitionLag {
     owner: Option<String>,
     updated_at: Option<Timestamp>,
     /// Messages that nobody can read yet, because a transaction is open; they are not counted as lag.
-    held_back: i64,
+    not_readable: i64,
     /// When its first message was sent.
-    held_back_since: Option<Timestamp>,
+    not_readable_since: Option<Timestamp>,
 }
 
 /// What does not go on, and why.
 #[derive(Debug, Serialize)]
-struct Held {
+struct Blocked {
     /// `null`: the whole pipeline on that host.
     partition: Option<i32>,
     host: String,
     owner: String,
     code: String,
     reason: String,
-    held_since: Timestamp,
+    blocked_since: Timestamp,
     checked_at: Timestamp,
 }
 
@@ -73,14 +73,14 @@ struct Lag {
     topic: String,
     total: i64,
     partitions: Vec<PartitionLag>,
-    held: Vec<Held>,
+    blocked: Vec<Blocked>,
     parked: Parked,
     /// `null` without `[dead_letters] topic`.
-    dead_letters: Option<LetterLag>,
+    dead_letters: Option<DeadLetterLag>,
 }
 
 #[derive(Debug, Serialize)]
-struct LetterLag {
+struct DeadLetterLag {
     topic: String,
     #[serde(flatten)]
     standing: Standing,
@@ -99,7 +99,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 struct Stored {
     positions: BTreeMap<i32, Position>,
-    holds: Vec<Hold>,
+    blocks: Vec<Block>,
     parked: Parked,
     /// `None` without `[dead_letters] topic`.
     relay: Option<Standing>,
@@ -114,7 +114,7 @@ async fn stored(settings: &Settings) -> anyhow::Result<Stored> {
     };
     Ok(Stored {
         positions: positions(&session, settings).await?,
-        holds: holds::read(&session, &pipeline.name, &source.topic).await?,
+        blocks: blocks::read(&session, &pipeline.name, &source.topic).await?,
         parked: Parked::read(&session, &pipeline.name).await?,
         relay,
     })
@@ -137,7 +137,7 @@ async fn positions(
 }
 
 fn lag(settings: &Settings, topic: &Topic, stored: Stored) -> Lag {
-    let Stored { positions, holds, parked, relay } = stored;
+    let Stored { positions, blocks, parked, relay } = stored;
     let mut numbers: Vec<i32> = positions.keys().chain(topic.ends.keys()).copied().collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -151,33 +151,33 @@ fn lag(settings: &Settings, topic: &Topic, stored: Stored) -> Lag {
         topic: settings.source.topic.clone(),
         total: partitions.iter().map(|partition| partition.lag).sum(),
         partitions,
-        held: holds.into_iter().map(Held::from).collect(),
+        blocked: blocks.into_iter().map(Blocked::from).collect(),
         parked,
         dead_letters: settings
             .dead_letters
             .topic
             .clone()
             .zip(relay)
-            .map(|(topic, standing)| LetterLag { topic, standing }),
+            .map(|(topic, standing)| DeadLetterLag { topic, standing }),
     }
 }
 
-impl From<Hold> for Held {
-    fn from(hold: Hold) -> Self {
-        let Hold { partition, owner, host, code, reason, held_since, checked_at } = hold;
+impl From<Block> for Blocked {
+    fn from(block: Block) -> Self {
+        let Block { partition, owner, host, code, reason, blocked_since, checked_at } = block;
         let partition = (partition != WHOLE_PIPELINE).then_some(partition);
-        Self { partition, host, owner, code, reason, held_since, checked_at }
+        Self { partition, host, owner, code, reason, blocked_since, checked_at }
     }
 }
 
-impl Held {
+impl Blocked {
     fn text(&self) -> String {
-        let Self { partition, host, owner, code, reason, held_since, checked_at } = self;
+        let Self { partition, host, owner, code, reason, blocked_since, checked_at } = self;
         let what = match partition {
-            Some(partition) => format!("partition {partition} is held"),
-            None => "the pipeline is held".to_owned(),
+            Some(partition) => format!("partition {partition} is blocked"),
+            None => "the pipeline is blocked".to_owned(),
         };
-        let (since, checked) = (database::time(*held_since), database::time(*checked_at));
+        let (since, checked) = (database::time(*blocked_since), database::time(*checked_at));
         // It may repeat what a server or a plugin said, on one line here.
         let reason = escaped(reason);
         format!(
@@ -208,8 +208,8 @@ fn partition_lag(
         lag,
         owner: position.map(|position| position.owner.clone()),
         updated_at: position.map(|position| position.updated_at),
-        held_back: open.map_or(0, |open| open.messages),
-        held_back_since: open.and_then(|open| open.since),
+        not_readable: open.map_or(0, |open| open.messages),
+        not_readable_since: open.and_then(|open| open.since),
     }
 }
 
@@ -226,7 +226,7 @@ fn show(lag: &Lag) -> String {
             or_dash(partition.updated_at.map(database::time)),
         ]);
     }
-    let Lag { pipeline, topic, total, partitions, held, parked, dead_letters } = lag;
+    let Lag { pipeline, topic, total, partitions, blocked, parked, dead_letters } = lag;
     let mut text = table.render();
     text.push_str(&format!(
         "\npipeline {pipeline}, topic {topic}: {} messages behind",
@@ -234,12 +234,12 @@ fn show(lag: &Lag) -> String {
     ));
     for partition in partitions {
         let number = partition.partition;
-        if partition.held_back > 0 {
-            let messages = count(partition.held_back);
-            let since = partition.held_back_since.map(database::time);
+        if partition.not_readable > 0 {
+            let messages = count(partition.not_readable);
+            let since = partition.not_readable_since.map(database::time);
             let since = since.map_or_else(String::new, |it| format!(" since {it}"));
             text.push_str(&format!(
-                "\npartition {number}: an open transaction holds back {messages} messages{since}; they are no lag"
+                "\npartition {number}: an open transaction keeps {messages} messages from being read{since}; they are no lag"
             ));
         }
         let Some(next) = partition.next_offset else { continue };
@@ -258,9 +258,9 @@ fn show(lag: &Lag) -> String {
             _ => {}
         }
     }
-    text.extend(held.iter().map(|held| format!("\n{}", held.text())));
+    text.extend(blocked.iter().map(|blocked| format!("\n{}", blocked.text())));
     text.push_str(&parked_text(parked));
-    text.extend(dead_letters.iter().map(LetterLag::text));
+    text.extend(dead_letters.iter().map(DeadLetterLag::text));
     text
 }
 
@@ -287,7 +287,7 @@ fn seconds(seconds: u64) -> impl std::fmt::Display {
     humantime::format_duration(Duration::from_secs(seconds))
 }
 
-impl LetterLag {
+impl DeadLetterLag {
     fn text(&self) -> String {
         let Self { topic, standing } = self;
         let Standing { waiting, oldest_seconds, refused, fault, fault_seconds } = standing;
@@ -336,15 +336,15 @@ mod tests {
         Topic { id: uuid::Uuid::nil(), ends, open: BTreeMap::new() }
     }
 
-    fn hold(partition: i32, code: &str) -> Hold {
+    fn block(partition: i32, code: &str) -> Block {
         let time = Timestamp::from_second(1_700_000_000).unwrap();
-        Hold {
+        Block {
             partition,
             owner: "77-0a".into(),
             host: "host-1".into(),
             code: code.into(),
             reason: "it does not fit".into(),
-            held_since: time,
+            blocked_since: time,
             checked_at: time,
         }
     }
@@ -361,8 +361,8 @@ mod tests {
         let since = Some(Timestamp::from_second(1_700_000_000).unwrap());
         let open = [(0, Open { messages: 1_234, since }), (3, Open { messages: 2, since: None })];
         let topic = Topic { open: open.into(), ..topic(&ends) };
-        let holds = vec![hold(WHOLE_PIPELINE, "SL-P007"), hold(1, "SL-K010")];
-        let stored = Stored { positions, holds, ..Stored::default() };
+        let blocks = vec![block(WHOLE_PIPELINE, "SL-P007"), block(1, "SL-K010")];
+        let stored = Stored { positions, blocks, ..Stored::default() };
         assert_snapshot!(show(&lag(&settings("earliest"), &topic, stored)), @"
         partition  next offset   end    lag  owner   updated
         0                 1200  9999  8,799  host-1  2023-11-14T22:13:20Z
@@ -372,13 +372,13 @@ mod tests {
         9                    5     -      0  host-1  2023-11-14T22:13:20Z
 
         pipeline energy, topic hems: 8,909 messages behind
-        partition 0: an open transaction holds back 1,234 messages since 2023-11-14T22:13:20Z; they are no lag
+        partition 0: an open transaction keeps 1,234 messages from being read since 2023-11-14T22:13:20Z; they are no lag
         partition 1: offsets 10 to 50 are gone from the topic
         partition 2: the topic ends before its position
-        partition 3: an open transaction holds back 2 messages; they are no lag
+        partition 3: an open transaction keeps 2 messages from being read; they are no lag
         partition 9: the topic no longer has it
-        the pipeline is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
-        partition 1 is held by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
+        the pipeline is blocked by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-P007: it does not fit
+        partition 1 is blocked by 77-0a on host-1 since 2023-11-14T22:13:20Z, last checked 2023-11-14T22:13:20Z: SL-K010: it does not fit
         ");
     }
 
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn the_relay_of_dead_letters_has_a_lag_of_its_own() {
-        let text = |standing| LetterLag { topic: "orders.dlt".into(), standing }.text();
+        let text = |standing| DeadLetterLag { topic: "orders.dlt".into(), standing }.text();
         let idle = text(Standing::default());
         let behind = text(Standing {
             waiting: 12_345,

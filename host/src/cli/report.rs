@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_fault_shows_its_code_its_causes_and_where_to_read_more() {
         let error = anyhow::Error::from(
-            Fault::stop("SL-P003", "failed to write batch").because(io("disk full")),
+            Fault::block("SL-P003", "failed to write batch").because(io("disk full")),
         );
         assert_snapshot!(text(&error), @r"
     error SL-P003: failed to write batch
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn text_of_strangers_adds_no_line_and_breaks_no_json() {
         let hostile = "a\nerror SL-X001: forged\r\u{1b}[2J\u{7f}\u{85}\u{202e}\u{e0041}\"";
-        let fault = || Fault::stop("SL-P003", hostile).because(io(&format!("{hostile} below")));
+        let fault = || Fault::block("SL-P003", hostile).because(io(&format!("{hostile} below")));
         let error = anyhow::Error::from(fault());
         let shown = escaped_lines(&text(&error));
         assert_eq!(shown.lines().count(), 4, "{shown}");

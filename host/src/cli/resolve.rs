@@ -1,4 +1,4 @@
-//! `sluice resolve`: a person decides where held partitions go on. Shows what is lost, passed over or read again,
+//! `sluice resolve`: a person decides where blocked partitions go on. Shows what is lost, skipped or read again,
 //! and records it.
 
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use super::table::Table;
 use super::{Format, block_on, database, topic};
 use crate::fault::{Fault, broker};
 use crate::settings::Settings;
-use crate::sink::claims::holds::{self, Hold, host_name};
+use crate::sink::claims::blocks::{self, Block, host_name};
 use crate::sink::claims::resolve::Decision;
 use crate::sink::claims::{Claims, Position};
 use crate::sink::postgres::Options;
 
-mod judge;
+mod decide;
 
-use judge::{Left, Resolved, Stand};
+use decide::{Left, Resolved, Stand};
 
 /// Which partitions, and where they go on.
 #[derive(Debug, Args)]
@@ -29,10 +29,10 @@ pub struct Arguments {
     /// Where to go on
     #[command(flatten)]
     pub choice: Choice,
-    /// Only this partition (may be given several times); all that are held without
+    /// Only this partition (may be given several times); all that are blocked without
     #[arg(long = "partition", value_name = "NUMBER")]
     pub partitions: Vec<i32>,
-    /// Also a partition that is not held; it must be named
+    /// Also a partition that is not blocked; it must be named
     #[arg(long, requires = "partitions")]
     pub force: bool,
     /// Why, for those who look at sluice.gaps later
@@ -56,7 +56,7 @@ pub struct Choice {
     /// At this offset
     #[arg(long, value_name = "NUMBER", requires = "partitions")]
     pub offset: Option<i64>,
-    /// Where it stands: the cause was mended, or hosts died there for another reason
+    /// Where it stands: the cause was mended, or hosts crashed there for another reason
     #[arg(long)]
     pub retry: bool,
 }
@@ -86,18 +86,18 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     let (pipeline, name) = (&settings.pipeline.name, &settings.source.topic);
     let options = Options::of(&settings.sink)?;
     let claims = Claims::new(&options, pipeline, name, "resolve");
-    let judge = || {
+    let decide = || {
         // In this order: a partition at work must not seem to stand behind its end.
-        let (positions, holds) = block_on(read(&settings, &claims))?;
+        let (positions, blocks) = block_on(read(&settings, &claims))?;
         let topic = topic::read(&settings.source)?;
         let stand = |position: Position| {
-            let hold = holds.iter().find(|hold| hold.partition == position.partition);
-            Stand::new(&position, &topic, hold)
+            let block = blocks.iter().find(|block| block.partition == position.partition);
+            Stand::new(&position, &topic, block)
         };
         let stands: Vec<Stand> = positions.into_iter().map(stand).collect();
-        Ok::<_, anyhow::Error>((judge::judge(&stands, arguments)?, topic.id))
+        Ok::<_, anyhow::Error>((decide::decide(&stands, arguments)?, topic.id))
     };
-    let ((mut resolved, left_alone), topic_id) = judge()?;
+    let ((mut resolved, left_alone), topic_id) = decide()?;
     let by = format!("{}@{}", user(), host_name());
     let mut attempts = 0;
     while !arguments.dry_run && !resolved.is_empty() {
@@ -108,9 +108,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
         if fault.code != broker::UNDECIDABLE || attempts == ATTEMPTS_MAX {
             return Err(fault.into());
         }
-        // Hosts claim again and again what they hold: that is no other position.
-        let (judged, id) = judge()?;
-        resolved = judged.0;
+        // Hosts claim again and again what is blocked: that is no other position.
+        let (decided, id) = decide()?;
+        resolved = decided.0;
         let places = resolved.iter().map(|it| it.decision.place());
         if id != topic_id || places.ne(decisions.iter().map(Decision::place)) {
             return Err(fault.into());
@@ -127,11 +127,11 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<()> {
     output::print(format, &resolution, || resolution.text())
 }
 
-async fn read(settings: &Settings, claims: &Claims) -> anyhow::Result<(Vec<Position>, Vec<Hold>)> {
+async fn read(settings: &Settings, claims: &Claims) -> anyhow::Result<(Vec<Position>, Vec<Block>)> {
     let session = database::connect(settings).await?;
     let positions = claims.stored_on(&session).await?;
-    let holds = holds::read(&session, &settings.pipeline.name, &settings.source.topic).await?;
-    Ok((positions, holds))
+    let blocks = blocks::read(&session, &settings.pipeline.name, &settings.source.topic).await?;
+    Ok((positions, blocks))
 }
 
 fn user() -> String {
@@ -141,22 +141,22 @@ fn user() -> String {
 
 /// Not what the operator thinks it is.
 fn refuse(message: impl Into<String>) -> Fault {
-    Fault::stop(broker::UNDECIDABLE, message)
+    Fault::block(broker::UNDECIDABLE, message)
 }
 
 impl Resolution {
     fn text(&self) -> String {
         let Self { pipeline, topic, resolved, left_alone, .. } = self;
         if resolved.is_empty() && left_alone.is_empty() {
-            return format!("pipeline {pipeline}, topic {topic}: no partition is held");
+            return format!("pipeline {pipeline}, topic {topic}: no partition is blocked");
         }
         let columns = [
             "partition",
-            "held",
+            "blocked",
             ">stood at",
             ">goes on at",
             ">lost",
-            ">passed over",
+            ">skipped",
             ">read again",
         ];
         let mut table = Table::new(&columns);
@@ -167,7 +167,7 @@ impl Resolution {
                 one.position_before.to_string(),
                 one.position_after.to_string(),
                 count(one.lost),
-                count(one.passed_over),
+                count(one.skipped),
                 count(one.read_again),
             ]);
         }
@@ -209,7 +209,7 @@ mod tests {
             position_before: before,
             position_after: after,
             lost: 50,
-            passed_over: 1_250,
+            skipped: 1_250,
             read_again: 0,
             other_topic: false,
             decision: Decision {
@@ -234,9 +234,9 @@ mod tests {
         let left = Left { partition: 7, why: "12 messages would be read again".into() };
         let again = Resolved { read_again: 3, other_topic: true, code: None, ..resolved(12, 3, 0) };
         assert_snapshot!(resolution(vec![resolved(1, 100, 1350), again], vec![left], false), @"
-        partition  held     stood at  goes on at  lost  passed over  read again
-        1          SL-K010       100        1350    50        1,250           0
-        12         -               3           0    50        1,250           3
+        partition  blocked  stood at  goes on at  lost  skipped  read again
+        1          SL-K010       100        1350    50    1,250           0
+        12         -               3           0    50    1,250           3
 
         partition 7 was left alone: 12 messages would be read again
         What the topic that was deleted had behind these positions is lost, too; nobody can say how much.
@@ -244,11 +244,11 @@ mod tests {
         Recorded in sluice.gaps. Running hosts go on by themselves in a few seconds.
         ");
         assert_snapshot!(resolution(vec![resolved(1, 100, 1350)], vec![], true), @"
-        partition  held     stood at  goes on at  lost  passed over  read again
-        1          SL-K010       100        1350    50        1,250           0
+        partition  blocked  stood at  goes on at  lost  skipped  read again
+        1          SL-K010       100        1350    50    1,250           0
 
         Dry run: nothing was changed.
         ");
-        assert_snapshot!(resolution(vec![], vec![], false), @"pipeline energy, topic hems: no partition is held");
+        assert_snapshot!(resolution(vec![], vec![], false), @"pipeline energy, topic hems: no partition is blocked");
     }
 }

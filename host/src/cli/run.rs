@@ -1,4 +1,4 @@
-//! `sluice run`: pipelines until SIGTERM. Each file is a pipeline of its own; one that is held does not stop
+//! `sluice run`: pipelines until SIGTERM. Each file is a pipeline of its own; one that is blocked does not stop
 //! the others.
 
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub struct Arguments {
     pub files: Vec<PathBuf>,
 }
 
-/// Runs the pipelines until they have ended. What is wrong with one holds that one; only settings that cannot
+/// Runs the pipelines until they have ended. What is wrong with one blocks that one; only settings that cannot
 /// be read end the process before anything has begun.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Settings::load_all(&arguments.files)?;

@@ -67,7 +67,7 @@ pub fn read(source: &SourceSettings) -> Result<Topic, Fault> {
         })
         .collect::<Result<_, Fault>>()?;
     if ends.is_empty() {
-        return Err(Fault::stop(broker::UNKNOWN_TOPIC, format!("there is no topic {topic}")));
+        return Err(Fault::block(broker::UNKNOWN_TOPIC, format!("there is no topic {topic}")));
     }
     let open = open_transactions(source, &client, &ends)?;
     let id = native::topic_id(&client, topic, ANSWER_WAIT)
@@ -84,16 +84,17 @@ fn open_transactions(
     let partitions: Vec<i32> = readable.keys().copied().collect();
     let written = native::ends(client, topic, &partitions, End::Written, ANSWER_WAIT)
         .map_err(|(code, text)| broker::fault(&format!("list ends of {topic}"), code, &text))?;
-    let held_back = written.into_iter().filter_map(|(partition, written)| {
+    let not_readable = written.into_iter().filter_map(|(partition, written)| {
         let (_, end) = *readable.get(&partition)?;
         (written > end).then_some((partition, end, written - end))
     });
-    let held_back: Vec<_> = held_back.collect();
-    if held_back.is_empty() {
+    let not_readable: Vec<_> = not_readable.collect();
+    if not_readable.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let times = times_of(source, held_back.iter().map(|&(partition, first, _)| (partition, first)));
-    let open = held_back.into_iter().map(|(partition, _, messages)| {
+    let times =
+        times_of(source, not_readable.iter().map(|&(partition, first, _)| (partition, first)));
+    let open = not_readable.into_iter().map(|(partition, _, messages)| {
         (partition, Open { messages, since: times.get(&partition).copied() })
     });
     Ok(open.collect())

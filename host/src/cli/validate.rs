@@ -187,7 +187,10 @@ async fn fits(
     let warning = |missing: &String| {
         let pipeline = &settings.pipeline.name;
         let what = "a row that the plugin deletes would block the pipeline";
-        Fault::stop(sqlstate::RIGHTS, format!("pipeline {pipeline}: {missing} is missing: {what}"))
+        Fault::block(
+            sqlstate::PRIVILEGES,
+            format!("pipeline {pipeline}: {missing} is missing: {what}"),
+        )
     };
     Ok(missing.for_deletes.iter().map(warning).collect())
 }
@@ -238,9 +241,9 @@ impl Valid {
         let DeadLetterSettings { topic, max_per_minute, max_in_a_row: _ } = dead_letters;
         let topic = topic.as_ref().map(|topic| format!("relayed to {topic}"));
         let limit = max_per_minute.map(|max| format!("at most {max} a minute on each host"));
-        let letters: Vec<String> = topic.into_iter().chain(limit).collect();
-        if !letters.is_empty() {
-            let _ = writeln!(text, "  letters   {}", letters.join(", "));
+        let dead_letters: Vec<String> = topic.into_iter().chain(limit).collect();
+        if !dead_letters.is_empty() {
+            let _ = writeln!(text, "  dead letters   {}", dead_letters.join(", "));
         }
         for output in outputs {
             output.write(&mut text);
@@ -350,7 +353,7 @@ mod tests {
           plugin    readings 1.0.0, sha256:0123456789ab
           database  db:5432/energy
           lanes     4
-          letters   relayed to hems.readings.dlt, at most 600 a minute on each host
+          dead letters   relayed to hems.readings.dlt, at most 600 a minute on each host
           output    readings -> public.readings, upsert by device_id, newer seq wins
             device_id  text -> text, from /device_id
             seq        int64 -> bigint

@@ -24,7 +24,7 @@ pub struct Cursor<'a> {
     at: *const u8,
     /// The payload's end. In the same slice, [`PADDING`] bytes follow.
     end: *const u8,
-    /// The slice, which outlives the cursor and does not change meanwhile.
+    /// The slice, which outlives the cursor and does not change in the meantime.
     slice: PhantomData<&'a [u8]>,
 }
 

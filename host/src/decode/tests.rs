@@ -128,7 +128,7 @@ fn every_kind_takes_its_values() {
 }
 
 #[test]
-fn every_kind_refuses_what_it_cannot_hold() {
+fn every_kind_rejects_what_it_cannot_represent() {
     check(Kind::Boolean, "1", "wrong-type: /v: expected true or false, found 1 at byte 6");
     check(Kind::Int64, "5.0", "wrong-type: /v: expected an integer, found 5.0 at byte 6");
     check(Kind::Int64, "5e0", "wrong-type: /v: expected an integer, found 5e0 at byte 6");
@@ -137,7 +137,8 @@ fn every_kind_refuses_what_it_cannot_hold() {
     check(Kind::Int64, "9223372036854775808", wide);
     let wide = "out-of-range: /v: expected a signed integer of 64 bits, found -9223372036854775809 at byte 6";
     check(Kind::Int64, "-9223372036854775809", wide);
-    let wide = "out-of-range: /v: expected a number that a double can hold, found 1e400 at byte 6";
+    let wide =
+        "out-of-range: /v: expected a number that a double can represent, found 1e400 at byte 6";
     check(Kind::Float64, "1e400", wide);
     check(Kind::Float64, "\"1\"", "wrong-type: /v: expected a number, found \"1\" at byte 6");
     check(Kind::Text, "{}", "wrong-type: /v: expected a string, found {} at byte 6");
@@ -161,7 +162,8 @@ fn every_kind_refuses_what_it_cannot_hold() {
         "wrong-type: /v: expected integers only, found null at byte 10",
     );
     check(Kind::Float64List, "[[1]]", "wrong-type: /v: expected numbers only, found [1] at byte 7");
-    let wide = "out-of-range: /v: expected a number that a double can hold, found 1e400 at byte 7";
+    let wide =
+        "out-of-range: /v: expected a number that a double can represent, found 1e400 at byte 7";
     check(Kind::Float64List, "[1e400]", wide);
     check(Kind::Json, "null", "missing-field: /v is null at byte 6");
 }

@@ -4,7 +4,7 @@ mod lenient;
 
 pub use lenient::{Wrong, read as leniently};
 
-/// Reads a time, strictly at first; digits beyond microseconds are cut off.
+/// Reads a time, strictly at first; digits beyond microseconds are dropped.
 ///
 /// The leap second 23:59:60 UTC is the first second of the next day, as in Postgres.
 #[inline]

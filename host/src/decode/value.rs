@@ -36,7 +36,7 @@ pub struct Problem {
 pub enum Mismatch {
     /// It is of another type.
     Type,
-    /// It is a number that the kind cannot hold.
+    /// It is a number that the kind cannot represent.
     Range,
     /// It is a number with digits that a double drops.
     Inexact,
@@ -273,7 +273,7 @@ fn item(kind: Kind) -> &'static str {
 fn range(kind: Kind) -> &'static str {
     match kind {
         Kind::Int64 | Kind::Int64List => "a signed integer of 64 bits",
-        _ => "a number that a double can hold",
+        _ => "a number that a double can represent",
     }
 }
 

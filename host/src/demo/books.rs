@@ -29,7 +29,7 @@ pub struct Books {
 impl Books {
     /// Dead letters, all codes together.
     pub fn rejected(&self) -> u64 {
-        self.written.letters.iter().map(|(_, count)| count).sum()
+        self.written.dead_letters.iter().map(|(_, count)| count).sum()
     }
 
     /// Everything that does not fit; empty when all is accounted for.
@@ -111,7 +111,7 @@ pub(super) mod tests {
             sent: Sent { messages: 1200, good: 1176, acknowledged: 1200, ends: vec![100; 12] },
             written: Written {
                 rows: 1176,
-                letters: vec![("malformed".to_owned(), 20), ("unknown-status".to_owned(), 4)],
+                dead_letters: vec![("malformed".to_owned(), 20), ("unknown-status".to_owned(), 4)],
                 lineage: lineage.collect(),
                 positions: (0..PARTITIONS).map(|partition| (partition, 100)).collect(),
             },
@@ -140,7 +140,7 @@ pub(super) mod tests {
         );
         check(
             |books| {
-                books.written.letters.pop();
+                books.written.dead_letters.pop();
             },
             &[
                 "rows and dead letters: 1200 expected, 1196 found",

@@ -34,7 +34,7 @@ impl Brokers {
 
     fn embedded() -> Result<Self, Fault> {
         let topic = "hems.readings".to_owned();
-        let failed = |error| Fault::stop("SL-S005", "failed to start the broker").because(error);
+        let failed = |error| Fault::block("SL-S005", "failed to start the broker").because(error);
         let cluster = MockCluster::new(1).map_err(failed)?;
         cluster.create_topic(&topic, PARTITIONS, 1).map_err(failed)?;
         Ok(Self { target: target(cluster.bootstrap_servers(), topic), embedded: Some(cluster) })

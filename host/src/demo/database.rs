@@ -37,7 +37,7 @@ pub struct Written {
     /// Rows in the table.
     pub rows: u64,
     /// Dead letters by code, most frequent first.
-    pub letters: Vec<(String, u64)>,
+    pub dead_letters: Vec<(String, u64)>,
     /// Which version wrote which offsets, by partition and offset.
     pub lineage: Vec<Stretch>,
     /// Next offset by partition.
@@ -98,7 +98,7 @@ impl Database {
             ));
             let there = there.map_err(|error| failed("look for the schema", error))?;
             if there.get(1) {
-                return Err(Fault::stop(
+                return Err(Fault::block(
                     "SL-S006",
                     format!("the schema {SCHEMA} is there already"),
                 ));
@@ -203,7 +203,7 @@ async fn read(
     pipeline: &str,
 ) -> Result<Written, tokio_postgres::Error> {
     let rows = session.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await?;
-    let letters = session
+    let dead_letters = session
         .query(
             "SELECT code, count(*) FROM sluice.dead_letters WHERE pipeline = $1 \
              GROUP BY code ORDER BY 2 DESC, 1",
@@ -225,7 +225,7 @@ async fn read(
         .await?;
     Ok(Written {
         rows: unsigned(&rows, 0),
-        letters: letters.iter().map(|row| (row.get(0), unsigned(row, 1))).collect(),
+        dead_letters: dead_letters.iter().map(|row| (row.get(0), unsigned(row, 1))).collect(),
         lineage: lineage.iter().map(stretch).collect(),
         positions: positions.iter().map(|row| (row.get(0), row.get(1))).collect(),
     })
@@ -251,7 +251,7 @@ fn unsigned(row: &tokio_postgres::Row, column: usize) -> u64 {
 }
 
 fn failed(what: &str, error: tokio_postgres::Error) -> Fault {
-    Fault::stop("SL-S007", format!("failed to {what}")).because(error)
+    Fault::block("SL-S007", format!("failed to {what}")).because(error)
 }
 
 #[cfg(test)]

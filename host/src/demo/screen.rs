@@ -126,9 +126,9 @@ impl Summary {
         let Books { sent, written } = &self.books;
         let rejected = self.books.rejected();
         let codes: Vec<_> = written
-            .letters
+            .dead_letters
             .iter()
-            .map(|(code, letters)| format!("{code} {}", count(*letters)))
+            .map(|(code, dead_letters)| format!("{code} {}", count(*dead_letters)))
             .collect();
         writeln!(out, "  {} devices, {PARTITIONS} partitions\n", count(DEVICES))?;
         writeln!(out, "  messages  {:>9}  acknowledged by the broker", count(sent.acknowledged))?;
@@ -174,7 +174,7 @@ impl Summary {
             let (took, slowest) = (swap.took.as_millis(), swap.slowest_ms);
             writeln!(
                 out,
-                "  plugin replaced meanwhile: all partitions went on with it after {took} ms,"
+                "  plugin replaced in the meantime: all partitions went on with it after {took} ms,"
             )?;
             writeln!(out, "    the slowest message in the seconds around it took {slowest} ms")?;
         }
@@ -282,7 +282,7 @@ mod tests {
         1,000 at once: written after 0.0 s, 200,000 a second
         then 8,333 a second for 40 s: latency p50 18 ms, p99 41 ms
           (from sending until seen in Postgres from outside, with a look every 10 ms)
-        plugin replaced meanwhile: all partitions went on with it after 740 ms,
+        plugin replaced in the meantime: all partitions went on with it after 740 ms,
           the slowest message in the seconds around it took 63 ms
 
         which version wrote what

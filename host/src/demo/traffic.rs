@@ -9,13 +9,13 @@ use super::screen::Moment;
 use super::{BAD_PER_MILLE, DEVICES, PARTITIONS, SEED};
 use crate::fault::Fault;
 use crate::progress::Progress;
-use crate::simulate::{Devices, Generator as _, Producer, Shape, Verdict};
+use crate::simulate::{Devices, Generator as _, Producer, Quality, Shape};
 
 /// Readings a second when each device sends one a minute.
 pub const LIVE_PER_SECOND: u64 = DEVICES / 60;
 /// A reading on its way, with what Kafka adds to it.
 const MESSAGE_BYTES: u64 = 220;
-/// Messages that librdkafka may hold, so that the broker is never handed much more than it may keep.
+/// Messages that librdkafka may contain, so that the broker is never handed much more than it may keep.
 const UNACKNOWLEDGED_MAX: u64 = 60_000;
 /// Messages between two looks at what the pipeline has done.
 const LOOK_EVERY: u64 = 256;
@@ -120,7 +120,7 @@ impl<'a> Traffic<'a> {
             }
             if passed >= time + TAKE_OVER_MAX {
                 let text = "the pipeline does not go on with the new version of the plugin";
-                return Err(Fault::stop("SL-S010", text).into());
+                return Err(Fault::block("SL-S010", text).into());
             }
             self.producer.wait_for(start + passed);
             if index % LOOK_EVERY == 0 {
@@ -159,8 +159,8 @@ impl<'a> Traffic<'a> {
     }
 
     fn send(&mut self) -> Result<(), Fault> {
-        let verdict = self.generator.write(self.producer.sent(), &mut self.key, &mut self.payload);
-        self.good += u64::from(verdict == Verdict::Good);
+        let quality = self.generator.write(self.producer.sent(), &mut self.key, &mut self.payload);
+        self.good += u64::from(quality == Quality::Good);
         self.producer.send(&self.key, &self.payload)
     }
 
@@ -197,7 +197,7 @@ impl<'a> Traffic<'a> {
         (self.around.alive)()?;
         if let Some(failure) = self.around.seen.failure() {
             return Err(
-                Fault::stop("SL-S007", format!("failed to look at Postgres: {failure}")).into()
+                Fault::block("SL-S007", format!("failed to look at Postgres: {failure}")).into()
             );
         }
         self.check_movement()?;
@@ -225,7 +225,7 @@ impl<'a> Traffic<'a> {
         } else if since.elapsed() > STANDSTILL_MAX {
             let seconds = STANDSTILL_MAX.as_secs();
             let text = format!("nothing was written for {seconds} s, {} messages wait", self.lag());
-            return Err(Fault::stop("SL-S008", text));
+            return Err(Fault::block("SL-S008", text));
         }
         Ok(())
     }

@@ -9,6 +9,6 @@ pub(super) const CODES: &[Explanation] = &[Explanation {
            the pipeline ends its work, begins again after a pause from the positions in Postgres, and reads what was not \
            committed once more. If it panics again it is blocked, and tried after 1 s, 2 s, ... up to a minute. Other \
            pipelines go on.",
-    way_out: "Report the panic message and the place that the log shows. If it panics again and again, another batch size \
+    hint: "Report the panic message and the place that the log shows. If it panics again and again, another batch size \
               (max_messages, max_bytes) may get past it; sluice resolve decides where a partition goes on.",
 }];

@@ -14,15 +14,15 @@ pub const POSITION: &str = "SL-K010";
 pub const UNKNOWN_TOPIC: &str = "SL-K011";
 /// Messages that cannot be read.
 pub const UNREADABLE: &str = "SL-K012";
-/// Rights on the topic or the group.
-pub const RIGHTS: &str = "SL-K013";
+/// The topic or the group, for which the user is not authorized.
+pub const NOT_AUTHORIZED: &str = "SL-K013";
 /// Anything else a broker may say.
 pub const UNEXPECTED: &str = "SL-K014";
 /// The topic was deleted and created again.
 pub const CREATED_AGAIN: &str = "SL-K015";
 /// The group ended the membership for good.
 pub const EXPELLED: &str = "SL-K016";
-/// Hosts died again and again where the partition stands.
+/// A crash loop at the position of a partition.
 pub const DEADLY: &str = "SL-K017";
 /// What `sluice resolve` was told does not fit the partitions.
 pub const UNDECIDABLE: &str = "SL-K018";
@@ -33,7 +33,7 @@ pub const LOGIN: &str = "SL-K020";
 /// The log was cut before the position.
 pub const TRUNCATED: &str = "SL-K022";
 
-/// What each error means. Those that are not listed hold the partition, or the pipeline, as [`UNEXPECTED`].
+/// What each error means. Those that are not listed block the partition, or the pipeline, as [`UNEXPECTED`].
 pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
     // Outages, elections and rebalances: librdkafka mends them by itself.
     (
@@ -86,11 +86,11 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
             Code::WaitingForCoordinator,
         ],
     ),
-    (POSITION, Remedy::Stop, &[Code::AutoOffsetReset, Code::OffsetOutOfRange]),
-    (TRUNCATED, Remedy::Stop, &[Code::LogTruncation]),
+    (POSITION, Remedy::Block, &[Code::AutoOffsetReset, Code::OffsetOutOfRange]),
+    (TRUNCATED, Remedy::Block, &[Code::LogTruncation]),
     (
         UNKNOWN_TOPIC,
-        Remedy::Stop,
+        Remedy::Block,
         &[
             Code::UnknownTopicOrPartition,
             Code::UnknownTopic,
@@ -100,7 +100,7 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
     ),
     (
         UNREADABLE,
-        Remedy::Stop,
+        Remedy::Block,
         &[
             Code::BadMessage,
             Code::InvalidMessage,
@@ -111,15 +111,15 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
         ],
     ),
     (
-        RIGHTS,
-        Remedy::Stop,
+        NOT_AUTHORIZED,
+        Remedy::Block,
         &[
             Code::TopicAuthorizationFailed,
             Code::GroupAuthorizationFailed,
             Code::ClusterAuthorizationFailed,
         ],
     ),
-    // A password may be changed and a certificate renewed while we wait, and a handshake may be cut off.
+    // A password may be changed and a certificate renewed while we wait, and a handshake may be interrupted.
     (
         LOGIN,
         Remedy::Retry,
@@ -131,10 +131,10 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
             Code::SSL,
         ],
     ),
-    (EXPELLED, Remedy::Stop, &[Code::Fatal, Code::Fenced, Code::FencedInstanceId]),
+    (EXPELLED, Remedy::Exit, &[Code::Fatal, Code::Fenced, Code::FencedInstanceId]),
     (
         NOT_ADMITTED,
-        Remedy::Stop,
+        Remedy::Block,
         &[
             Code::InconsistentGroupProtocol,
             Code::InvalidSessionTimeout,
@@ -149,7 +149,7 @@ pub(super) const TABLE: &[(&str, Remedy, &[Code])] = &[
 /// Code and remedy for an error of a broker or of librdkafka.
 pub fn remedy(error: Code) -> (&'static str, Remedy) {
     let found = TABLE.iter().find(|(_, _, errors)| errors.contains(&error));
-    found.map_or((UNEXPECTED, Remedy::Stop), |&(code, remedy, _)| (code, remedy))
+    found.map_or((UNEXPECTED, Remedy::Block), |&(code, remedy, _)| (code, remedy))
 }
 
 /// True when a broker has no message at the offset that was asked for.
@@ -185,10 +185,10 @@ mod tests {
 
     #[test]
     fn nothing_is_skipped_where_a_position_or_a_message_is_lost() {
-        check(&[Code::OffsetOutOfRange, Code::AutoOffsetReset], POSITION, Remedy::Stop);
-        check(&[Code::LogTruncation], TRUNCATED, Remedy::Stop);
-        check(&[Code::BadMessage, Code::BadCompression], UNREADABLE, Remedy::Stop);
-        check(&[Code::UnknownTopicOrPartition], UNKNOWN_TOPIC, Remedy::Stop);
+        check(&[Code::OffsetOutOfRange, Code::AutoOffsetReset], POSITION, Remedy::Block);
+        check(&[Code::LogTruncation], TRUNCATED, Remedy::Block);
+        check(&[Code::BadMessage, Code::BadCompression], UNREADABLE, Remedy::Block);
+        check(&[Code::UnknownTopicOrPartition], UNKNOWN_TOPIC, Remedy::Block);
     }
 
     #[test]
@@ -200,11 +200,11 @@ mod tests {
     fn what_only_a_person_can_mend_stops() {
         check(
             &[Code::TopicAuthorizationFailed, Code::GroupAuthorizationFailed],
-            RIGHTS,
-            Remedy::Stop,
+            NOT_AUTHORIZED,
+            Remedy::Block,
         );
-        check(&[Code::FencedInstanceId], EXPELLED, Remedy::Stop);
-        check(&[Code::InconsistentGroupProtocol], NOT_ADMITTED, Remedy::Stop);
-        check(&[Code::PolicyViolation, Code::Unknown], UNEXPECTED, Remedy::Stop);
+        check(&[Code::FencedInstanceId], EXPELLED, Remedy::Exit);
+        check(&[Code::InconsistentGroupProtocol], NOT_ADMITTED, Remedy::Block);
+        check(&[Code::PolicyViolation, Code::Unknown], UNEXPECTED, Remedy::Block);
     }
 }

@@ -9,7 +9,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FINAL, Fault, Remedy, broker, sqlstate};
+use super::{Fault, Remedy, broker, sqlstate};
 use crate::explain;
 use crate::plugin::PluginFault;
 use crate::plugin::fault::Phase;
@@ -17,17 +17,17 @@ use crate::plugin::fault::Phase;
 const INTRODUCTION: &str = "\
 # Failures and what is done about them
 
-This page is made from the code that decides. `sluice explain CODE` says more about each code, and the way out.
+This page is made from the code that decides. `sluice explain CODE` says more about each code, and what to do about it.
 
 | remedy | what happens |
 |---|---|
-| **retry** | An outage. The same batch is tried again, for ever, with growing pauses. Lag grows; nothing is buried, lost or written twice. |
-| **bury** | A message is at fault. It becomes a dead letter, whole, in the same transaction in which the others become rows. |
-| **hold** | A person has to mend something. The partition, or the pipeline, stays exactly where it is, says so, is tried again after 1 s, 2 s, ... up to a minute, and goes on by itself when the cause is gone. Other partitions and pipelines go on. |
-| **end** | Only a restart can mend it. The pipeline ends; other pipelines of the process go on. |
+| **retry** | An outage. The same batch is tried again, indefinitely, with exponential backoff. Lag grows; nothing is dead-lettered, lost or written twice. |
+| **dead-letter** | A message is at fault. It becomes a dead letter, with all that it consists of, in the same transaction in which the others become rows. |
+| **block** | An operator has to act. The partition, or the pipeline, stays where it is, says so, is tried again after 1 s, 2 s, ... up to a minute, and resumes by itself when the cause is gone. Other partitions and pipelines are not affected. |
+| **exit** | Only a restart helps, with other settings. The pipeline ends; other pipelines of the process are not affected. |
 
-A pipeline that is held leaves its consumer group, so that a host that can do better gets its partitions. What is held
-stands in the log, in `sluice lag` and in the table `sluice.holds`. A partition that no waiting can mend goes on with
+A pipeline that is blocked leaves its consumer group, so that another host can own its partitions. What is blocked stands in
+the log, in `sluice lag` and in the table `sluice.blocks`. A partition that does not resume by itself resumes with
 `sluice resolve`.
 ";
 
@@ -64,7 +64,7 @@ const STATES: &[(&str, &str, &str)] = &[
     ("3D000", "3D000", "no such database"),
     ("3F000", "3F000", "no such schema"),
     ("40xxx", "40P01", "deadlock, serialization failure"),
-    ("42501", "42501", "a right is missing"),
+    ("42501", "42501", "a privilege is missing"),
     ("42P05", "42P05", "a prepared statement of another session: a pooler in transaction mode"),
     ("42xxx", "42P01", "no such table, column, function; a statement that does not fit"),
     ("53xxx", "53100", "disk full, out of memory, too many connections"),
@@ -88,7 +88,7 @@ const STATES: &[(&str, &str, &str)] = &[
 ];
 
 /// Codes of dead letters that Sluice itself gives: stage, code, meaning.
-const LETTERS: &[(&str, &str, &str)] = &[
+const DEAD_LETTERS: &[(&str, &str, &str)] = &[
     ("decode", "no-payload", "a tombstone, where the plugin reads fields"),
     ("decode", "invalid-utf8", "the payload is not UTF-8"),
     ("decode", "malformed-json", "the payload is not JSON"),
@@ -99,7 +99,11 @@ const LETTERS: &[(&str, &str, &str)] = &[
         "inexact-number",
         "a number with more digits than a double keeps, where the plugin computes doubles for a numeric column",
     ),
-    ("decode, sink", "out-of-range", "a number or a time that the field or the column cannot hold"),
+    (
+        "decode, sink",
+        "out-of-range",
+        "a number or a time that the field or the column cannot represent",
+    ),
     ("decode, sink", "lone-surrogate", "half of a character, written as an escape"),
     ("decode, sink", "bad-timestamp", "a time that is not RFC 3339, or has no time zone"),
     ("decode, sink", "too-deep", "JSON that is nested too deeply"),
@@ -125,17 +129,16 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn word(fault: &Fault) -> &'static str {
-    match fault.remedy {
-        Remedy::Retry => "retry",
-        Remedy::Bury => "bury",
-        Remedy::Stop if fault.is_final() => "end",
-        Remedy::Stop => "hold",
-    }
-}
+/// Codes after which the pipeline ends, besides those of settings.
+const EXITS: [&str; 3] = [broker::SETTINGS, broker::EXPELLED, sqlstate::URL];
 
-fn word_of(code: &'static str, remedy: Remedy) -> &'static str {
-    word(&Fault::new(code, remedy, ""))
+const fn word(remedy: Remedy) -> &'static str {
+    match remedy {
+        Remedy::Retry => "retry",
+        Remedy::DeadLetter => "dead-letter",
+        Remedy::Block => "block",
+        Remedy::Exit => "exit",
+    }
 }
 
 fn title(code: &str) -> &'static str {
@@ -177,7 +180,7 @@ fn page(other_tests_section: &str) -> String {
         let remedy = match state {
             sqlstate::STALE_CLAIM => "drop the batch",
             sqlstate::CHANGED_TABLE => "encode the batch again",
-            _ => word_of(code, remedy),
+            _ => word(remedy),
         };
         let _ = writeln!(page, "| {states} | {meaning} | {remedy} | {code} |");
     }
@@ -185,9 +188,9 @@ fn page(other_tests_section: &str) -> String {
     let _ = writeln!(
         page,
         "| XXxxx, ending the session | an internal error of the server, such as a full disk | {} | {code} |",
-        word_of(code, remedy)
+        word(remedy)
     );
-    page += "\nA refusal that `[retry] sqlstates` or `constraints` names parks its message instead of burying it.\n";
+    page += "\nA refusal that `[retry] sqlstates` or `constraints` names parks its message instead of dead-lettering it.\n";
     page += "\nA connection that breaks counts as 08006. Whether a COMMIT without an answer took place is read from \
              `sluice.positions`, never guessed.\n";
     page += WRITES;
@@ -196,36 +199,36 @@ fn page(other_tests_section: &str) -> String {
     page += "\n## What brokers and librdkafka say\n\n| code | meaning | remedy | errors |\n|---|---|---|---|\n";
     for &(code, remedy, errors) in broker::TABLE {
         let names: Vec<String> = errors.iter().map(|error| format!("{error:?}")).collect();
-        let (title, remedy) = (title(code), word_of(code, remedy));
+        let (title, remedy) = (title(code), word(remedy));
         let _ = writeln!(page, "| {code} | {title} | {remedy} | {} |", names.join(", "));
     }
     let unexpected = broker::UNEXPECTED;
-    let _ = writeln!(page, "| {unexpected} | {} | hold | any other |", title(unexpected));
+    let _ = writeln!(page, "| {unexpected} | {} | block | any other |", title(unexpected));
     page += "\n## What a plugin does\n\n| code | meaning | remedy |\n|---|---|---|\n";
     for fault in plugin_faults() {
-        let rejection = fault.rejection_code().map(|code| format!("bury as `{code}`"));
+        let rejection = fault.rejection_code().map(|code| format!("dead-letter as `{code}`"));
         let fault = Fault::from(fault);
-        let remedy = rejection.unwrap_or_else(|| word(&fault).to_owned());
+        let remedy = rejection.unwrap_or_else(|| word(fault.remedy).to_owned());
         let _ = writeln!(page, "| {} | {} | {remedy} |", fault.code, title(fault.code));
     }
-    page += "\nWhat goes wrong in `process` is looked for by halving the batch on fresh instances until the guilty messages \
-             are alone; the same while the plugin is made ready holds the pipeline. A message that the plugin rejects \
-             is buried, or parked and tried again later if it says so.\n";
+    page += "\nWhat goes wrong in `process` is looked for by bisecting the batch on fresh instances until the messages that cause it \
+             are alone; the same while the plugin is made ready blocks the pipeline. A message that the plugin rejects \
+             is dead-lettered, or parked and tried again later if it says so.\n";
     page +=
         "\nA new version that does not pass its checks is refused, and the one at work goes on.\n";
     page += "\n## What is wrong with a message\n\n| stage | code of the dead letter | meaning |\n|---|---|---|\n";
-    for (stage, code, meaning) in LETTERS {
+    for (stage, code, meaning) in DEAD_LETTERS {
         let _ = writeln!(page, "| {stage} | {code} | {meaning} |");
     }
     page += "\n## All codes\n\n| code | meaning | |\n|---|---|---|\n";
     for explanation in explain::all() {
         let code = explanation.code;
-        let ends = FINAL.contains(&code) || code.starts_with("SL-C");
+        let exits = EXITS.contains(&code) || code.starts_with("SL-C");
         let _ = writeln!(
             page,
             "| {code} | {} | {} |",
             explanation.title,
-            if ends { "ends" } else { "" }
+            if exits { "exit" } else { "" }
         );
     }
     page
@@ -249,7 +252,7 @@ fn the_manual_shows_what_the_code_does() {
     let difference = page.lines().zip(stored.lines()).find(|(now, then)| now != then);
     assert!(
         stored == page,
-        "host/docs/failures.md is old, write it anew with UPDATE_MANUAL=1; first difference: {difference:?}"
+        "host/docs/failures.md is old, write it again with UPDATE_MANUAL=1; first difference: {difference:?}"
     );
 }
 
@@ -280,7 +283,8 @@ fn every_code_of_a_dead_letter_is_in_the_manual() {
     for entry in std::fs::read_dir(root().join("src/sink/types")).unwrap() {
         codes_in(&entry.unwrap().path(), &mut used);
     }
-    let listed: BTreeSet<String> = LETTERS.iter().map(|(_, code, _)| (*code).to_owned()).collect();
+    let listed: BTreeSet<String> =
+        DEAD_LETTERS.iter().map(|(_, code, _)| (*code).to_owned()).collect();
     let missing: Vec<_> = used.difference(&listed).collect();
     let unused: Vec<_> = listed.difference(&used).filter(|code| !code.contains(' ')).collect();
     assert!(missing.is_empty() && unused.is_empty(), "missing {missing:?}, unused {unused:?}");

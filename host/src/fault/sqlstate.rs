@@ -17,7 +17,7 @@ pub const CONTENTION: &str = "SL-P006";
 /// Missing table or column, or a statement that does not fit them.
 pub const STATEMENT: &str = "SL-P007";
 /// Privileges.
-pub const RIGHTS: &str = "SL-P008";
+pub const PRIVILEGES: &str = "SL-P008";
 /// A row that its table refuses.
 pub const ROW: &str = "SL-P009";
 /// Outputs and tables differ.
@@ -32,7 +32,7 @@ pub const MIGRATION: &str = "SL-P013";
 pub const TOO_SLOW: &str = "SL-P014";
 /// An old owner keeps a claim waiting.
 pub const CLAIM_BLOCKED: &str = "SL-P015";
-/// Another host owns the partition by now.
+/// The partition was claimed by another host.
 pub const FENCED: &str = "SL-P016";
 /// TLS.
 pub const TLS: &str = "SL-P017";
@@ -64,36 +64,36 @@ pub const CANCELLED: &str = "57014";
 ///
 /// Classes after Postgres' appendix A; the outages are those of Npgsql's transient list and ours.
 pub fn remedy(sqlstate: &str, message: &str) -> (&'static str, Remedy) {
-    use Remedy::{Bury, Retry, Stop};
+    use Remedy::{Block, DeadLetter, Retry};
     match sqlstate {
         // A stale claim is told apart by the caller before it gets here; it is never retried as it is.
-        STALE_CLAIM => (FENCED, Stop),
+        STALE_CLAIM => (FENCED, Block),
         // Likewise: the tables are read again and the batch is encoded for what they are now.
-        CHANGED_TABLE => (CHANGED, Stop),
+        CHANGED_TABLE => (CHANGED, Block),
         "25006" => (READ_ONLY, Retry),
-        "42501" => (RIGHTS, Stop),
+        "42501" => (PRIVILEGES, Block),
         "55P03" | "57014" | "25P02" | "25P03" | "25P04" | "26000" => (CONTENTION, Retry),
         // A prepared statement outlived a change of its table: gone with the connection, as 26000 is.
         "0A000" if message.contains("cached plan") => (CONTENTION, Retry),
         // No session of ours gives a name twice: another one has used this server process.
-        "42P05" => (POOLER, Stop),
+        "42P05" => (POOLER, Block),
         // What a user's trigger raises, and a row too large for an index or a page.
-        "P0001" | "54000" | "54001" => (ROW, Bury),
+        "P0001" | "54000" | "54001" => (ROW, DeadLetter),
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "08" => (CONNECTION, Retry),
-            "28" | "3D" => (LOGIN, Stop),
+            "28" | "3D" => (LOGIN, Block),
             "57" => (SHUTDOWN, Retry),
             "53" | "58" => (RESOURCES, Retry),
             "40" | "55" => (CONTENTION, Retry),
-            "22" | "23" => (ROW, Bury),
-            "42" | "3F" => (STATEMENT, Stop),
-            _ => (UNEXPECTED, Stop),
+            "22" | "23" => (ROW, DeadLetter),
+            "42" | "3F" => (STATEMENT, Block),
+            _ => (UNEXPECTED, Block),
         },
     }
 }
 
 /// The same for a statement that carries rows. Everything that need not be an outage may be the fault of a row, and
-/// only an experiment tells: [`Remedy::Bury`] says that it is to be made. Types, triggers, policies and functions of
+/// only an experiment tells: [`Remedy::DeadLetter`] says that it is to be made. Types, triggers, policies and functions of
 /// users give whatever state they like for a value: 42601 of a tsvector, XX000 of an extension, 42501 of a policy.
 ///
 /// `raised` says that user code raised the error, as PL/pgSQL's RAISE does: then not even the state of an outage is one.
@@ -105,7 +105,7 @@ pub fn remedy_with_rows(sqlstate: &str, message: &str, raised: bool) -> (&'stati
         || known == (CONTENTION, Remedy::Retry) && sqlstate == "0A000"
         // 08P01 is what a value of another length than its type's is called.
         || sqlstate.starts_with("08") && sqlstate != "08P01";
-    if of_the_server && !raised { known } else { (ROW, Remedy::Bury) }
+    if of_the_server && !raised { known } else { (ROW, Remedy::DeadLetter) }
 }
 
 /// True for what a smaller batch may get past: limits of time, memory and disk for one statement or transaction.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn outages_are_retried_for_ever() {
+    fn outages_are_retried_indefinitely() {
         check(&["08000", "08001", "08003", "08006", "08P01"], CONNECTION, Remedy::Retry);
         check(&["57P01", "57P02", "57P03", "57P05"], SHUTDOWN, Remedy::Retry);
         check(
@@ -152,34 +152,42 @@ mod tests {
 
     #[test]
     fn a_prepared_statement_that_is_there_already_tells_of_a_pooler() {
-        check(&["42P05"], POOLER, Remedy::Stop);
-        assert_eq!(remedy_with_rows("42P05", "", false), (POOLER, Remedy::Stop));
-        assert_eq!(remedy_with_rows("42P05", "", true), (ROW, Remedy::Bury), "a trigger raises it");
+        check(&["42P05"], POOLER, Remedy::Block);
+        assert_eq!(remedy_with_rows("42P05", "", false), (POOLER, Remedy::Block));
+        assert_eq!(
+            remedy_with_rows("42P05", "", true),
+            (ROW, Remedy::DeadLetter),
+            "a trigger raises it"
+        );
     }
 
     #[test]
-    fn refused_rows_are_buried() {
-        check(&["22001", "22003", "22021", "22P02", "22P05", "22P03"], ROW, Remedy::Bury);
-        check(&["23502", "23503", "23505", "23514", "23P01", "P0001", "54000"], ROW, Remedy::Bury);
+    fn refused_rows_are_dead_lettered() {
+        check(&["22001", "22003", "22021", "22P02", "22P05", "22P03"], ROW, Remedy::DeadLetter);
+        check(
+            &["23502", "23503", "23505", "23514", "23P01", "P0001", "54000"],
+            ROW,
+            Remedy::DeadLetter,
+        );
     }
 
     #[test]
     fn what_only_a_person_can_mend_stops() {
-        check(&["42P01", "42703", "42P10", "42804", "3F000"], STATEMENT, Remedy::Stop);
-        check(&["42501"], RIGHTS, Remedy::Stop);
-        check(&["28P01", "28000", "3D000"], LOGIN, Remedy::Stop);
-        check(&["XX000", "0A000", "21000", "F0001", ""], UNEXPECTED, Remedy::Stop);
+        check(&["42P01", "42703", "42P10", "42804", "3F000"], STATEMENT, Remedy::Block);
+        check(&["42501"], PRIVILEGES, Remedy::Block);
+        check(&["28P01", "28000", "3D000"], LOGIN, Remedy::Block);
+        check(&["XX000", "0A000", "21000", "F0001", ""], UNEXPECTED, Remedy::Block);
     }
 
     #[test]
     fn an_internal_error_that_ends_the_session_is_an_outage() {
         assert_eq!(remedy_at_end("XX000", "some text"), (UNEXPECTED, Remedy::Retry));
-        assert_eq!(remedy_at_end("28P01", "some text"), (LOGIN, Remedy::Stop));
+        assert_eq!(remedy_at_end("28P01", "some text"), (LOGIN, Remedy::Block));
     }
 
     #[test]
     fn a_statement_with_rows_leaves_it_to_an_experiment() {
-        let rows = (ROW, Remedy::Bury);
+        let rows = (ROW, Remedy::DeadLetter);
         for state in
             ["42601", "XX000", "P0004", "MY001", "42501", "53400", "55000", "08P01", "21000"]
         {

@@ -47,7 +47,7 @@ pub(super) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub fn take(&mut self, bytes: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at_checked(bytes).expect("the copy is cut off");
+        let (taken, rest) = self.0.split_at_checked(bytes).expect("the copy ends early");
         self.0 = rest;
         taken
     }

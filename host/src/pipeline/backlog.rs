@@ -73,14 +73,14 @@ impl Backlog {
     fn tell(&self, has_room: bool, parked: u64) {
         let (pipeline, max_parked) = (&*self.pipeline, self.max);
         if has_room {
-            tracing::info!(pipeline, parked, "pipeline no longer paused");
+            tracing::info!(pipeline, parked, "pipeline resumed after a pause");
         } else {
             tracing::warn!(
                 pipeline,
                 code = "SL-D311",
                 parked,
                 max_parked,
-                "pipeline paused: as many messages are parked as may be"
+                "pipeline paused: the limit of parked messages is reached"
             );
         }
     }

@@ -44,7 +44,7 @@ impl Brake {
         let message = format!(
             "all rows of {messages} messages in a row are rejected with {code}, and none is taken{DETAIL}the first: {example}"
         );
-        Err(Fault::stop(sqlstate::ALL_REJECTED, message))
+        Err(Fault::block(sqlstate::ALL_REJECTED, message))
     }
 
     /// To be told of each batch that was written.

@@ -10,12 +10,12 @@ use crate::sink::{Prepared, Rejected};
 
 /// What `max_per_minute` is counted over.
 const WINDOW: Duration = Duration::from_mins(1);
-/// Letters of so short a time are remembered together.
+/// Dead letters of so short a time are remembered together.
 const STEP: Duration = Duration::from_secs(1);
 
 /// The allowance of one pipeline, shared by its lanes.
 #[derive(Debug)]
-pub struct LetterBudget {
+pub struct DeadLetterBudget {
     pipeline: Arc<str>,
     max: Option<u64>,
     state: Mutex<State>,
@@ -23,48 +23,48 @@ pub struct LetterBudget {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Letters written within the window: when the first of them was, and how many.
+    /// Dead letters written within the window: when the first of them was, and how many.
     written: VecDeque<(Instant, u64)>,
-    /// Letters of batches that are being written.
+    /// Dead letters of batches that are being written.
     reserved: u64,
     /// Version of the plugin that the window began with.
     digest: String,
-    /// When a batch was last held back, while the pipeline counts as paused.
-    held_back_at: Option<Instant>,
+    /// When a batch was last rate-limited, while the pipeline counts as paused.
+    rate_limited_at: Option<Instant>,
     mentioned_at: Option<Instant>,
 }
 
-/// Letters of one batch that may be written; given back when dropped.
+/// Dead letters of one batch that may be written; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
-    budget: Arc<LetterBudget>,
-    letters: u64,
+    budget: Arc<DeadLetterBudget>,
+    dead_letters: u64,
 }
 
-impl LetterBudget {
-    /// At most `max` letters within any minute; `None`: as many as there are.
+impl DeadLetterBudget {
+    /// At most `max` dead letters within any minute; `None`: as many as there are.
     pub fn new(pipeline: Arc<str>, max: Option<u64>) -> Self {
         Self { pipeline, max, state: Mutex::default() }
     }
 
-    /// Room for all letters of a batch, or an error with how many there is room for.
+    /// Room for all dead letters of a batch, or an error with how many there is room for.
     ///
     /// # Errors
-    /// The number of letters that may be written now, less than asked for.
-    pub fn reserve(self: &Arc<Self>, letters: u64, now: Instant) -> Result<Reservation, u64> {
+    /// The number of dead letters that may be written now, less than asked for.
+    pub fn reserve(self: &Arc<Self>, dead_letters: u64, now: Instant) -> Result<Reservation, u64> {
         if let Some(max) = self.max {
             let mut state = self.lock();
             let free = state.free(max, now);
-            if letters > free {
+            if dead_letters > free {
                 return Err(free);
             }
-            state.reserved += letters;
+            state.reserved += dead_letters;
             self.tell_end(&mut state, now);
         }
-        Ok(Reservation { budget: self.clone(), letters })
+        Ok(Reservation { budget: self.clone(), dead_letters })
     }
 
-    /// True when at least one letter may be written.
+    /// True when at least one dead letter may be written.
     pub fn has_room(&self, now: Instant) -> bool {
         self.max.is_none_or(|max| self.lock().free(max, now) > 0)
     }
@@ -78,17 +78,17 @@ impl LetterBudget {
         }
     }
 
-    /// Letters were written that nobody could ask for before.
-    pub fn spend(&self, letters: u64, now: Instant) {
+    /// Dead letters were written that nobody could ask for before.
+    pub fn spend(&self, dead_letters: u64, now: Instant) {
         if self.max.is_some() {
-            self.lock().write(letters, now);
+            self.lock().write(dead_letters, now);
         }
     }
 
-    /// Says that a batch is held back: once when it begins, then once a minute.
-    pub fn tell_held_back(&self, prepared: &Prepared, now: Instant) {
+    /// Says that a batch is rate-limited: once when it begins, then once a minute.
+    pub fn log_rate_limited(&self, prepared: &Prepared, now: Instant) {
         let mut state = self.lock();
-        state.held_back_at = Some(now);
+        state.rate_limited_at = Some(now);
         if state.mentioned_at.is_some_and(|at| now.saturating_duration_since(at) < WINDOW) {
             return;
         }
@@ -102,15 +102,15 @@ impl LetterBudget {
             pipeline = &*self.pipeline,
             code = "SL-D310",
             max_per_minute = self.max,
-            "pipeline paused: it has made as many dead letters within a minute as it may{}",
+            "pipeline paused: the limit of dead letters per minute is reached{}",
             example.unwrap_or_default()
         );
     }
 
     fn tell_end(&self, state: &mut State, now: Instant) {
-        if state.held_back_at.is_some_and(|at| now.saturating_duration_since(at) >= WINDOW) {
-            (state.held_back_at, state.mentioned_at) = (None, None);
-            tracing::info!(pipeline = &*self.pipeline, "pipeline no longer paused");
+        if state.rate_limited_at.is_some_and(|at| now.saturating_duration_since(at) >= WINDOW) {
+            (state.rate_limited_at, state.mentioned_at) = (None, None);
+            tracing::info!(pipeline = &*self.pipeline, "pipeline resumed after a pause");
         }
     }
 
@@ -121,35 +121,37 @@ impl LetterBudget {
 
 impl State {
     fn free(&mut self, max: u64, now: Instant) -> u64 {
-        // A step counts until the last letter that may be in it is a whole window old.
+        // A step counts until the last dead letter that may be in it is a whole window old.
         let is_over = |at: Instant| now.saturating_duration_since(at) >= WINDOW + STEP;
         while self.written.front().is_some_and(|(at, _)| is_over(*at)) {
             self.written.pop_front();
         }
-        let written: u64 = self.written.iter().map(|(_, letters)| letters).sum();
+        let written: u64 = self.written.iter().map(|(_, dead_letters)| dead_letters).sum();
         max.saturating_sub(written + self.reserved)
     }
 
-    fn write(&mut self, letters: u64, now: Instant) {
+    fn write(&mut self, dead_letters: u64, now: Instant) {
         match self.written.back_mut() {
-            _ if letters == 0 => {}
-            Some((at, count)) if now.saturating_duration_since(*at) < STEP => *count += letters,
-            _ => self.written.push_back((now, letters)),
+            _ if dead_letters == 0 => {}
+            Some((at, count)) if now.saturating_duration_since(*at) < STEP => {
+                *count += dead_letters
+            }
+            _ => self.written.push_back((now, dead_letters)),
         }
     }
 }
 
 impl Reservation {
-    /// The batch is written, with `letters` in the end: some may have come up on the way.
-    pub fn spend(self, letters: u64, now: Instant) {
-        self.budget.spend(letters, now);
+    /// The batch is written, with `dead_letters` in the end: some may have come up on the way.
+    pub fn spend(self, dead_letters: u64, now: Instant) {
+        self.budget.spend(dead_letters, now);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.budget.max.is_some() {
-            self.budget.lock().reserved -= self.letters;
+            self.budget.lock().reserved -= self.dead_letters;
         }
     }
 }
@@ -158,12 +160,12 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn budget(max: u64) -> (Arc<LetterBudget>, Instant) {
-        (Arc::new(LetterBudget::new("p".into(), Some(max))), Instant::now())
+    fn budget(max: u64) -> (Arc<DeadLetterBudget>, Instant) {
+        (Arc::new(DeadLetterBudget::new("p".into(), Some(max))), Instant::now())
     }
 
-    fn write(budget: &Arc<LetterBudget>, letters: u64, now: Instant) -> Result<(), u64> {
-        budget.reserve(letters, now).map(|reservation| reservation.spend(letters, now))
+    fn write(budget: &Arc<DeadLetterBudget>, dead_letters: u64, now: Instant) -> Result<(), u64> {
+        budget.reserve(dead_letters, now).map(|reservation| reservation.spend(dead_letters, now))
     }
 
     fn seconds(seconds: f64) -> Duration {
@@ -171,15 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_never_holds_more_letters_than_allowed() {
+    fn a_minute_never_blocks_more_dead_letters_than_allowed() {
         let (budget, start) = budget(100);
         let mut written: Vec<(Duration, u64)> = Vec::new();
         let mut random = fastrand::Rng::with_seed(5);
         for step in 0..20_000_u64 {
             let at = Duration::from_millis(step * 37);
-            let letters = random.u64(0..30);
-            if write(&budget, letters, start + at).is_ok() {
-                written.push((at, letters));
+            let dead_letters = random.u64(0..30);
+            if write(&budget, dead_letters, start + at).is_ok() {
+                written.push((at, dead_letters));
             }
         }
         for (index, (at, _)) in written.iter().enumerate() {
@@ -187,10 +189,10 @@ mod tests {
                 .iter()
                 .rev()
                 .take_while(|(then, _)| at.saturating_sub(*then) < WINDOW);
-            let sum: u64 = minute.map(|(_, letters)| letters).sum();
+            let sum: u64 = minute.map(|(_, dead_letters)| dead_letters).sum();
             assert!(sum <= 100, "{sum} within the minute before {at:?}");
         }
-        let sum: u64 = written.iter().map(|(_, letters)| letters).sum();
+        let sum: u64 = written.iter().map(|(_, dead_letters)| dead_letters).sum();
         assert!(sum > 100 * 11, "only {sum} in 12 minutes");
     }
 
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_without_letters_always_pass() {
+    fn batches_without_dead_letters_always_pass() {
         let (budget, start) = budget(1);
         write(&budget, 1, start).unwrap();
         write(&budget, 0, start).unwrap();
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_come_up_on_the_way_count_too() {
+    fn dead_letters_that_come_up_on_the_way_count_too() {
         let (budget, start) = budget(10);
         budget.reserve(1, start).unwrap().spend(25, start);
         assert_eq!(write(&budget, 1, start), Err(0));
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_everything_passes() {
-        let budget = Arc::new(LetterBudget::new("p".into(), None));
+        let budget = Arc::new(DeadLetterBudget::new("p".into(), None));
         write(&budget, u64::MAX, Instant::now()).unwrap();
         assert!(budget.has_room(Instant::now()));
     }

@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::pipeline::Deployed;
 use crate::pipeline::backlog::Backlog;
 use crate::pipeline::brake::Brake;
-use crate::pipeline::budget::LetterBudget;
+use crate::pipeline::budget::DeadLetterBudget;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::order::{KeyOrder, Question};
 use crate::pipeline::work::Worker;
@@ -29,7 +29,7 @@ use crate::source::{Room, Source};
 mod batches;
 mod pace;
 
-use batches::{HeldBack, Ready, Until, Writing};
+use batches::{RateLimited, Ready, Until, Writing};
 use pace::{IDLE_WAIT, LOOK_AROUND, Pace};
 
 /// How long a lane that was told to finish may take to write what it has.
@@ -58,7 +58,7 @@ pub struct Parts {
     /// What it counts.
     pub counters: Arc<Counters>,
     /// How many dead letters it may make.
-    pub budget: Arc<LetterBudget>,
+    pub budget: Arc<DeadLetterBudget>,
     /// How many messages are parked.
     pub backlog: Arc<Backlog>,
     /// Stops it when no row is taken any more.
@@ -90,8 +90,8 @@ pub struct Lane {
     ready: Option<Ready>,
     writer: Option<(Uuid, Writer)>,
     writing: Option<Writing>,
-    held_back: Option<HeldBack>,
-    /// Most messages of a batch for now: less than is allowed after one was held back.
+    rate_limited: Option<RateLimited>,
+    /// Most messages of a batch for now: less than is allowed after one was rate-limited.
     messages_max: usize,
     pace: Pace,
     /// No batch is larger until then: one was too large.
@@ -119,7 +119,7 @@ impl Lane {
             ready: None,
             writer: None,
             writing: None,
-            held_back: None,
+            rate_limited: None,
             messages_max,
             pace,
             smaller: None,
@@ -144,7 +144,7 @@ impl Lane {
             if let Some((topic_id, _)) = &self.writer {
                 self.order.look(*topic_id, Instant::now());
             }
-            let wait = if self.held_back.is_some() { self.resume()? } else { self.gather() };
+            let wait = if self.rate_limited.is_some() { self.resume()? } else { self.gather() };
             let learned = self.take_receipt(Duration::ZERO)?;
             let processes = self.should_process(Instant::now());
             if processes {
@@ -173,8 +173,8 @@ impl Lane {
             match command {
                 Command::Start { claimed, topic_id, waiting } => {
                     self.connect(topic_id)?;
-                    self.order.hold(claimed.partition, &waiting);
-                    self.positions.hold(claimed);
+                    self.order.own(claimed.partition, &waiting);
+                    self.positions.own(claimed);
                     self.start(claimed.partition)?;
                 }
                 Command::Release { partitions, deadline, done } => {
@@ -216,7 +216,7 @@ impl Lane {
 
     fn process(&mut self) -> Result<(), Fault> {
         if !self.parts.backlog.has_room() {
-            self.held_back = Some(HeldBack::new(Until::FewerParked, &self.parts.counters));
+            self.rate_limited = Some(RateLimited::new(Until::FewerParked, &self.parts.counters));
             self.batch.clear();
             return Ok(());
         }
@@ -235,10 +235,10 @@ impl Lane {
             made => made?,
         };
         self.learn_largest_call();
-        let reservation = match self.parts.budget.reserve(prepared.letters(), Instant::now()) {
+        let reservation = match self.parts.budget.reserve(prepared.dead_letters(), Instant::now()) {
             Ok(reservation) => reservation,
             Err(free) => {
-                self.hold_back(prepared, free);
+                self.limit_rate(prepared, free);
                 return Ok(());
             }
         };
@@ -257,28 +257,28 @@ impl Lane {
         self.smaller.map_or(max, |(messages, _)| messages.min(max))
     }
 
-    /// There is room for `free` letters, and the batch would make more: the next one ends ahead of the first
-    /// letter too many.
-    fn hold_back(&mut self, prepared: Prepared, free: u64) {
-        self.parts.budget.tell_held_back(&prepared, Instant::now());
-        let messages = prepared.messages_ahead_of_letter(free);
+    /// There is room for `free` dead letters, and the batch would make more: the next one ends ahead of the first
+    /// dead letter too many.
+    fn limit_rate(&mut self, prepared: Prepared, free: u64) {
+        self.parts.budget.log_rate_limited(&prepared, Instant::now());
+        let messages = prepared.messages_ahead_of_dead_letter(free);
         self.messages_max = messages.max(1);
-        let until = if messages == 0 { Until::RoomForLetters } else { Until::Now };
-        self.held_back = Some(HeldBack::new(until, &self.parts.counters));
+        let until = if messages == 0 { Until::RoomForDeadLetters } else { Until::Now };
+        self.rate_limited = Some(RateLimited::new(until, &self.parts.counters));
         self.spare.push(prepared);
         self.batch.clear();
     }
 
-    /// Nothing is read while a batch is held back. Goes on when there is room for letters again, or another version
+    /// Nothing is read while a batch is rate-limited. Goes on when there is room for dead letters again, or another version
     /// of the plugin, which may make fewer. Returns how long it does not.
     fn resume(&mut self) -> Result<Duration, Fault> {
         let wait = self.parts.source.rest_while_full();
-        // Reading begins anew where the committed positions stand: not while they may still move.
+        // Reading begins again where the committed positions stand: not while they may still move.
         if self.busy() {
             return Ok(wait.min(IDLE_WAIT));
         }
-        let waits = match self.held_back.as_ref().map(|held| held.until) {
-            Some(Until::RoomForLetters) => {
+        let waits = match self.rate_limited.as_ref().map(|limited| limited.until) {
+            Some(Until::RoomForDeadLetters) => {
                 !self.swap() && !self.parts.budget.has_room(Instant::now())
             }
             Some(Until::FewerParked) => !self.parts.backlog.has_room(),
@@ -287,7 +287,7 @@ impl Lane {
         if waits {
             return Ok(wait.min(LOOK_AROUND));
         }
-        self.held_back = None;
+        self.rate_limited = None;
         self.rewind()?;
         Ok(Duration::ZERO)
     }
@@ -324,8 +324,11 @@ impl Lane {
                 self.parts.brake.written(reuse.has_rows(), reuse.rejected());
                 if let Some(Writing { number, reservation, .. }) = &mut self.writing {
                     self.order.committed(*number);
-                    let letters = receipt.ranges().iter().map(|range| range.rejected).sum();
-                    reservation.take().into_iter().for_each(|it| it.spend(letters, Instant::now()));
+                    let dead_letters = receipt.ranges().iter().map(|range| range.rejected).sum();
+                    reservation
+                        .take()
+                        .into_iter()
+                        .for_each(|it| it.spend(dead_letters, Instant::now()));
                 }
                 self.written(reuse);
                 self.positions.commit(&receipt);
@@ -373,7 +376,7 @@ impl Lane {
             rows::loggable(first.stage, &first.code, &first.reason)
         );
         let known = prepared.parked_keys().len();
-        prepared.bury(batch, rejections);
+        prepared.reject(batch, rejections);
         self.parts.brake.check(prepared.has_rows(), prepared.rejected())?;
         let mut fresh = WaitingKeys::default();
         for &(partition, key) in &prepared.parked_keys()[known..] {
@@ -389,7 +392,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Somebody else has claimed partitions of the batch: nothing of it was written. They are let go of,
+    /// Somebody else has claimed partitions of the batch: nothing of it was written. They are released,
     /// and the others are read again from what is committed.
     fn fenced(&mut self, partitions: Vec<i32>) -> Result<(), Fault> {
         Counters::add(&self.parts.counters.fenced, 1);
@@ -407,15 +410,15 @@ impl Lane {
     }
 
     fn release(&mut self, partitions: &[i32], deadline: Instant) -> Result<(), Fault> {
-        let held: Vec<i32> =
-            partitions.iter().copied().filter(|&it| self.positions.holds(it)).collect();
-        for &partition in &held {
+        let owned: Vec<i32> =
+            partitions.iter().copied().filter(|&it| self.positions.owns(it)).collect();
+        for &partition in &owned {
             // No new messages of it; those gathered are still written.
             self.parts.source.stop(partition)?;
         }
         self.drain(deadline)?;
         // Once more: a drain that failed has started all partitions again.
-        held.into_iter().try_for_each(|partition| self.leave(partition))
+        owned.into_iter().try_for_each(|partition| self.leave(partition))
     }
 
     fn leave(&mut self, partition: i32) -> Result<(), Fault> {

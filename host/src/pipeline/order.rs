@@ -77,8 +77,8 @@ impl KeyOrder {
     }
 
     /// Takes up a partition that was claimed, with the keys that are parked.
-    pub fn hold(&mut self, partition: i32, keys: &[KeyHash]) {
-        // An answer that is on its way may be older than what others parked meanwhile.
+    pub fn own(&mut self, partition: i32, keys: &[KeyHash]) {
+        // An answer that is on its way may be older than what others parked in the meantime.
         self.asked = None;
         self.waiting.forget(partition);
         for &key in keys {
@@ -86,7 +86,7 @@ impl KeyOrder {
         }
     }
 
-    /// Lets go of a partition.
+    /// Releases a partition.
     pub fn forget(&mut self, partition: i32) {
         self.waiting.forget(partition);
     }
@@ -117,7 +117,7 @@ impl KeyOrder {
         asks.then(|| at.saturating_duration_since(now))
     }
 
-    /// Asks which keys are free by now, and takes the answer when it comes.
+    /// Asks which keys are free now, and takes the answer when it comes.
     pub fn look(&mut self, topic_id: Uuid, now: Instant) {
         if self.waiting.is_empty() {
             return;
@@ -188,13 +188,13 @@ mod tests {
         let (post, questions) = Post::ringing(&bell);
         let mut order = KeyOrder::new(post, bell);
         let now = Instant::now();
-        order.hold(3, &[KeyHash::of(b"a")]);
+        order.own(3, &[KeyHash::of(b"a")]);
         order.look(TOPIC, now);
         let question = questions.try_recv().expect("a question");
         question.answer.send(question.keys).unwrap();
         order.forget(3);
-        // Another host has parked a message of the same key meanwhile.
-        order.hold(3, &[KeyHash::of(b"a")]);
+        // Another host has parked a message of the same key in the meantime.
+        order.own(3, &[KeyHash::of(b"a")]);
         order.look(TOPIC, now);
         assert!(order.waiting().contains(3, b"a"));
     }
@@ -204,7 +204,7 @@ mod tests {
         let bell = Arc::default();
         let (post, questions) = Post::ringing(&bell);
         let mut order = KeyOrder::new(post, bell);
-        order.hold(3, &[KeyHash::of(b"a")]);
+        order.own(3, &[KeyHash::of(b"a")]);
         assert!(order.waiting().contains(3, b"a"));
         order.look(TOPIC, Instant::now());
         assert_eq!(questions.try_recv().expect("a question").keys.len(), 1);

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::Deployed;
 use super::backlog::Backlog;
-use super::budget::LetterBudget;
+use super::budget::DeadLetterBudget;
 use super::counters::Counters;
 use super::order::Question;
 use super::replay::{batch_of, ranges_of};
@@ -20,8 +20,8 @@ use crate::fault::{self, Fault, Remedy, sqlstate};
 use crate::plugin::fault::INTERRUPTED;
 use crate::plugin::slot::Slot;
 use crate::rows::{self, Rejection};
-use crate::sink::letters::read::Letter;
-use crate::sink::parked::due::{Due, Next, Verdicts};
+use crate::sink::dead_letters::read::DeadLetter;
+use crate::sink::parked::due::{Due, Next, Results};
 use crate::sink::parked::looks::{LOOK_EVERY, Watched};
 use crate::sink::postgres::{Diagnosis, can_be_diagnosed};
 use crate::sink::{Parking, Prepared, WaitingKeys};
@@ -47,7 +47,7 @@ pub struct Parts {
     /// What it counts.
     pub counters: Arc<Counters>,
     /// How many dead letters may be made.
-    pub budget: Arc<LetterBudget>,
+    pub budget: Arc<DeadLetterBudget>,
     /// How many messages are parked.
     pub backlog: Arc<Backlog>,
     /// Lanes ask here which keys are free. It ends when nobody can ask any more.
@@ -110,7 +110,7 @@ impl Retrier {
                 wait
             }
             Err(fault) => {
-                self.parts.due.let_go();
+                self.parts.due.release();
                 if sqlstate::depends_on_size(&fault.sqlstate) {
                     self.parts.due.take_fewer();
                 }
@@ -163,7 +163,7 @@ impl Retrier {
         let (plan, version) = (worker.deployed().plan.clone(), worker.deployed().version.clone());
         let messages = runtime.block_on(self.parts.due.take(&plan))?;
         if messages.is_empty() {
-            self.parts.due.let_go();
+            self.parts.due.release();
             return Ok(false);
         }
         let mut batch = batch_of(&messages);
@@ -177,20 +177,20 @@ impl Retrier {
         let processed = self
             .parts
             .due
-            .hold(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
+            .keep_open(runtime, || worker.process(&mut batch, ranges, parking, &waiting, spare));
         let (_, mut prepared) = processed?;
         let refused = runtime.block_on(self.parts.due.ask(&plan, &prepared))?;
         if !refused.is_empty() {
-            prepared.bury(&batch, &refused);
+            prepared.reject(&batch, &refused);
         }
         let mut fruitless = 0;
         loop {
-            let verdicts = self.verdicts(&messages, &prepared);
+            let results = self.results(&messages, &prepared);
             let due = &mut self.parts.due;
-            let settled = runtime.block_on(due.settle(&plan, &prepared, &verdicts, &version));
+            let settled = runtime.block_on(due.settle(&plan, &prepared, &results, &version));
             match settled {
                 Ok(dropped) => {
-                    self.count(&verdicts);
+                    self.count(&results);
                     let (names, sent) = (plan.table_names(), prepared.rows_of_tables());
                     let counters = &self.parts.counters;
                     counters.dropped.note(&self.parts.pipeline, names, sent, &dropped);
@@ -199,16 +199,16 @@ impl Retrier {
                 }
                 Err(fault) if can_be_diagnosed(&fault) && fruitless < FRUITLESS_MAX => {
                     match runtime.block_on(due.diagnose(&plan, &prepared))? {
-                        Diagnosis::Rows(rejections) => prepared.bury(&batch, &rejections),
+                        Diagnosis::Rows(rejections) => prepared.reject(&batch, &rejections),
                         Diagnosis::Nothing => fruitless += 1,
                         Diagnosis::Changed(next) => {
                             Deployed::replace_plan(&self.parts.slot, &plan, Arc::from(next));
-                            due.let_go();
+                            due.release();
                             return Ok(true);
                         }
                     }
                     if !runtime.block_on(due.take_again(&plan, &messages))? {
-                        due.let_go();
+                        due.release();
                         return Ok(false);
                     }
                 }
@@ -217,27 +217,27 @@ impl Retrier {
         }
     }
 
-    fn verdicts(&self, messages: &[Letter], prepared: &Prepared) -> Verdicts {
+    fn results(&self, messages: &[DeadLetter], prepared: &Prepared) -> Results {
         let rule = &self.parts.parking.rule;
-        let mut verdicts = Verdicts {
+        let mut results = Results {
             passed: prepared.passed().map(|(message, rows)| (messages[message].id, rows)).collect(),
-            ..Verdicts::default()
+            ..Results::default()
         };
         for rejection in prepared.kept() {
             let message = &messages[rejection.message as usize];
             let attempts = message.attempts as u32 + 1;
             if rejection.retry && rule.goes_on(attempts) {
                 let pause = rule.pause_after(attempts);
-                verdicts.again.push((message.id, rejection.clone(), pause));
+                results.again.push((message.id, rejection.clone(), pause));
             } else {
-                verdicts.gave_up.push((message.id, rejection.clone()));
+                results.gave_up.push((message.id, rejection.clone()));
             }
         }
-        verdicts
+        results
     }
 
-    fn count(&self, verdicts: &Verdicts) {
-        let Verdicts { passed, gave_up, again } = verdicts;
+    fn count(&self, results: &Results) {
+        let Results { passed, gave_up, again } = results;
         let counters = &self.parts.counters;
         Counters::add(&counters.retried, passed.len() as u64);
         Counters::add(&counters.given_up, gave_up.len() as u64);
@@ -258,7 +258,7 @@ impl Retrier {
             passed = passed.len(),
             again = again.len(),
             gave_up = gave_up.len(),
-            "parked messages tried again"
+            "parked messages retried"
         );
     }
 
@@ -300,7 +300,7 @@ impl Trouble {
             tracing::warn!(
                 pipeline,
                 code = fault.code,
-                "cannot try parked messages again now: {fault}"
+                "cannot retry parked messages now: {fault}"
             );
         }
         self.backoff.pause()
@@ -308,7 +308,7 @@ impl Trouble {
 
     fn over(&mut self, pipeline: &str) {
         if self.code.is_some() {
-            tracing::info!(pipeline, "parked messages are tried again");
+            tracing::info!(pipeline, "retries of parked messages resumed");
         }
         *self = Self::default();
     }

@@ -12,12 +12,12 @@ use crate::sink::claims::resolve::RESOLVER;
 use crate::sink::claims::{self, Agreement, Claims, Heartbeat};
 use crate::sink::parked::due;
 use crate::sink::postgres::{Options, Session};
-use crate::source::{ClaimAnswer, ClaimStore, Claimed, KeysRead, Stored, Vanished};
+use crate::source::{ClaimAnswer, ClaimStore, Claimed, Crash, KeysRead, Stored};
 
 /// Longest time for one of the small things that are asked: the claimer has others to do.
 const ASK_WAIT: Duration = Duration::from_secs(6);
-/// Longest time for a goodbye: a Postgres that is away must not keep the host from ending.
-const GOODBYE_WAIT: Duration = Duration::from_secs(2);
+/// Longest time for a clean release: a Postgres that is away must not keep the host from ending.
+const CLEAN_RELEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// Claims of one pipeline on one topic.
 pub struct PostgresClaims {
@@ -104,13 +104,13 @@ impl ClaimStore for PostgresClaims {
         self.runtime.block_on(in_time(ASK_WAIT, self.claims.initialise(topic_id, starts)))
     }
 
-    fn take_note(&mut self, vanished: &[Vanished]) -> Result<(), Fault> {
-        let vanished: Vec<claims::Vanished> = vanished.iter().map(gone).collect();
-        self.ask(async |claims, session| claims.take_note(session, &vanished).await)
+    fn record_crashes(&mut self, crashes: &[Crash]) -> Result<(), Fault> {
+        let crashes: Vec<claims::Crash> = crashes.iter().map(crash).collect();
+        self.ask(async |claims, session| claims.record_crashes(session, &crashes).await)
     }
 
-    fn forgive(&mut self, partition: i32) -> Result<(), Fault> {
-        self.ask(async |claims, session| claims.forgive(session, partition).await)
+    fn reset_crashes(&mut self, partition: i32) -> Result<(), Fault> {
+        self.ask(async |claims, session| claims.reset_crashes(session, partition).await)
     }
 
     fn claim(&mut self, topic_id: Uuid, partitions: &[i32]) -> Result<Vec<ClaimAnswer>, Fault> {
@@ -141,37 +141,37 @@ impl ClaimStore for PostgresClaims {
         self.runtime.block_on(in_time(ASK_WAIT, self.claims.fence(partitions)))
     }
 
-    fn hold(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault> {
-        self.ask(async |claims, session| claims.hold(session, partitions, fault).await)
+    fn block(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault> {
+        self.ask(async |claims, session| claims.block(session, partitions, fault).await)
     }
 
-    fn let_go(&mut self, partitions: &[i32], anybody: bool) -> Result<(), Fault> {
-        self.ask(async |claims, session| claims.let_go(session, partitions, anybody).await)
+    fn unblock(&mut self, partitions: &[i32], anybody: bool) -> Result<(), Fault> {
+        self.ask(async |claims, session| claims.unblock(session, partitions, anybody).await)
     }
 
-    fn say_goodbye(&mut self) -> Result<(), Fault> {
+    fn release_cleanly(&mut self) -> Result<(), Fault> {
         if !self.has_lived {
             return Ok(());
         }
         let claims = &self.claims;
-        let goodbye =
-            claims.errand("say goodbye", async |session| claims.say_goodbye(session).await);
-        let said = self.runtime.block_on(in_time(GOODBYE_WAIT, goodbye));
+        let release = claims
+            .errand("release partitions", async |session| claims.release_cleanly(session).await);
+        let said = self.runtime.block_on(in_time(CLEAN_RELEASE_WAIT, release));
         self.heartbeat = None;
         said
     }
 }
 
 fn stored(position: claims::Position) -> Stored {
-    let claims::Position { partition, topic_id, next_offset, epoch, owner, vanished, deaths } =
+    let claims::Position { partition, topic_id, next_offset, epoch, owner, owner_crashed, crashes } =
         position;
     let resolved = owner == RESOLVER;
-    Stored { partition, topic_id, next_offset, epoch, owner, vanished, deaths, resolved }
+    Stored { partition, topic_id, next_offset, epoch, owner, owner_crashed, crashes, resolved }
 }
 
-fn gone(vanished: &Vanished) -> claims::Vanished {
-    let Vanished { partition, owner, counts } = vanished.clone();
-    claims::Vanished { partition, owner, counts }
+fn crash(crash: &Crash) -> claims::Crash {
+    let Crash { partition, owner, counts } = crash.clone();
+    claims::Crash { partition, owner, counts }
 }
 
 fn answer(answer: &claims::ClaimAnswer) -> ClaimAnswer {

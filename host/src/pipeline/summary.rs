@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 use super::counters::Snapshot;
 use crate::fault::Fault;
-use crate::source::claims::HeldPartition;
+use crate::source::claims::BlockedPartition;
 
 /// How a pipeline is doing, when it is told.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     /// Name of the pipeline.
     pub pipeline: &'a str,
-    /// Why the whole pipeline is held, if it is, and since when.
-    pub held: Option<(&'static str, Instant)>,
-    /// Partitions that are held.
-    pub partitions: Vec<HeldPartition>,
+    /// Why the whole pipeline is blocked, if it is, and since when.
+    pub blocked: Option<(&'static str, Instant)>,
+    /// Partitions that are blocked.
+    pub partitions: Vec<BlockedPartition>,
     /// Messages behind the ends of its partitions, if that is known.
     pub lag: Option<i64>,
     /// What it had done when it was told last, and has done now.
@@ -30,30 +30,31 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// One word, for people who look through many such lines.
     fn state(&self) -> &'static str {
-        let stands_still =
+        let is_stalled =
             self.counters.batches == self.before.batches && self.lag.is_some_and(|lag| lag > 0);
         match self {
-            Self { held: Some(_), .. } => "held",
-            Self { partitions, .. } if !partitions.is_empty() => "partly held",
+            Self { blocked: Some(_), .. } => "blocked",
+            Self { partitions, .. } if !partitions.is_empty() => "degraded",
             Self { counters, .. } if counters.paused_lanes > 0 => "paused",
-            _ if stands_still => "standing still",
+            _ if is_stalled => "stalled",
             _ => "running",
         }
     }
 
-    /// What is held: `SL-K010 3,5 for 90 s`, one of these for each code.
+    /// What is blocked: `SL-K010 3,5 for 90 s`, one of these for each code.
     fn details(&self) -> Option<String> {
         let seconds = |since: Instant| self.now.saturating_duration_since(since).as_secs();
-        if let Some((code, since)) = self.held {
+        if let Some((code, since)) = self.blocked {
             return Some(format!("{code} for {} s", seconds(since)));
         }
-        let mut codes: Vec<&str> = self.partitions.iter().map(|held| held.code).collect();
+        let mut codes: Vec<&str> = self.partitions.iter().map(|blocked| blocked.code).collect();
         codes.sort_unstable();
         codes.dedup();
         let texts = codes.into_iter().map(|code| {
-            let of_code = || self.partitions.iter().filter(|held| held.code == code);
-            let numbers: Vec<String> = of_code().map(|held| held.partition.to_string()).collect();
-            let longest = of_code().map(|held| seconds(held.since)).max().unwrap_or(0);
+            let of_code = || self.partitions.iter().filter(|blocked| blocked.code == code);
+            let numbers: Vec<String> =
+                of_code().map(|blocked| blocked.partition.to_string()).collect();
+            let longest = of_code().map(|blocked| seconds(blocked.since)).max().unwrap_or(0);
             format!("{code} partitions {} for {longest} s", numbers.join(","))
         });
         Some(texts.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
@@ -70,7 +71,7 @@ impl Report<'_> {
                 tracing::$level!(
                     pipeline,
                     state,
-                    held = self.details(),
+                    blocked = self.details(),
                     lag,
                     messages_per_second,
                     messages = counters.messages,
@@ -128,7 +129,7 @@ mod tests {
     fn report(now: Instant) -> Report<'static> {
         Report {
             pipeline: "energy",
-            held: None,
+            blocked: None,
             partitions: Vec::new(),
             lag: Some(0),
             before: Snapshot::default(),
@@ -143,30 +144,30 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_is_held_for_how_long_and_why() {
+    fn a_line_says_what_is_blocked_for_how_long_and_why() {
         let since = Instant::now();
         let now = since + Duration::from_secs(90);
-        let held = |partition, code, since| HeldPartition { partition, code, since };
+        let blocked = |partition, code, since| BlockedPartition { partition, code, since };
         check(&report(now), "running", None);
         let behind = Report { lag: Some(5), ..report(now) };
-        check(&behind, "standing still", None);
+        check(&behind, "stalled", None);
         let counters = Snapshot { batches: 1, ..Snapshot::default() };
         check(&Report { lag: Some(5), counters, ..report(now) }, "running", None);
         let counters = Snapshot { paused_lanes: 1, ..Snapshot::default() };
         check(&Report { counters, ..report(now) }, "paused", None);
         check(
-            &Report { held: Some(("SL-P007", since)), ..report(now) },
-            "held",
+            &Report { blocked: Some(("SL-P007", since)), ..report(now) },
+            "blocked",
             Some("SL-P007 for 90 s"),
         );
         let partitions = vec![
-            held(1, "SL-K017", since),
-            held(3, "SL-K010", now),
-            held(5, "SL-K010", since + Duration::from_secs(60)),
+            blocked(1, "SL-K017", since),
+            blocked(3, "SL-K010", now),
+            blocked(5, "SL-K010", since + Duration::from_secs(60)),
         ];
         check(
             &Report { partitions, ..report(now) },
-            "partly held",
+            "degraded",
             Some("SL-K010 partitions 3,5 for 30 s; SL-K017 partitions 1 for 90 s"),
         );
     }

@@ -1,8 +1,8 @@
-//! Keeps a pipeline going: what a person has to mend holds it, and when it is mended it goes on by itself,
+//! Keeps a pipeline going: what a person has to mend blocks it, and when it is mended it goes on by itself,
 //! exactly where it was. Other pipelines of the process never notice.
 //!
-//! A pipeline that is held has left its group, so that a host that can do better gets its partitions. Whether the
-//! cause is gone is found out by beginning anew: everything is checked before the group is joined again.
+//! A pipeline that is blocked has left its group, so that a host that can do better gets its partitions. Whether the
+//! cause is gone is found out by a restart of the pipeline: everything is checked before the group is joined again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ use super::{Books, Control, Running, Schema, begin};
 use crate::backoff::Backoff;
 use crate::bell::Bell;
 use crate::explain;
-use crate::fault::Fault;
+use crate::fault::{Fault, Remedy};
 use crate::files::Stamp;
 use crate::plugin::fault::{INTERRUPTED, is_of_the_file};
 use crate::plugin::load::Loader;
 use crate::settings::Settings;
 use crate::shutdown::Stop;
 use crate::sink::claims::Claims;
-use crate::sink::claims::holds::WHOLE_PIPELINE;
+use crate::sink::claims::blocks::WHOLE_PIPELINE;
 use crate::sink::postgres::{Options, Session};
 use crate::source::renewals::{Renewals, Renewed};
 use crate::threads::{self, Job, Turn, Work};
 
-/// How often it is looked whether a pipeline that was held goes on.
+/// How often it is looked whether a pipeline that was blocked goes on.
 const TELL_PERIOD: Duration = Duration::from_secs(1);
 /// How often a running pipeline says how it is doing.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(60);
@@ -35,11 +35,11 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(60);
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// After so long without a fault the next one is waited for from the shortest pause on.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
-/// How often it is looked whether the plugin's file has changed, while a pipeline is held.
+/// How often it is looked whether the plugin's file has changed, while a pipeline is blocked.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// How often it is looked whether certificates and passwords for brokers were renewed, while a pipeline runs.
 const RENEWALS_PERIOD: Duration = Duration::from_secs(5);
-/// Longest time for writing down what is held: it is only told there, not decided.
+/// Longest time for writing down what is blocked: it is only told there, not decided.
 const WRITE_DOWN_WAIT: Duration = Duration::from_secs(2);
 
 /// A pipeline that is kept going. Nothing happens before [`Supervisor::start`].
@@ -65,7 +65,7 @@ enum Stage {
     /// It has begun.
     Running { running: Box<Running>, began: Began },
     /// It waits for somebody to mend what is wrong.
-    Held { fault: Fault, file: Option<Stamp>, renewals: Option<Renewals>, until: Instant },
+    Blocked { fault: Fault, file: Option<Stamp>, renewals: Option<Renewals>, until: Instant },
 }
 
 /// When a pipeline began, and the plugin's file as it was then.
@@ -93,10 +93,10 @@ struct State {
     /// Told to look again at what was refused.
     look_again: bool,
     control: Option<Control>,
-    held: Option<Held>,
+    blocked: Option<Blocked>,
 }
 
-struct Held {
+struct Blocked {
     code: &'static str,
     since: Instant,
     /// Since when it is tried again, and how many batches there were then.
@@ -112,7 +112,7 @@ impl Handle {
         self.bell.ring();
     }
 
-    /// Judges the plugin's file anew, and whether a held pipeline can go on.
+    /// Checks the plugin's file again, and whether a blocked pipeline can go on.
     pub fn check_plugin(&self) {
         let mut state = self.lock();
         state.look_again = true;
@@ -133,17 +133,18 @@ impl Handle {
         std::mem::take(&mut self.lock().look_again)
     }
 
-    /// True while the pipeline is held, or has not proved yet that it goes on.
-    fn is_held(&self) -> bool {
-        self.lock().held.is_some()
+    /// True while the pipeline is blocked, or has not proved yet that it goes on.
+    fn is_blocked(&self) -> bool {
+        self.lock().blocked.is_some()
     }
 
-    /// Notes why the pipeline is held, and says whether that is news.
-    fn hold(&self, code: &'static str) -> bool {
+    /// Notes why the pipeline is blocked, and says whether that is news.
+    fn block(&self, code: &'static str) -> bool {
         let mut state = self.lock();
-        let held = state.held.get_or_insert(Held { code: "", since: Instant::now(), trying: None });
-        held.trying = None;
-        std::mem::replace(&mut held.code, code) != code
+        let blocked =
+            state.blocked.get_or_insert(Blocked { code: "", since: Instant::now(), trying: None });
+        blocked.trying = None;
+        std::mem::replace(&mut blocked.code, code) != code
     }
 
     /// Notes that the pipeline has begun.
@@ -152,8 +153,8 @@ impl Handle {
         if self.is_ending() {
             control.stop();
         }
-        if let Some(held) = &mut state.held {
-            held.trying = Some((Instant::now(), control.counters().batches));
+        if let Some(blocked) = &mut state.blocked {
+            blocked.trying = Some((Instant::now(), control.counters().batches));
         }
         state.control = Some(control);
     }
@@ -165,14 +166,14 @@ impl Handle {
         drop(control);
     }
 
-    /// How long the pipeline was held, if it has just proved to go on.
+    /// How long the pipeline was blocked, if it has just proved to go on.
     fn proven(&self, batches: u64) -> Option<Duration> {
         let mut state = self.lock();
-        let (since, before) = state.held.as_ref()?.trying?;
+        let (since, before) = state.blocked.as_ref()?.trying?;
         if batches == before && since.elapsed() < PROVEN_AFTER {
             return None;
         }
-        state.held.take().map(|held| held.since.elapsed())
+        state.blocked.take().map(|blocked| blocked.since.elapsed())
     }
 }
 
@@ -208,7 +209,7 @@ impl Supervisor {
     }
 
     /// Keeps the pipeline going until it is told to stop. It ends with what it has done, or with what only a restart can
-    /// mend, or what held the pipeline when it was told to stop.
+    /// mend, or what blocked the pipeline when it was told to stop.
     pub fn start(self) -> Job<Result<Snapshot, Fault>> {
         let (runtime, bell) = (self.runtime.clone(), self.handle.bell.clone());
         threads::spawn(&runtime, bell, self)
@@ -225,8 +226,8 @@ impl Supervisor {
                     self.stage = match self.begin() {
                         Ok(running) => Stage::Running { running: Box::new(running), began },
                         Err(fault) if fault.code == INTERRUPTED => return Turn::End(Ok(())),
-                        Err(fault) if fault.is_final() => return Turn::End(Err(fault)),
-                        Err(fault) => self.hold(fault, began),
+                        Err(fault) if fault.remedy == Remedy::Exit => return Turn::End(Err(fault)),
+                        Err(fault) => self.block(fault, began),
                     };
                 }
                 Stage::Running { mut running, mut began } => {
@@ -240,26 +241,26 @@ impl Supervisor {
                     match end {
                         Ok(()) if began.renewed && !self.handle.is_ending() => {}
                         Ok(()) => return Turn::End(Ok(())),
-                        Err(fault) if fault.is_final() => return Turn::End(Err(fault)),
-                        Err(fault) => self.stage = self.hold(fault, began),
+                        Err(fault) if fault.remedy == Remedy::Exit => return Turn::End(Err(fault)),
+                        Err(fault) => self.stage = self.block(fault, began),
                     }
                 }
-                Stage::Held { fault, .. } if self.handle.is_ending() => {
+                Stage::Blocked { fault, .. } if self.handle.is_ending() => {
                     return Turn::End(Err(fault));
                 }
-                Stage::Held { fault, file, mut renewals, until } => {
+                Stage::Blocked { fault, file, mut renewals, until } => {
                     let left = until.saturating_duration_since(Instant::now());
                     let is_renewed = renewals.as_mut().is_some_and(Renewals::has_settled);
                     if self.handle.takes_another_look() || self.file() != file || is_renewed {
                         self.backoff = Backoff::for_mending();
                     } else if !left.is_zero() {
-                        self.stage = Stage::Held { fault, file, renewals, until };
+                        self.stage = Stage::Blocked { fault, file, renewals, until };
                         return Turn::Sleep(left.min(LOOK_PERIOD));
                     } else if is_of_the_file(fault.code) {
                         // The same bytes would be refused again, and compiling them may take seconds.
                         self.write_down(Some(&fault));
                         let until = Instant::now() + self.backoff.pause();
-                        self.stage = Stage::Held { fault, file, renewals, until };
+                        self.stage = Stage::Blocked { fault, file, renewals, until };
                     }
                 }
             }
@@ -274,7 +275,7 @@ impl Supervisor {
                 let pipeline = self.name();
                 tracing::warn!(
                     pipeline,
-                    "a property's file cannot be read again: {reason}; its value of before is used"
+                    "cannot read a property's file again: {reason}; its previous value is used"
                 );
             }
         }
@@ -293,7 +294,7 @@ impl Supervisor {
                 Renewed::Certificates => "certificates for brokers were renewed",
                 Renewed::Properties => "a password for brokers was renewed",
             };
-            tracing::info!(pipeline, "{what}: the pipeline begins again");
+            tracing::info!(pipeline, "{what}: restarting the pipeline");
             running.control().stop();
         }
         RENEWALS_PERIOD
@@ -313,63 +314,63 @@ impl Supervisor {
         Ok(running)
     }
 
-    /// What was begun is held by `fault`, for a while or until it is mended.
-    fn hold(&mut self, fault: Fault, Began { at, file, renewals, .. }: Began) -> Stage {
+    /// What was begun is blocked by `fault`, for a while or until it is mended.
+    fn block(&mut self, fault: Fault, Began { at, file, renewals, .. }: Began) -> Stage {
         if at.elapsed() >= HEALTHY_AFTER {
             self.backoff = Backoff::for_mending();
         }
         self.tell_of(&fault);
-        Stage::Held { fault, file, renewals, until: Instant::now() + self.backoff.pause() }
+        Stage::Blocked { fault, file, renewals, until: Instant::now() + self.backoff.pause() }
     }
 
-    /// Says that the pipeline is held: in the log once for each reason, and to those who look from elsewhere.
+    /// Says that the pipeline is blocked: in the log once for each reason, and to those who look from elsewhere.
     fn tell_of(&self, fault: &Fault) {
-        if self.handle.hold(fault.code) {
-            let way_out = explain::hint(fault.code);
+        if self.handle.block(fault.code) {
+            let hint = explain::hint(fault.code);
             let (pipeline, code) = (self.name(), fault.code);
-            tracing::error!(pipeline, code, way_out, "pipeline held: {}", fault.message);
+            tracing::error!(pipeline, code, hint, "pipeline blocked: {}", fault.message);
         } else {
-            tracing::debug!(pipeline = self.name(), code = fault.code, "still held: {fault}");
+            tracing::debug!(pipeline = self.name(), code = fault.code, "still blocked: {fault}");
         }
         self.write_down(Some(fault));
     }
 
-    /// Writes down for everybody that the pipeline is held on this host, or strikes it out. Best effort: what holds
+    /// Writes down indefinitelyybody that the pipeline is blocked on this host, or strikes it out. Best effort: what blocks
     /// it may be that Postgres cannot be written to.
     fn write_down(&self, fault: Option<&Fault>) {
         let Some(options) = &self.options else { return };
         let claims = Claims::new(options, self.name(), &self.settings.source.topic, &self.owner);
         let write = async |session: &Session| match fault {
-            Some(fault) => claims.hold(session, &[WHOLE_PIPELINE], fault).await,
-            None => claims.let_go(session, &[WHOLE_PIPELINE], false).await,
+            Some(fault) => claims.block(session, &[WHOLE_PIPELINE], fault).await,
+            None => claims.unblock(session, &[WHOLE_PIPELINE], false).await,
         };
         let written = claims.errand("write down what is blocked", write);
         let written =
             self.runtime.block_on(async { tokio::time::timeout(WRITE_DOWN_WAIT, written).await });
         if let Ok(Err(fault)) = written {
-            tracing::debug!("not written down that the pipeline is held: {fault}");
+            tracing::debug!("failed to record that the pipeline is blocked: {fault}");
         }
     }
 
-    /// Says how the pipeline is doing, now and then, and that it goes on again; returns when to look again.
+    /// Says how the pipeline is doing, now and then, and that it resumed; returns when to look again.
     fn tell(&mut self) -> Duration {
         let (now, counters) = (Instant::now(), self.books.counters.snapshot());
         let (before, told) = self.told;
-        if let Some(held) = self.handle.proven(counters.batches) {
-            let (pipeline, seconds) = (self.name(), held.as_secs());
-            tracing::info!(pipeline, seconds, "pipeline goes on again");
+        if let Some(blocked) = self.handle.proven(counters.batches) {
+            let (pipeline, seconds) = (self.name(), blocked.as_secs());
+            tracing::info!(pipeline, seconds, "pipeline resumed");
             self.write_down(None);
         }
         let period = now - told;
         if period >= PROGRESS_PERIOD {
-            let held = self.handle.lock().held.as_ref().map(|held| (held.code, held.since));
-            let (partitions, lag) = (self.books.standing.held(), self.books.standing.lag());
+            let blocked = self.handle.lock().blocked.as_ref().map(|it| (it.code, it.since));
+            let (partitions, lag) = (self.books.standing.blocked(), self.books.standing.lag());
             let pipeline = self.name();
-            Report { pipeline, held, partitions, lag, before, counters, period, now }.log();
+            Report { pipeline, blocked, partitions, lag, before, counters, period, now }.log();
             self.told = (counters, now);
         }
         let due = PROGRESS_PERIOD.saturating_sub(now - self.told.1);
-        if self.handle.is_held() { TELL_PERIOD.min(due) } else { due }
+        if self.handle.is_blocked() { TELL_PERIOD.min(due) } else { due }
     }
 }
 
@@ -381,7 +382,7 @@ impl Work for Supervisor {
             Turn::Sleep(wait) => return Turn::Sleep(wait.min(self.tell())),
             Turn::End(end) => end,
         };
-        if self.handle.is_held() {
+        if self.handle.is_blocked() {
             self.write_down(None);
         }
         let counters = self.books.counters.snapshot();

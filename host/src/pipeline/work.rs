@@ -46,7 +46,7 @@ impl Worker {
     }
 
     /// Goes on with the version in `slot`, and says whether that is another one. Called between two batches. A version
-    /// that cannot be instantiated is passed over, and the one at work goes on. The same version with another plan for
+    /// that cannot be instantiated is skipped, and the one at work goes on. The same version with another plan for
     /// its tables is none.
     pub fn swap(&mut self, slot: &Slot<Deployed>) -> bool {
         let Some(next) = slot.newer_than(&self.deployed) else { return false };
@@ -81,7 +81,7 @@ impl Worker {
         Ok((decoder(next)?, instance))
     }
 
-    /// Makes rows and letters of a batch, ready to be written. The batch is left as it was. Without messages nobody is
+    /// Makes rows and dead letters of a batch, ready to be written. The batch is left as it was. Without messages nobody is
     /// asked.
     pub fn process(
         &mut self,
@@ -160,7 +160,7 @@ fn decoder(deployed: &Deployed) -> Result<Option<Decoder>, Fault> {
         return Ok(None);
     }
     let decoder = Decoder::new(fields, deployed.plan.exact_inputs())
-        .map_err(|text| Fault::stop("SL-G009", text))?;
+        .map_err(|text| Fault::block("SL-G009", text))?;
     Ok(Some(decoder))
 }
 

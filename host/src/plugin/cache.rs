@@ -1,7 +1,7 @@
 //! Compiled components on disk, so that a restart or a swap back compiles nothing.
 //!
 //! What lies here is native code that the host will run: the folder belongs to our user alone, and the
-//! key holds the component's digest and everything in wasmtime that its compiled form depends on. Any
+//! key contains the component's digest and everything in wasmtime that its compiled form depends on. Any
 //! doubt means compiling again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -53,7 +53,7 @@ impl Cache {
         let stored = Folder::open(&self.folder).ok()?.read(&file_name(engine, digest))?;
         let code = intact(&stored)?;
         // SAFETY: the bytes are what we have compiled: only our own user can write to the
-        // folder that they were read in, files appear complete by a rename, and the checksum holds.
+        // folder that they were read in, files appear complete by a rename, and the checksum matches.
         // Code of another wasmtime or configuration is refused by `deserialize` itself.
         unsafe { Component::deserialize(engine, code) }.ok()
     }
@@ -126,7 +126,7 @@ impl Folder {
     }
 }
 
-/// What a file holds: the checksum and the code behind it.
+/// What a file contains: the checksum and the code behind it.
 pub(crate) fn sealed(code: &[u8]) -> Vec<u8> {
     [Sha256::digest(code).as_slice(), code].concat()
 }

@@ -1,4 +1,4 @@
-//! The trust border: everything a guest returns is held against the plugin's description and the
+//! The trust border: everything a guest returns is compared with the plugin's description and the
 //! batch before anyone believes it. The only place that makes a [`Checked`] outcome.
 //!
 //! Runs over every value of every batch, so each rule is a loop without early exit that the compiler

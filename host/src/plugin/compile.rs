@@ -149,7 +149,7 @@ impl Compilation {
 impl Drop for Compilation {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // It can have ended meanwhile, and then it is only waited for.
+            // It can have ended in the meantime, and then it is only waited for.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -201,7 +201,7 @@ fn limit(resource: libc::__rlimit_resource_t, max: u64, beyond: u64) {
     unsafe { libc::setrlimit(resource, &raw const limit) };
 }
 
-/// Best effort: where the system does not know one of them, the others hold.
+/// Best effort: where the system does not know one of them, the others apply.
 fn limit_this_process() {
     limit(libc::RLIMIT_AS, MEMORY_BYTES_MAX, 0);
     // At the second one the system would kill without saying why.

@@ -11,7 +11,7 @@ const TRANSFORM: &str = "sluice:plugin/transform";
 /// The export with our version.
 const TRANSFORM_OFFERED: &str = "sluice:plugin/transform@0.1.0";
 
-/// All that a plugin may import: `log`, and two interfaces that hold nothing but types.
+/// All that a plugin may import: `log`, and two interfaces that contain nothing but types.
 const IMPORTS: [&str; 3] = ["sluice:plugin/log", "sluice:plugin/columns", "sluice:plugin/schema"];
 
 /// Names in a message, at most.

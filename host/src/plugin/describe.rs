@@ -1,4 +1,4 @@
-//! A plugin's description, translated into the host's own types and held against itself: everything
+//! A plugin's description, translated into the host's own types and checked against itself: everything
 //! that can be settled once is settled here, so that no batch has to ask again.
 
 use std::collections::HashSet;

@@ -195,7 +195,7 @@ impl PluginFault {
         }
     }
 
-    /// The code of the dead letter when a single message may be what is wrong: for everything that goes
+    /// The code of the dead letter when a single message may be what is wrong: indefinitelyything that goes
     /// wrong in `process`.
     pub fn rejection_code(&self) -> Option<&'static str> {
         match self {
@@ -222,7 +222,7 @@ pub fn is_of_the_file(code: &str) -> bool {
 /// A failing plugin stops its pipeline: nothing is lost, offsets stay where they are.
 impl From<PluginFault> for Fault {
     fn from(fault: PluginFault) -> Self {
-        Self::stop(fault.code(), fault.to_string())
+        Self::block(fault.code(), fault.to_string())
     }
 }
 

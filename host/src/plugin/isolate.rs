@@ -1,4 +1,4 @@
-//! Finds the messages that a plugin cannot take: a batch that fails is halved, each half on a fresh guest
+//! Finds the messages that a plugin cannot take: a batch that fails is bisected, each half on a fresh guest
 //! where the last one was lost, until those at fault are alone. They are rejected; all others become rows,
 //! and order is kept.
 

@@ -47,7 +47,7 @@ pub struct Limits {
     /// structures as well, so it lies above `output_bytes_max`; without it a few overlapping lists
     /// make the host allocate many times the guest's memory before the first check.
     pub hostcall_bytes_max: usize,
-    /// Messages in a row that the plugin may fail on before it is held to be broken itself.
+    /// Messages in a row that the plugin may fail on before it is considered broken itself.
     pub poison_max: u32,
     /// Rows of one outcome over all tables; each costs the host work even when it has no bytes.
     pub rows_max: usize,

@@ -1,5 +1,5 @@
 //! A plugin's code linked into the host instead of run in the sandbox: no limits, no isolation. What
-//! the benchmark holds the sandbox against; nothing in a settings file leads here.
+//! the benchmark compares the sandbox with; nothing in a settings file leads here.
 
 use super::bindings::exports::sluice::plugin::transform::{Batch, Outcome};
 

@@ -202,7 +202,7 @@ impl Loader {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.store(engine(), digest, &code)
         {
-            tracing::debug!(%error, "compiled plugin not kept for the next start");
+            tracing::debug!(%error, "failed to cache the compiled plugin");
         }
         Ok(component)
     }

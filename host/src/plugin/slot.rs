@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// Holds the current value. Whoever took one keeps it until it asks again.
+/// Contains the current value. Whoever took one keeps it until it asks again.
 #[derive(Debug)]
 pub struct Slot<T> {
     current: ArcSwap<T>,
@@ -21,11 +21,11 @@ impl<T> Slot<T> {
         self.current.load_full()
     }
 
-    /// The current value if it is another than `held`; a few nanoseconds when it is not. For a lane
+    /// The current value if it is another than `known`; a few nanoseconds when it is not. For a lane
     /// to ask between two batches.
-    pub fn newer_than(&self, held: &Arc<T>) -> Option<Arc<T>> {
+    pub fn newer_than(&self, known: &Arc<T>) -> Option<Arc<T>> {
         let current = self.current.load();
-        if Arc::ptr_eq(&current, held) { None } else { Some(Arc::clone(&current)) }
+        if Arc::ptr_eq(&current, known) { None } else { Some(Arc::clone(&current)) }
     }
 
     /// Replaces the value if it is still `current`.
@@ -33,7 +33,7 @@ impl<T> Slot<T> {
         self.current.compare_and_swap(current, next);
     }
 
-    /// Replaces the value. The old one lives as long as somebody holds it.
+    /// Replaces the value. The old one lives as long as somebody uses it.
     pub fn publish(&self, next: Arc<T>) {
         self.current.store(next);
     }
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_learns_of_a_newer_value_once() {
+    fn a_lane_learns_of_a_newer_value_once() {
         let slot = Slot::new(Arc::new("first"));
-        let held = slot.current();
-        assert!(slot.newer_than(&held).is_none());
+        let known = slot.current();
+        assert!(slot.newer_than(&known).is_none());
         slot.publish(Arc::new("second"));
-        assert_eq!(*held, "first");
-        let held = slot.newer_than(&held).expect("a newer value");
-        assert_eq!(*held, "second");
-        assert!(slot.newer_than(&held).is_none());
+        assert_eq!(*known, "first");
+        let known = slot.newer_than(&known).expect("a newer value");
+        assert_eq!(*known, "second");
+        assert!(slot.newer_than(&known).is_none());
     }
 }

@@ -38,7 +38,7 @@ pub enum Look {
     PutOff(Fault),
 }
 
-/// Most looks between two attempts to judge a version that was put off: five seconds.
+/// Most looks between two attempts to check a version that was put off: five seconds.
 const PAUSE_LOOKS_MAX: u32 = 20;
 
 /// A version that was loaded, and waits for an outage to end.
@@ -73,7 +73,7 @@ impl<T, G> Watch<T, G>
 where
     G: Fn(&Arc<Generation>) -> Result<T, Fault>,
 {
-    /// Watches `file`, whose version `running` is in `slot`. `gate` judges a loaded version (do its
+    /// Watches `file`, whose version `running` is in `slot`. `gate` checks a loaded version (do its
     /// outputs fit the tables?) and makes what lanes work with.
     pub fn new(
         file: PathBuf,
@@ -85,7 +85,7 @@ where
         Self { file, loader, slot, gate, running, seen: Seen::Nothing, put_off: None }
     }
 
-    /// Forgets that a version was refused or put off: the next look judges the file anew.
+    /// Forgets that a version was refused or put off: the next look checks the file again.
     pub fn again(&mut self) {
         self.seen = Seen::Nothing;
         self.put_off = None;
@@ -129,14 +129,14 @@ where
         }
         self.seen = Seen::Done(stamp, digest);
         match self.loader.load(bytes) {
-            Ok(generation) => self.judge(generation, 1),
+            Ok(generation) => self.check(generation, 1),
             Err(PluginFault::Interrupted) => Look::Same,
             Err(fault) => self.refused(fault.into()),
         }
     }
 
     /// An outage says nothing about a version: it must not be refused for good.
-    fn judge(&mut self, generation: Arc<Generation>, pause_looks: u32) -> Look {
+    fn check(&mut self, generation: Arc<Generation>, pause_looks: u32) -> Look {
         match (self.gate)(&generation) {
             Ok(next) => self.publish(generation, next),
             Err(fault) if fault.remedy == Remedy::Retry => {
@@ -158,7 +158,7 @@ where
             self.put_off = Some(put_off);
             return Look::Same;
         }
-        self.judge(put_off.generation, (put_off.pause_looks * 2).min(PAUSE_LOOKS_MAX))
+        self.check(put_off.generation, (put_off.pause_looks * 2).min(PAUSE_LOOKS_MAX))
     }
 
     fn publish(&mut self, generation: Arc<Generation>, next: T) -> Look {
@@ -181,7 +181,7 @@ where
             file = %self.file.display(),
             running_version = self.running.description.version,
             running_digest = self.running.short_digest(),
-            "plugin refused: the running version goes on: {}", fault.message
+            "plugin refused, the running version stays in use: {}", fault.message
         );
         Look::Refused(fault)
     }
@@ -215,7 +215,7 @@ impl Watcher {
         Self { orders, stop, job }
     }
 
-    /// Judges the file anew, also a version that was refused before; for SIGHUP.
+    /// Checks the file again, also a version that was refused before; for SIGHUP.
     pub fn check_now(&self) {
         // Nobody is left to look at it after a panic, which is in the log.
         let _ = self.orders.send(Order::Check);

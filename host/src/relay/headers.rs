@@ -1,14 +1,14 @@
-//! Headers of a relayed letter: those of the message as they were, then what Spring's dead letter publisher
+//! Headers of a relayed dead letter: those of the message as they were, then what Spring's dead letter publisher
 //! adds, in its binary encodings, then ours. Pure.
 
 use std::borrow::Cow;
 
-use crate::sink::letters::read::Letter;
+use crate::sink::dead_letters::read::DeadLetter;
 
 /// A name and its value.
 pub(super) type Header<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
 
-/// What all letters of a pipeline have in common.
+/// What all dead letters of a pipeline have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub pipeline: String,
@@ -16,47 +16,50 @@ pub(super) struct Origin {
     pub group: String,
 }
 
-/// All headers of `letter`, in their order. Where the message has a header of one of our names already, because it
+/// All headers of `dead_letter`, in their order. Where the message has a header of one of our names already, because it
 /// was a dead letter before, readers take the last one: ours.
-pub(super) fn of<'a>(letter: &'a Letter, origin: &'a Origin) -> Vec<Header<'a>> {
-    let original = letter
+pub(super) fn of<'a>(dead_letter: &'a DeadLetter, origin: &'a Origin) -> Vec<Header<'a>> {
+    let original = dead_letter
         .headers
         .iter()
         .map(|(name, value)| (Cow::Borrowed(name.as_slice()), value.as_deref().map(Cow::Borrowed)));
-    original.chain(spring(letter, origin)).chain(ours(letter, origin)).collect()
+    original.chain(spring(dead_letter, origin)).chain(ours(dead_letter, origin)).collect()
 }
 
 /// Numbers are big-endian, as Java's `ByteBuffer` writes them.
-fn spring<'a>(letter: &'a Letter, origin: &'a Origin) -> [Header<'a>; 8] {
-    let timestamp_type = match letter.timestamp_us {
+fn spring<'a>(dead_letter: &'a DeadLetter, origin: &'a Origin) -> [Header<'a>; 8] {
+    let timestamp_type = match dead_letter.timestamp_us {
         None => "NoTimestampType",
-        Some(_) if letter.log_append_time => "LogAppendTime",
+        Some(_) if dead_letter.log_append_time => "LogAppendTime",
         Some(_) => "CreateTime",
     };
-    let timestamp_ms = letter.timestamp_us.map_or(-1, |time_us| time_us.div_euclid(1000));
+    let timestamp_ms = dead_letter.timestamp_us.map_or(-1, |time_us| time_us.div_euclid(1000));
     [
-        text("kafka_dlt-original-topic", &letter.topic),
-        bytes("kafka_dlt-original-partition", letter.partition.to_be_bytes()),
-        bytes("kafka_dlt-original-offset", letter.offset.to_be_bytes()),
+        text("kafka_dlt-original-topic", &dead_letter.topic),
+        bytes("kafka_dlt-original-partition", dead_letter.partition.to_be_bytes()),
+        bytes("kafka_dlt-original-offset", dead_letter.offset.to_be_bytes()),
         bytes("kafka_dlt-original-timestamp", timestamp_ms.to_be_bytes()),
         text("kafka_dlt-original-timestamp-type", timestamp_type),
         text("kafka_dlt-original-consumer-group", &origin.group),
         // In the place of an exception's class, and as stable as one: something to route by.
-        bytes("kafka_dlt-exception-fqcn", format!("sluice.{}.{}", letter.stage, letter.code)),
-        text("kafka_dlt-exception-message", &letter.reason),
+        bytes(
+            "kafka_dlt-exception-fqcn",
+            format!("sluice.{}.{}", dead_letter.stage, dead_letter.code),
+        ),
+        text("kafka_dlt-exception-message", &dead_letter.reason),
     ]
 }
 
-fn ours<'a>(letter: &'a Letter, origin: &'a Origin) -> [Header<'a>; 7] {
+fn ours<'a>(dead_letter: &'a DeadLetter, origin: &'a Origin) -> [Header<'a>; 7] {
     [
         text("sluice-pipeline", &origin.pipeline),
-        text("sluice-stage", &letter.stage),
-        text("sluice-code", &letter.code),
-        text("sluice-reason", &letter.reason),
-        text("sluice-digest", &letter.digest),
-        bytes("sluice-attempts", letter.attempts.to_string()),
-        // A letter may come more than once; this tells it from others.
-        bytes("sluice-letter", letter.id.to_string()),
+        text("sluice-stage", &dead_letter.stage),
+        text("sluice-code", &dead_letter.code),
+        text("sluice-reason", &dead_letter.reason),
+        text("sluice-digest", &dead_letter.digest),
+        bytes("sluice-attempts", dead_letter.attempts.to_string()),
+        // A dead letter may come more than once; this tells it from others.
+        bytes("sluice-dead-letter", dead_letter.id.to_string()),
     ]
 }
 
@@ -74,8 +77,8 @@ mod tests {
 
     use super::*;
 
-    fn letter() -> Letter {
-        Letter {
+    fn dead_letter() -> DeadLetter {
+        DeadLetter {
             id: 4711,
             topic: "orders".into(),
             topic_id: String::new(),
@@ -101,9 +104,9 @@ mod tests {
         }
     }
 
-    fn shown(letter: &Letter) -> String {
+    fn shown(dead_letter: &DeadLetter) -> String {
         let origin = Origin { pipeline: "orders".into(), group: "orders-eu".into() };
-        let lines = of(letter, &origin).into_iter().map(|(name, value)| {
+        let lines = of(dead_letter, &origin).into_iter().map(|(name, value)| {
             let value =
                 value.map_or("null".to_owned(), |value| format!("\"{}\"", value.escape_ascii()));
             format!("{}: {value}\n", name.escape_ascii())
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_messages_own_come_first_then_springs_then_ours() {
-        insta::assert_snapshot!(shown(&letter()), @r#"
+        insta::assert_snapshot!(shown(&dead_letter()), @r#"
         trace: "t-1"
         empty: ""
         none: null
@@ -132,20 +135,21 @@ mod tests {
         sluice-reason: "order 17 is not paid"
         sluice-digest: "0123abcd"
         sluice-attempts: "5"
-        sluice-letter: "4711"
+        sluice-dead-letter: "4711"
         "#);
     }
 
     #[test]
     fn the_kind_of_the_time_is_told_in_kafkas_words() {
-        let kind = |letter: &Letter| {
-            let shown = shown(letter);
+        let kind = |dead_letter: &DeadLetter| {
+            let shown = shown(dead_letter);
             let lines =
                 shown.lines().filter(|line| line.starts_with("kafka_dlt-original-timestamp"));
             lines.collect::<Vec<_>>().join("\n")
         };
-        let appended = Letter { log_append_time: true, timestamp_us: Some(1000), ..letter() };
-        let timeless = Letter { timestamp_us: None, ..letter() };
+        let appended =
+            DeadLetter { log_append_time: true, timestamp_us: Some(1000), ..dead_letter() };
+        let timeless = DeadLetter { timestamp_us: None, ..dead_letter() };
         insta::assert_snapshot!(format!("{}\n{}", kind(&appended), kind(&timeless)), @r#"
         kafka_dlt-original-timestamp: "\x00\x00\x00\x00\x00\x00\x00\x01"
         kafka_dlt-original-timestamp-type: "LogAppendTime"

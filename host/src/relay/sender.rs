@@ -1,4 +1,4 @@
-//! Sends letters to their topic and hands back what the brokers say of each. Knows no SQL.
+//! Sends dead letters to their topic and hands back what the brokers say of each. Knows no SQL.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::headers::{self, Origin};
 use crate::fault::Fault;
 use crate::settings::SourceSettings;
-use crate::sink::letters::read::Letter;
+use crate::sink::dead_letters::read::DeadLetter;
 use crate::source::log::{log_line, refused};
 use crate::source::reasons::Reasons;
 use crate::source::{native, properties};
@@ -23,7 +23,7 @@ use crate::source::{native, properties};
 /// How long brokers may take to say how many partitions the topic has.
 const REACH: Duration = Duration::from_secs(5);
 
-/// What became of a letter.
+/// What became of a dead letter.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The topic has it, on all replicas in sync.
@@ -75,27 +75,27 @@ impl Sender {
         }
     }
 
-    /// The partition that `letter` goes to: the one of the same number, if there is one. Letters of one partition go to
+    /// The partition that `dead_letter` goes to: the one of the same number, if there is one. Dead letters of one partition go to
     /// one, so that their order is kept.
-    pub fn partition(&self, letter: &Letter) -> i32 {
-        letter.partition.rem_euclid(self.partitions)
+    pub fn partition(&self, dead_letter: &DeadLetter) -> i32 {
+        dead_letter.partition.rem_euclid(self.partitions)
     }
 
-    /// Hands a letter over; [`Sender::answer`] tells what became of it, under `number`. An answer comes at once
+    /// Hands a dead letter over; [`Sender::answer`] tells what became of it, under `number`. An answer comes at once
     /// where it is known at once.
-    pub fn send(&self, number: usize, letter: &Letter, origin: &Origin) -> Option<Answer> {
-        let headers = match owned_headers(letter, origin) {
+    pub fn send(&self, number: usize, dead_letter: &DeadLetter, origin: &Origin) -> Option<Answer> {
+        let headers = match owned_headers(dead_letter, origin) {
             Ok(headers) => headers,
             Err(reason) => return Some(Answer::Refused(reason)),
         };
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, number)
-            .partition(self.partition(letter))
+            .partition(self.partition(dead_letter))
             .headers(headers);
-        record.key = letter.key.as_deref();
-        record.payload = letter.payload.as_deref();
+        record.key = dead_letter.key.as_deref();
+        record.payload = dead_letter.payload.as_deref();
         let (error, _) = self.producer.send(record).err()?;
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        Some(judge(Some(code), &self.topic))
+        Some(classify(Some(code), &self.topic))
     }
 
     /// No broker has answered for a while: makes sure that somebody is asked.
@@ -103,10 +103,10 @@ impl Sender {
         native::begin_again(self.producer.client(), &self.brokers);
     }
 
-    /// What became of one of the letters sent; waits for it. Dropping the future loses nothing.
+    /// What became of one of the dead letters sent; waits for it. Dropping the future loses nothing.
     pub async fn answer(&mut self) -> (usize, Answer) {
         match self.answered.recv().await {
-            Some((number, code)) => (number, judge(code, &self.topic)),
+            Some((number, code)) => (number, classify(code, &self.topic)),
             // The other end lives as long as the producer.
             None => std::future::pending().await,
         }
@@ -114,9 +114,9 @@ impl Sender {
 }
 
 /// librdkafka's wrapper takes names as text alone.
-fn owned_headers(letter: &Letter, origin: &Origin) -> Result<OwnedHeaders, String> {
-    let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len() + 16);
-    for (name, value) in headers::of(letter, origin) {
+fn owned_headers(dead_letter: &DeadLetter, origin: &Origin) -> Result<OwnedHeaders, String> {
+    let mut owned = OwnedHeaders::new_with_capacity(dead_letter.headers.len() + 16);
+    for (name, value) in headers::of(dead_letter, origin) {
         let key = std::str::from_utf8(&name)
             .map_err(|_| format!("the name of header \"{}\" is not UTF-8", name.escape_ascii()))?;
         owned = owned.insert(Header { key, value: value.as_deref() });
@@ -124,7 +124,7 @@ fn owned_headers(letter: &Letter, origin: &Origin) -> Result<OwnedHeaders, Strin
     Ok(owned)
 }
 
-fn judge(code: Option<RDKafkaErrorCode>, topic: &str) -> Answer {
+fn classify(code: Option<RDKafkaErrorCode>, topic: &str) -> Answer {
     use RDKafkaErrorCode as Code;
     let Some(code) = code else { return Answer::Acknowledged };
     match code {
@@ -228,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn what_brokers_say_of_a_letter_is_told_from_what_they_say_of_their_own() {
+    fn what_brokers_say_of_a_dead_letter_is_told_from_what_they_say_of_their_own() {
         use RDKafkaErrorCode as Code;
-        assert!(matches!(judge(None, "t"), Answer::Acknowledged));
+        assert!(matches!(classify(None, "t"), Answer::Acknowledged));
         for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::InvalidMessage] {
-            assert!(matches!(judge(Some(code), "t"), Answer::Refused(_)), "{code:?}");
+            assert!(matches!(classify(Some(code), "t"), Answer::Refused(_)), "{code:?}");
         }
         for (code, expected) in [
             (Code::UnknownTopicOrPartition, "SL-D301"),
@@ -242,7 +242,7 @@ mod tests {
             (Code::PurgeQueue, "SL-D304"),
             (Code::Fatal, "SL-D304"),
         ] {
-            let Answer::Failed(fault) = judge(Some(code), "t") else { panic!("{code:?}") };
+            let Answer::Failed(fault) = classify(Some(code), "t") else { panic!("{code:?}") };
             assert_eq!(fault.code, expected);
         }
     }

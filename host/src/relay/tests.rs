@@ -49,14 +49,14 @@ impl Scene {
         RelayTask::start(settings, options, owner, figures, &runtime()).expect("there is a topic")
     }
 
-    /// The broker goes away, and letters are written that nobody takes.
-    fn lose_broker(&self, letters: u32) {
+    /// The broker goes away, and dead letters are written that nobody takes.
+    fn lose_broker(&self, dead_letters: u32) {
         self.cluster.broker_down(1).unwrap();
-        self.write(letters);
+        self.write(dead_letters);
         self.wait_for_fault("SL-K002");
     }
 
-    /// Writes `count` letters more, spread over the partitions.
+    /// Writes `count` dead letters more, spread over the partitions.
     fn write(&self, count: u32) {
         self.database.run(&format!(
             "INSERT INTO sluice.dead_letters (pipeline, topic, topic_id, partition, \"offset\", payload, header_names, \
@@ -79,7 +79,7 @@ impl Scene {
         self.cluster.request_errors(RDKafkaApiKey::Produce, errors);
     }
 
-    /// Ids of the letters in the topic, by partition.
+    /// Ids of the dead letters in the topic, by partition.
     fn arrived(&self) -> BTreeMap<i32, Vec<i64>> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
@@ -96,15 +96,16 @@ impl Scene {
         let mut ids: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
         for _ in 0..left {
             let message = consumer.poll(Duration::from_secs(10)).expect("a message").unwrap();
-            let headers = message.headers().expect("letters have headers");
-            let letter = headers.iter().find(|header| header.key == "sluice-letter").unwrap();
-            let id = std::str::from_utf8(letter.value.unwrap()).unwrap().parse().unwrap();
+            let headers = message.headers().expect("dead letters have headers");
+            let dead_letter =
+                headers.iter().find(|header| header.key == "sluice-dead-letter").unwrap();
+            let id = std::str::from_utf8(dead_letter.value.unwrap()).unwrap().parse().unwrap();
             ids.entry(message.partition()).or_default().push(id);
         }
         ids
     }
 
-    /// All letters came once, in the order of each partition.
+    /// All dead letters came once, in the order of each partition.
     fn check(&self) {
         let written = self.database.ask(
             "SELECT partition, string_agg(id::text, ' ' ORDER BY id) FROM sluice.dead_letters GROUP BY 1 ORDER BY 1",
@@ -151,7 +152,7 @@ fn a_host_that_reaches_no_broker_leaves_the_relay_to_another() {
 }
 
 #[test]
-fn a_refused_request_costs_its_letters_nothing() {
+fn a_refused_request_costs_its_dead_letters_nothing() {
     let scene = Scene::new();
     scene.fail_next(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2]);
     scene.write(90);
@@ -165,7 +166,7 @@ fn a_refused_request_costs_its_letters_nothing() {
 }
 
 #[test]
-fn letters_of_a_refused_request_arrive_before_later_ones_of_their_partition() {
+fn dead_letters_of_a_refused_request_arrive_before_later_ones_of_their_partition() {
     let scene = Scene::new();
     scene.write(600);
     // Some fifteen requests a partition.
@@ -215,7 +216,7 @@ fn a_relay_that_waits_ends_when_it_is_told_and_another_goes_on() {
 }
 
 #[test]
-fn a_header_name_that_is_no_text_marks_its_letter_alone() {
+fn a_header_name_that_is_no_text_marks_its_dead_letter_alone() {
     let scene = Scene::new();
     scene.write(3);
     scene.database.run(

@@ -1,7 +1,7 @@
-//! Which letters may be on their way to the topic: of each partition as many as fit into one request, and no more until
+//! Which dead letters may be on their way to the topic: of each partition as many as fit into one request, and no more until
 //! they are answered. Pure.
 //!
-//! So the letters of a partition arrive in their order also when a request is refused and each letter of it is sent alone,
+//! So the dead letters of a partition arrive in their order also when a request is refused and each dead letter of it is sent alone,
 //! and librdkafka has nothing to spin about: one of its threads does while messages wait for a partition whose request is
 //! not answered yet (its issues 2565 and 3692).
 
@@ -10,28 +10,28 @@ use std::collections::{BTreeMap, VecDeque};
 /// Bytes of one request, far enough below `batch.size` of the producer that no second one is made.
 const REQUEST_BYTES: usize = 48 << 10;
 
-/// The letters of one delivery, by the partition of the topic they go to.
+/// The dead letters of one delivery, by the partition of the topic they go to.
 #[derive(Debug, Default)]
 pub(super) struct Windows(BTreeMap<i32, Window>);
 
 #[derive(Debug, Default)]
 struct Window {
-    /// Numbers and sizes of letters that were not sent yet.
+    /// Numbers and sizes of dead letters that were not sent yet.
     next: VecDeque<(usize, usize)>,
-    /// Letters of a request that was refused: each is sent alone, before all others.
+    /// Dead letters of a request that was refused: each is sent alone, before all others.
     one_by_one: VecDeque<usize>,
     under_way: usize,
-    /// True when a single letter is.
+    /// True when a single dead letter is.
     alone: bool,
 }
 
 impl Windows {
-    /// Letter `number` of `bytes` goes to `partition`, after those that were added before.
+    /// DeadLetter `number` of `bytes` goes to `partition`, after those that were added before.
     pub fn add(&mut self, number: usize, partition: i32, bytes: usize) {
         self.0.entry(partition).or_default().next.push_back((number, bytes));
     }
 
-    /// Letters to be sent now, in this order. Each is answered by [`Windows::acknowledged`] or [`Windows::refused`].
+    /// Dead letters to be sent now, in this order. Each is answered by [`Windows::acknowledged`] or [`Windows::refused`].
     pub fn take(&mut self) -> Vec<usize> {
         let mut taken = Vec::new();
         for window in self.0.values_mut().filter(|window| window.under_way == 0) {
@@ -46,14 +46,14 @@ impl Windows {
         taken
     }
 
-    /// A letter has arrived in `partition`.
+    /// A dead letter has arrived in `partition`.
     pub fn acknowledged(&mut self, partition: i32) {
         if let Some(window) = self.0.get_mut(&partition) {
             window.under_way -= 1;
         }
     }
 
-    /// A request was refused that had letter `number` for `partition`. True when it had no other: it is to blame.
+    /// A request was refused that had dead letter `number` for `partition`. True when it had no other: it is to blame.
     pub fn refused(&mut self, partition: i32, number: usize) -> bool {
         let Some(window) = self.0.get_mut(&partition) else { return true };
         window.under_way -= 1;
@@ -63,7 +63,7 @@ impl Windows {
         window.alone
     }
 
-    /// True when all letters were answered.
+    /// True when all dead letters were answered.
     pub fn is_done(&self) -> bool {
         self.0
             .values()
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_a_refused_request_go_alone_and_before_the_next() {
+    fn dead_letters_of_a_refused_request_go_alone_and_before_the_next() {
         let mut windows = Windows::default();
         (0..4).for_each(|number| windows.add(number, 0, THIRD));
         assert_eq!(windows.take(), [0, 1, 2]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_that_is_larger_than_a_request_goes_alone() {
+    fn a_dead_letter_that_is_larger_than_a_request_goes_alone() {
         let mut windows = Windows::default();
         windows.add(0, 0, 1);
         windows.add(1, 0, REQUEST_BYTES * 2);

@@ -1,4 +1,4 @@
-//! What is wrong with a settings file: a code, the place, the line with a caret, the way out.
+//! What is wrong with a settings file: a code, the place, the line with a caret, a hint.
 //! Knows no key and no section.
 
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct Finding {
     pub code: &'static str,
     /// Lower-case fragment.
     pub message: String,
-    /// The near match or the way out; stands behind the caret.
+    /// The near match, or what to do; stands behind the caret.
     pub hint: Option<String>,
     /// The file, as it was named on the command line.
     pub file: String,
@@ -22,7 +22,7 @@ pub struct Finding {
     pub place: Option<Place>,
 }
 
-/// A place in a file. The text never holds a secret.
+/// A place in a file. The text never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
     /// From 1.

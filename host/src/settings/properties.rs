@@ -52,7 +52,7 @@ const UNCHECKED: [(&str, &str, &str); 2] = [
 ];
 
 const POSITIONS: &str =
-    "positions live in Postgres; offsets are committed after each write, as advice";
+    "positions live in Postgres; offsets are committed after each write, for information only";
 
 /// `[source.properties]`, and as they stand there those whose values are in files in part.
 pub(super) fn read(section: &Section<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -95,7 +95,7 @@ pub(super) fn unchecked(properties: &BTreeMap<String, String>) -> Vec<Fault> {
         let config = ClientConfig::new().set(name, given).create_native_config();
         if config.and_then(|config| config.get(name)).is_ok_and(|it| it == value) {
             let message = format!("`{name}` is {value} in [source.properties]: {consequence}");
-            found.push(Fault::stop("SL-K021", message));
+            found.push(Fault::block("SL-K021", message));
         }
     }
     found
@@ -136,7 +136,7 @@ fn is_broker(broker: &str) -> bool {
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     port_fits
         && !host.is_empty()
-        && !host.contains(|letter: char| letter.is_whitespace() || "/@".contains(letter))
+        && !host.contains(|character: char| character.is_whitespace() || "/@".contains(character))
 }
 
 #[cfg(test)]

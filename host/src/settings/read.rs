@@ -329,7 +329,8 @@ fn dead_letter_settings(section: Section<'_>, source: &str) -> DeadLetterSetting
         let topic = checked_name(&section, "topic", Some(topic), 249);
         if topic == source {
             let message = "`topic` is the topic that the pipeline reads".to_owned();
-            let hint = "every letter would come back as a message: name another one".to_owned();
+            let hint =
+                "every dead letter would come back as a message: name another one".to_owned();
             section.report.note("SL-C012", &value.span(), message, Some(hint));
         }
         Some(topic)
@@ -343,7 +344,7 @@ fn dead_letter_settings(section: Section<'_>, source: &str) -> DeadLetterSetting
     settings
 }
 
-/// A name of letters, digits, `-`, `_` and `.`.
+/// A name of ASCII letters, digits, `-`, `_` and `.`.
 fn checked_name(
     section: &Section<'_>,
     key: &str,
@@ -351,19 +352,19 @@ fn checked_name(
     length_max: usize,
 ) -> String {
     let Some(name) = name else { return String::new() };
-    let fits = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+    let fits = |character: u8| character.is_ascii_alphanumeric() || b"-_.".contains(&character);
     if !name.value.bytes().all(fits)
         || name.value.len() > length_max
         || matches!(name.value.as_str(), "." | "..")
     {
         let message = format!("`{key}` cannot be {}", quote(name.raw));
-        let hint = format!("letters, digits, `-`, `_` and `.`, at most {length_max}");
+        let hint = format!("ASCII letters, digits, `-`, `_` and `.`, at most {length_max}");
         section.report.note("SL-C009", &name.at, message, Some(hint));
     }
     name.value
 }
 
-/// What the driver's own parser says may hold the password; ours does not.
+/// What the driver's own parser says may contain the password; ours does not.
 fn check_url(section: &Section<'_>, url: &Text<'_>) {
     if let Err(fault) = Options::parse(&url.value) {
         let reason = fault.message.trim_start_matches("sink.url: ");

@@ -1,4 +1,4 @@
-//! `Debug` for settings that hold secrets.
+//! `Debug` for settings that contain secrets.
 
 use std::fmt;
 

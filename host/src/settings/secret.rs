@@ -27,7 +27,7 @@ pub(super) fn is_secret_key(key: &str) -> bool {
     key == "url" || key == "dsn" || WORDS.iter().any(|word| key.contains(word))
 }
 
-/// True for a value that holds a password whatever its key is called, so that a mistyped `urll` keeps it too.
+/// True for a value that contains a password whatever its key is called, so that a mistyped `urll` keeps it too.
 pub(super) fn is_secret_value(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     (value.contains("://") && value.contains('@'))

@@ -27,7 +27,7 @@ pub(super) struct Report<'f> {
 #[derive(Debug, Clone)]
 pub(super) struct Text<'f> {
     pub(super) value: String,
-    /// As it stands in the file, for messages: variables may hold secrets.
+    /// As it stands in the file, for messages: variables may contain secrets.
     pub(super) raw: &'f str,
     pub(super) at: Range<usize>,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A table's name and, where it is written, that of its schema; both as Postgres stores them.
 ///
-/// Displays quoted for SQL. A part without quotes is taken letter by letter, capitals included: unlike in SQL, where
+/// Displays quoted for SQL. A part without quotes is taken as it is written, capitals included: unlike in SQL, where
 /// `Readings` is `readings`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {

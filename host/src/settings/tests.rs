@@ -1,4 +1,4 @@
-//! Wrong files, and to the letter what is said about them; right files, and what they mean.
+//! Wrong files, and to the dead letter what is said about them; right files, and what they mean.
 
 use insta::assert_snapshot;
 
@@ -122,12 +122,12 @@ fn every_key_is_read() {
         max_in_a_row = 0
     "#;
     let settings = parse(text).unwrap();
-    let letters = DeadLetterSettings {
+    let dead_letters = DeadLetterSettings {
         topic: Some("shop.orders.dlt".into()),
         max_per_minute: Some(600),
         max_in_a_row: 0,
     };
-    assert_eq!(settings.dead_letters, letters);
+    assert_eq!(settings.dead_letters, dead_letters);
     assert_eq!((settings.pipeline.lanes, settings.source.start), (3, Start::Latest));
     assert_eq!((settings.source.group.as_str(), settings.source.queue_bytes), ("billing", 8 << 20));
     assert_eq!(settings.source.properties["sasl.password"], "x\"\nmode = \"upsert");

@@ -21,7 +21,7 @@ pub(super) struct Unfilled {
     pub(super) at: Range<usize>,
     /// Lower-case fragment; never tells a value.
     pub(super) message: String,
-    /// The way out.
+    /// What to do about it.
     pub(super) hint: String,
 }
 
@@ -66,7 +66,7 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
     };
     if !is_name(name) {
         let message =
-            "a variable's name is letters, digits and `_`, and does not begin with a digit"
+            "a variable's name is ASCII letters, digits and `_`, and does not begin with a digit"
                 .to_owned();
         return Err(Unfilled {
             at,
@@ -90,7 +90,7 @@ fn value(inside: &str, at: Range<usize>, lookup: Lookup<'_>) -> Result<String, U
     }
 }
 
-/// What a file holds, without its last newline, which editors and `echo` add; or what is wrong with it, and the hint.
+/// What a file contains, without its last newline, which editors and `echo` add; or what is wrong with it, and the hint.
 fn content(path: &str) -> Result<String, (String, &'static str)> {
     let readable = "name a file that exists and may be read by the user that runs sluice";
     let read =
@@ -99,12 +99,12 @@ fn content(path: &str) -> Result<String, (String, &'static str)> {
             Unread::NotRegular => ("is not a plain file".to_owned(), "name a plain file"),
             Unread::TooLarge(_) => (
                 format!("is larger than {} KiB", FILE_BYTES_MAX >> 10),
-                "name a file that holds the value and nothing else",
+                "name a file that contains the value and nothing else",
             ),
         });
     let (bytes, _) = read?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| ("is not UTF-8".to_owned(), "name a file that holds text"))?;
+        .map_err(|_| ("is not UTF-8".to_owned(), "name a file that contains text"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
@@ -143,11 +143,15 @@ mod tests {
         check("${GONE}", Err("the environment variable `GONE` is not set"));
         check(
             "${}",
-            Err("a variable's name is letters, digits and `_`, and does not begin with a digit"),
+            Err(
+                "a variable's name is ASCII letters, digits and `_`, and does not begin with a digit",
+            ),
         );
         check(
             "${A B}",
-            Err("a variable's name is letters, digits and `_`, and does not begin with a digit"),
+            Err(
+                "a variable's name is ASCII letters, digits and `_`, and does not begin with a digit",
+            ),
         );
         check("${HOSTILE}", Ok("\"\nmode = \"upsert\" ${HOST}"));
     }

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::text::{Instants, fixed, integer, padded};
-use super::{Defect, Generator, Verdict, chance};
+use super::{Defect, Generator, Quality, chance};
 
 /// Energy counters wrap here, as the devices' own do.
 const ENERGY_WH_MAX: u64 = 900_000_000;
@@ -59,7 +59,7 @@ impl Devices {
 }
 
 impl Generator for Devices {
-    fn write(&mut self, index: u64, key: &mut Vec<u8>, payload: &mut Vec<u8>) -> Verdict {
+    fn write(&mut self, index: u64, key: &mut Vec<u8>, payload: &mut Vec<u8>) -> Quality {
         let mut random = chance(self.seed, index);
         let defect = (random.u32(0..1000) < self.bad_per_mille).then(|| pick_defect(&mut random));
         let reading = Reading::new(&mut random, defect);
@@ -88,7 +88,7 @@ impl Generator for Devices {
         if defect == Some(Defect::Truncated) {
             payload.truncate(payload.len() / 2);
         }
-        defect.map_or(Verdict::Good, Verdict::Bad)
+        defect.map_or(Quality::Good, Quality::Bad)
     }
 }
 
@@ -171,22 +171,22 @@ mod tests {
 
     const START_MS: i64 = 1_795_403_040_000;
 
-    fn message(generator: &mut Devices, index: u64) -> (String, String, Verdict) {
+    fn message(generator: &mut Devices, index: u64) -> (String, String, Quality) {
         let (mut key, mut payload) = (Vec::new(), Vec::new());
-        let verdict = generator.write(index, &mut key, &mut payload);
-        (String::from_utf8(key).unwrap(), String::from_utf8(payload).unwrap(), verdict)
+        let quality = generator.write(index, &mut key, &mut payload);
+        (String::from_utf8(key).unwrap(), String::from_utf8(payload).unwrap(), quality)
     }
 
-    /// The first message of each verdict, in the order in which they appear.
+    /// The first message of each quality, in the order in which they appear.
     fn one_of_each() -> String {
         let mut generator = Devices::new(500_000, Shape::Short, 400, 22, START_MS);
         let mut seen = Vec::new();
         let mut text = String::new();
         for index in 2_355_504_711.. {
-            let (key, payload, verdict) = message(&mut generator, index);
-            if !seen.contains(&verdict) {
-                seen.push(verdict);
-                writeln!(text, "{key} {verdict:?}\n  {payload}").unwrap();
+            let (key, payload, quality) = message(&mut generator, index);
+            if !seen.contains(&quality) {
+                seen.push(quality);
+                writeln!(text, "{key} {quality:?}\n  {payload}").unwrap();
             }
             if seen.len() == 6 {
                 return text;
@@ -239,14 +239,14 @@ mod tests {
     #[test]
     fn the_share_of_bad_messages_is_as_asked_for() {
         let mut generator = Devices::new(500_000, Shape::Short, 10, 22, START_MS);
-        let mut counts: HashMap<Verdict, u32> = HashMap::new();
+        let mut counts: HashMap<Quality, u32> = HashMap::new();
         for index in 0..200_000 {
             *counts.entry(message(&mut generator, index).2).or_default() += 1;
         }
         let bad: u32 =
-            counts.iter().filter(|(verdict, _)| !verdict.is_good()).map(|(_, n)| n).sum();
+            counts.iter().filter(|(quality, _)| !quality.is_good()).map(|(_, n)| n).sum();
         assert!((1800..2200).contains(&bad), "{bad} of 200,000 are bad");
-        let truncated = counts[&Verdict::Bad(Defect::Truncated)];
+        let truncated = counts[&Quality::Bad(Defect::Truncated)];
         assert!((bad * 4 / 10..bad * 6 / 10).contains(&truncated), "{truncated} are truncated");
         let mut clean = Devices::new(500_000, Shape::Short, 0, 22, START_MS);
         assert!((0..10_000).all(|index| message(&mut clean, index).2.is_good()));
@@ -256,8 +256,8 @@ mod tests {
     fn good_messages_are_json_within_the_limits_and_bad_ones_are_not() {
         let mut generator = Devices::new(500, Shape::Short, 300, 22, START_MS);
         for index in 0..5000 {
-            let (key, payload, verdict) = message(&mut generator, index);
-            assert_eq!(is_acceptable(&key, &payload), verdict.is_good(), "{payload}");
+            let (key, payload, quality) = message(&mut generator, index);
+            assert_eq!(is_acceptable(&key, &payload), quality.is_good(), "{payload}");
         }
     }
 

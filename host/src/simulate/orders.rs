@@ -1,7 +1,7 @@
 //! Order events: each order is created, paid and shipped, in this order, among those of its neighbours.
 
 use super::text::{Instants, fixed, integer, padded};
-use super::{Defect, Generator, Verdict, chance};
+use super::{Defect, Generator, Quality, chance};
 
 /// Orders whose events are interleaved before the next ones begin.
 const GROUP: usize = 8;
@@ -45,7 +45,7 @@ impl Orders {
 }
 
 impl Generator for Orders {
-    fn write(&mut self, index: u64, key: &mut Vec<u8>, payload: &mut Vec<u8>) -> Verdict {
+    fn write(&mut self, index: u64, key: &mut Vec<u8>, payload: &mut Vec<u8>) -> Quality {
         let (group, slot) = (index / SCHEDULE.len() as u64, index % SCHEDULE.len() as u64);
         let (member, event) = SCHEDULE[slot as usize];
         let order = group * GROUP as u64 + u64::from(member);
@@ -73,7 +73,7 @@ impl Generator for Orders {
         if defect == Some(Defect::Truncated) {
             payload.truncate(payload.len() / 2);
         }
-        defect.map_or(Verdict::Good, Verdict::Bad)
+        defect.map_or(Quality::Good, Quality::Bad)
     }
 }
 
@@ -193,14 +193,14 @@ mod tests {
 
     const START_MS: i64 = 1_795_403_045_123;
 
-    fn messages(bad_per_mille: u32, count: u64) -> Vec<(String, String, Verdict)> {
+    fn messages(bad_per_mille: u32, count: u64) -> Vec<(String, String, Quality)> {
         let mut generator = Orders::new(bad_per_mille, 22, START_MS);
         let (mut key, mut payload) = (Vec::new(), Vec::new());
         (0..count)
             .map(|index| {
-                let verdict = generator.write(index, &mut key, &mut payload);
+                let quality = generator.write(index, &mut key, &mut payload);
                 let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
-                (text(&key), text(&payload), verdict)
+                (text(&key), text(&payload), quality)
             })
             .collect()
     }
@@ -223,10 +223,10 @@ mod tests {
     #[test]
     fn each_order_is_created_paid_what_its_lines_cost_and_shipped() {
         let mut orders: HashMap<String, Vec<Value>> = HashMap::new();
-        for (key, payload, verdict) in messages(0, 24 * 100) {
+        for (key, payload, quality) in messages(0, 24 * 100) {
             let event: Value = serde_json::from_str(&payload).unwrap();
             assert_eq!(event["order_id"], key.as_str());
-            assert!(verdict.is_good());
+            assert!(quality.is_good());
             orders.entry(key).or_default().push(event);
         }
         assert_eq!(orders.len(), 800);
@@ -250,17 +250,17 @@ mod tests {
     #[test]
     fn bad_events_are_cut_or_nameless_or_of_no_known_type() {
         let messages = messages(500, 2000);
-        let bad = messages.iter().filter(|(_, _, verdict)| !verdict.is_good()).count();
+        let bad = messages.iter().filter(|(_, _, quality)| !quality.is_good()).count();
         assert!((900..1100).contains(&bad), "{bad} of 2,000 are bad");
-        for (_, payload, verdict) in &messages {
+        for (_, payload, quality) in &messages {
             let parsed = serde_json::from_str::<Value>(payload);
             let found = match &parsed {
-                Err(_) => Verdict::Bad(Defect::Truncated),
-                Ok(event) if event["type"] == "OrderVanished" => Verdict::Bad(Defect::UnknownType),
-                Ok(event) if event["order_id"].is_null() => Verdict::Bad(Defect::MissingOrderId),
-                Ok(_) => Verdict::Good,
+                Err(_) => Quality::Bad(Defect::Truncated),
+                Ok(event) if event["type"] == "OrderVanished" => Quality::Bad(Defect::UnknownType),
+                Ok(event) if event["order_id"].is_null() => Quality::Bad(Defect::MissingOrderId),
+                Ok(_) => Quality::Good,
             };
-            assert_eq!(found, *verdict, "{payload}");
+            assert_eq!(found, *quality, "{payload}");
         }
     }
 }

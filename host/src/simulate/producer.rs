@@ -148,7 +148,7 @@ impl Producer {
         let ledger = Arc::new(Ledger::default());
         let inner: BaseProducer<Reports> = config(target)
             .create_with_context(Reports(Arc::clone(&ledger)))
-            .map_err(|error| Fault::stop("SL-S004", "settings of the producer").because(error))?;
+            .map_err(|error| Fault::block("SL-S004", "settings of the producer").because(error))?;
         let partitions = partitions(&inner, target)?;
         ledger.open(partitions);
         Ok(Self {
@@ -180,7 +180,7 @@ impl Producer {
         }
         while let Err((error, refused)) = self.inner.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(Fault::stop("SL-S003", format!("failed to send to {}", self.topic))
+                return Err(Fault::block("SL-S003", format!("failed to send to {}", self.topic))
                     .because(error));
             }
             self.inner.poll(Duration::from_millis(5));
@@ -238,7 +238,7 @@ impl Producer {
             self.ledger.check(&self.topic)?;
         }
         self.inner.flush(Duration::from_millis(1)).map_err(|error| {
-            Fault::stop("SL-S003", format!("failed to send to {}", self.topic)).because(error)
+            Fault::block("SL-S003", format!("failed to send to {}", self.topic)).because(error)
         })?;
         self.ledger.check(&self.topic)
     }
@@ -266,14 +266,14 @@ impl Producer {
 pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
     let admin: AdminClient<DefaultClientContext> = config(target)
         .create()
-        .map_err(|error| Fault::stop("SL-S004", "settings of the producer").because(error))?;
+        .map_err(|error| Fault::block("SL-S004", "settings of the producer").because(error))?;
     let topic = NewTopic::new(&target.topic, partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().request_timeout(Some(REACH));
     let answer = block_on(admin.create_topics([&topic], &options));
     match answer.map_err(|error| unreachable_brokers(target, error))?.pop() {
         Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => Ok(()),
         Some(Err((_, code))) => {
-            Err(Fault::stop("SL-S002", format!("failed to create topic {}", target.topic))
+            Err(Fault::block("SL-S002", format!("failed to create topic {}", target.topic))
                 .because(KafkaError::AdminOp(code)))
         }
     }
@@ -286,12 +286,12 @@ pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
 pub fn delete_topic(target: &Target) -> Result<(), Fault> {
     let admin: AdminClient<DefaultClientContext> = config(target)
         .create()
-        .map_err(|error| Fault::stop("SL-S004", "settings of the producer").because(error))?;
+        .map_err(|error| Fault::block("SL-S004", "settings of the producer").because(error))?;
     let options = AdminOptions::new().request_timeout(Some(REACH));
     let answer = block_on(admin.delete_topics(&[&target.topic], &options));
     match answer.map_err(|error| unreachable_brokers(target, error))?.pop() {
         Some(Err((_, code))) => {
-            Err(Fault::stop("SL-S002", format!("failed to delete topic {}", target.topic))
+            Err(Fault::block("SL-S002", format!("failed to delete topic {}", target.topic))
                 .because(KafkaError::AdminOp(code)))
         }
         Some(Ok(_)) | None => Ok(()),
@@ -323,10 +323,10 @@ fn partitions(producer: &BaseProducer<Reports>, target: &Target) -> Result<usize
         .map_err(|error| unreachable_brokers(target, error))?;
     let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     if count == 0 {
-        return Err(Fault::stop("SL-S002", format!("there is no topic {}", target.topic)));
+        return Err(Fault::block("SL-S002", format!("there is no topic {}", target.topic)));
     }
     match target.partitioner {
-        Partitioner::Fixed(partition) if partition as usize >= count => Err(Fault::stop(
+        Partitioner::Fixed(partition) if partition as usize >= count => Err(Fault::block(
             "SL-S002",
             format!("topic {} has no partition {partition}, only {count}", target.topic),
         )),

@@ -1,10 +1,10 @@
 //! Claims of partitions: who may move a position, and where it stands.
 
-pub mod holds;
+pub mod blocks;
+mod crashes;
 mod hosts;
 pub mod resolve;
 mod upkeep;
-mod vanished;
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::fault::{Fault, sqlstate};
 use crate::sink::LastRead;
 
 pub use super::postgres::sessions::heartbeat::Heartbeat;
+pub use crashes::Crash;
 pub use hosts::Agreement;
-pub use vanished::Vanished;
 
 /// How often a claim waits for a lock, 2 s each, before it reports that it cannot get through.
 const ATTEMPTS_MAX: u32 = 4;
@@ -50,9 +50,9 @@ pub struct Position {
     /// Who claimed it last.
     pub owner: String,
     /// True when that owner has ended without a word, and nobody has taken note of it yet.
-    pub vanished: bool,
-    /// How many owners have vanished since the position moved, as far as was taken note of.
-    pub deaths: i32,
+    pub owner_crashed: bool,
+    /// How many owners have crashed since the position moved, as far as was recorded.
+    pub crashes: i32,
 }
 
 /// What a claim of one partition came to.
@@ -87,13 +87,13 @@ impl ClaimAnswer {
     }
 }
 
-/// In the order of partitions, so that two claims never wait for each other crosswise. `backend_pid` is that of
-/// the writer, which sets it with its first batch. What an earlier owner held is for this one to find out anew.
+/// In the order of partitions, so that two claims never deadlock. `backend_pid` is that of
+/// the writer, which sets it with its first batch. What blocked an earlier owner is for this one to find out again.
 const CLAIM: &str = "\
 WITH wanted AS (
     SELECT * FROM unnest($5::integer[], $6::bigint[]) AS w (partition, start_offset)
 ), struck AS (
-    DELETE FROM sluice.holds WHERE pipeline = $1 AND topic = $2 AND partition = ANY ($5) AND owner <> $4
+    DELETE FROM sluice.blocks WHERE pipeline = $1 AND topic = $2 AND partition = ANY ($5) AND owner <> $4
 )
 INSERT INTO sluice.positions AS p (pipeline, topic, partition, topic_id, next_offset, epoch, owner, released)
 SELECT $1, $2, w.partition, $3::text::uuid, w.start_offset, 1, $4, false FROM wanted AS w ORDER BY w.partition
@@ -121,7 +121,7 @@ impl Claims {
     /// Claims `wanted`: partitions, each with the offset at which it starts if it has no position yet. Answers in
     /// the order of partitions.
     ///
-    /// Waits for an owner that is in the middle of a COMMIT. One that was paused or cut off inside a
+    /// Waits for an owner that is in the middle of a COMMIT. One that was paused or disconnected inside a
     /// transaction does not keep us waiting: its session is ended.
     pub async fn claim(
         &self,
@@ -138,13 +138,18 @@ impl Claims {
             });
             match answer {
                 Err(fault) if fault.code == sqlstate::CONTENTION => {
-                    tracing::debug!(topic = self.topic, "claim waits for the old owner: {fault}");
+                    tracing::debug!(
+                        topic = self.topic,
+                        "claim waits for the previous owner: {fault}"
+                    );
                 }
                 answer => return answer,
             }
         }
-        let message =
-            format!("claim partitions of topic {:?}: the old owner does not let go", self.topic);
+        let message = format!(
+            "claim partitions of topic {:?}: the previous owner still holds the lock",
+            self.topic
+        );
         Err(Fault::retry(sqlstate::CLAIM_BLOCKED, message))
     }
 
@@ -207,7 +212,7 @@ impl Claims {
 fn schema_fault(doing: &str, error: &tokio_postgres::Error) -> Fault {
     let translated = fault(doing, error);
     if translated.code == sqlstate::STATEMENT {
-        return Fault::stop(sqlstate::SCHEMA, translated.message);
+        return Fault::block(sqlstate::SCHEMA, translated.message);
     }
     translated
 }

@@ -12,7 +12,7 @@ use tokio_postgres::Statement;
 
 use super::definition::Definitions;
 use super::postgres::connection::{Session, fault, fault_of_ours, fault_with_rows};
-use super::{Letterhead, Range, Version};
+use super::{Envelope, Range, Version};
 use crate::fault::Fault;
 
 /// Prepared for each plan of a session. What is compared comes behind the COPY, and so under its lock.
@@ -31,7 +31,7 @@ const STAND: &str = "SELECT partition, epoch, next_offset FROM sluice.positions 
 pub(super) async fn advance_and_commit(
     session: &Session,
     advance: &Statement,
-    head: &Letterhead,
+    head: &Envelope,
     version: &Version,
     ranges: &[Range],
 ) -> Result<(), Fault> {
@@ -92,7 +92,7 @@ pub(super) enum Outcome {
 /// Reads from the positions what became of the batch. `session` must be a new one.
 pub(super) async fn outcome(
     session: &Session,
-    head: &Letterhead,
+    head: &Envelope,
     ranges: &[Range],
 ) -> Result<Outcome, Fault> {
     let partitions: Vec<i32> = ranges.iter().map(|range| range.partition).collect();
@@ -104,12 +104,12 @@ pub(super) async fn outcome(
         let row = rows.iter().find(|row| row.get::<_, i32>("partition") == range.partition)?;
         Some((row.get("epoch"), row.get("next_offset")))
     };
-    Ok(judge(ranges, stand))
+    Ok(outcome_of(ranges, stand))
 }
 
 /// Partitions of one batch move together, so one that moved under our claim proves the COMMIT, unless another stands
 /// elsewhere under it: then it was a batch of ours from before, thrown away while its COMMIT was on its way, that moved them.
-fn judge(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outcome {
+fn outcome_of(ranges: &[Range], stand: impl Fn(&Range) -> Option<(i64, i64)>) -> Outcome {
     let is_at = |range: &Range, offset| stand(range) == Some((range.epoch, offset));
     let moved = ranges.iter().any(|range| range.to != range.from && is_at(range, range.to));
     let is_elsewhere = |range: &Range| {
@@ -135,7 +135,7 @@ mod tests {
 
     fn check(stands: &[Option<(i64, i64)>], expected: &Outcome) {
         let ranges = [range(0, 10, 20), range(1, 100, 200)];
-        let outcome = judge(&ranges, |range| stands[range.partition as usize]);
+        let outcome = outcome_of(&ranges, |range| stands[range.partition as usize]);
         assert_eq!(outcome, *expected, "{stands:?}");
     }
 

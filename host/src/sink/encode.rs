@@ -4,7 +4,7 @@
 use super::Delivery;
 use super::copy::{self, Behind, Field};
 use super::plan::{FieldPlan, Plan, TablePlan};
-use super::prepared::{End, Fate, Prepared};
+use super::prepared::{Disposition, End, Prepared};
 use super::types::Encoding;
 use crate::columns::Column;
 use crate::rows::{Decoded, Rejection, RowColumn, Stage, TableRows, one_for_each_message};
@@ -18,7 +18,7 @@ impl Plan {
         let mut prepared = reuse;
         prepared.clear();
         assert_eq!(self.tables.len(), delivery.outcome.tables.len(), "one table per output");
-        prepared.fates.resize(delivery.batch.len(), Fate::default());
+        prepared.dispositions.resize(delivery.batch.len(), Disposition::default());
         prepared.version = Some(delivery.version.clone());
         prepared.parking = delivery.parking.clone();
         prepared.ascii = self.definitions.has_narrow_encoding();
@@ -27,7 +27,7 @@ impl Plan {
         let mut rejections: Vec<&Rejection> =
             undecoded.iter().chain(refused).chain(&misfits).collect();
         rejections.sort_by_key(|rejection| rejection.message);
-        prepared.turn_away(delivery.batch, &rejections, delivery.waiting);
+        prepared.set_aside(delivery.batch, &rejections, delivery.waiting);
         for (plan, rows) in self.tables.iter().zip(&delivery.outcome.tables) {
             plan.encode(rows, delivery.decoded, &mut prepared);
         }
@@ -68,7 +68,7 @@ impl TablePlan {
         for (field, column) in self.fields.iter().zip(&rows.columns) {
             let (column, through) = resolve(field, column, decoded, &rows.messages);
             let may_lack = field.not_null && !column.nulls.is_empty();
-            if !may_lack && !field.encoding.suspects(column) {
+            if !may_lack && !field.encoding.may_reject(column) {
                 continue;
             }
             for row in 0..rows.messages.len() {
@@ -94,13 +94,13 @@ impl TablePlan {
 
     fn encode(&self, rows: &TableRows, decoded: &Decoded, prepared: &mut Prepared) {
         let (mut buffer, mut messages) = (prepared.buffer(), prepared.message_buffer());
-        let fates = &mut prepared.fates;
+        let dispositions = &mut prepared.dispositions;
         messages.reserve(rows.messages.len());
         for row in &rows.messages {
             let message = decoded.messages[*row as usize];
-            let fate = &mut fates[message as usize];
-            if fate.end == End::Rows {
-                fate.rows += 1;
+            let disposition = &mut dispositions[message as usize];
+            if disposition.end == End::Rows {
+                disposition.rows += 1;
                 messages.push(message);
             }
         }
@@ -116,7 +116,7 @@ impl TablePlan {
             let all = messages.len() == rows.messages.len();
             let wanted = |row: usize| {
                 let message = decoded.messages[rows.messages[row] as usize];
-                all || fates[message as usize].end == End::Rows
+                all || dispositions[message as usize].end == End::Rows
             };
             copy::begin(&mut buffer);
             copy::rows(&fields, behind, rows.messages.len(), wanted, &mut buffer);

@@ -44,7 +44,7 @@ pub async fn migrate(options: &Options) -> Result<Report, Fault> {
         let message = format!(
             "schema sluice has version {stored}, made by a newer sluice; this one knows {newest}"
         );
-        return Err(Fault::stop(sqlstate::SCHEMA, message));
+        return Err(Fault::block(sqlstate::SCHEMA, message));
     }
     if stored == newest {
         return Ok(Report { applied: Vec::new(), version: stored });
@@ -68,9 +68,9 @@ pub async fn expect(options: &Options) -> Result<(), Fault> {
     }
     let message = match stored {
         0 => "schema sluice, which was there, is gone: its positions say where to go on".to_owned(),
-        _ => format!("schema sluice has version {stored} by now, this sluice needs {needed}"),
+        _ => format!("schema sluice has version {stored}, this sluice needs {needed}"),
     };
-    Err(Fault::stop(sqlstate::SCHEMA, message))
+    Err(Fault::block(sqlstate::SCHEMA, message))
 }
 
 /// Version this program needs.
@@ -112,7 +112,7 @@ fn refused(error: &refinery::Error) -> Fault {
         std::iter::successors(std::error::Error::source(error), |error| error.source());
     match sources.find_map(|source| source.downcast_ref::<tokio_postgres::Error>()) {
         Some(cause) => explained(&format!("migrate schema sluice: {error}"), cause),
-        None => Fault::stop(sqlstate::MIGRATION, format!("migrate schema sluice: {error}")),
+        None => Fault::block(sqlstate::MIGRATION, format!("migrate schema sluice: {error}")),
     }
 }
 
@@ -121,6 +121,6 @@ fn explained(doing: &str, error: &tokio_postgres::Error) -> Fault {
     let translated = fault(doing, error);
     match translated.remedy {
         crate::fault::Remedy::Retry => translated,
-        _ => Fault::stop(sqlstate::MIGRATION, format!("{doing}: {}", describe(error))),
+        _ => Fault::block(sqlstate::MIGRATION, format!("{doing}: {}", describe(error))),
     }
 }

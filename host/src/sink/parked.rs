@@ -7,12 +7,12 @@ use bytes::Bytes;
 pub mod due;
 pub mod looks;
 
-use super::letters::{front, put_message, put_rejection, under};
-use super::{Letterhead, copy};
+use super::dead_letters::{front, put_message, put_rejection, under};
+use super::{Envelope, copy};
 use crate::batch::Batch;
 use crate::rows::Rejection;
 
-/// Columns in the order of [`Parked::push`] behind those of the [`Letterhead`].
+/// Columns in the order of [`Parked::push`] behind those of the [`Envelope`].
 pub(super) const COPY: &str = "COPY sluice.parked (pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", \
      log_append_time, key, payload, header_names, header_values, stage, code, reason, digest, attempts, delay_ms) \
      FROM STDIN (FORMAT binary)";
@@ -65,7 +65,7 @@ impl Parked {
     }
 
     /// The whole COPY; empty when nothing is parked.
-    pub fn under(&self, head: &Letterhead) -> Bytes {
+    pub fn under(&self, head: &Envelope) -> Bytes {
         under(&front(head, COLUMNS), &self.rows, &self.ends)
     }
 }

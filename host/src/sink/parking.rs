@@ -17,8 +17,8 @@ pub struct Parking {
     pub rule: Arc<RetrySettings>,
     /// How often each message was tried before; empty when none was.
     pub tried: Vec<u32>,
-    /// True for messages that are in a table of ours already: what is turned away is handed back with
-    /// [`Prepared::kept`](super::Prepared::kept) and is neither a letter nor parked here.
+    /// True for messages that are in a table of ours already: what is rejected is handed back with
+    /// [`Prepared::kept`](super::Prepared::kept) and is neither a dead letter nor parked here.
     pub kept: bool,
 }
 

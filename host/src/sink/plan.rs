@@ -234,7 +234,7 @@ impl Differences {
             return Ok(());
         }
         let lines = self.lines.join("\n  - ");
-        Err(Fault::stop(
+        Err(Fault::block(
             sqlstate::DIFFERENCES,
             format!("the plugin's outputs do not fit the tables:\n  - {lines}"),
         ))

@@ -18,7 +18,7 @@ pub use options::Options;
 
 use super::plan::Plan;
 use super::prepared::Prepared;
-use super::{Letterhead, Receipt};
+use super::{Envelope, Receipt};
 use crate::bell::Bell;
 use crate::fault::{Fault, sqlstate};
 use crate::rows::Rejection;
@@ -30,11 +30,11 @@ mod attempts;
 mod backends;
 pub(in crate::sink) mod blockers;
 pub(in crate::sink) mod connection;
+mod constraint_checks;
 pub(in crate::sink) mod defaults;
 mod diagnosis;
 mod dropped;
 pub(crate) mod environment;
-mod judge;
 mod login;
 mod options;
 mod passfile;
@@ -56,7 +56,7 @@ pub enum Written {
         reuse: Prepared,
     },
     /// Nothing of it will be written under our claims: these partitions are no longer ours, or moved
-    /// without us. Where they stand, Postgres knows. What the batch holds of other partitions was not
+    /// without us. Where they stand, Postgres knows. What the batch blocks of other partitions was not
     /// written and is to be read again.
     Fenced {
         /// In the order of the ranges.
@@ -71,7 +71,7 @@ pub enum Written {
         /// The batch.
         prepared: Prepared,
     },
-    /// Nothing of it is, because tables are defined otherwise by now. To be made again for what they are.
+    /// Nothing of it is, because tables are defined otherwise now. To be made again for what they are.
     Changed {
         /// The plan for them.
         plan: Arc<Plan>,
@@ -97,7 +97,7 @@ pub enum Written {
 /// A lane's connection to Postgres. Takes one batch at a time and works on it in the background.
 #[derive(Debug)]
 pub struct Writer {
-    head: Letterhead,
+    head: Envelope,
     jobs: UnboundedSender<Job>,
     written: mpsc::Receiver<Written>,
     busy: bool,
@@ -121,7 +121,7 @@ impl Writer {
         owner: &str,
         bell: Arc<Bell>,
     ) -> Self {
-        let head = Letterhead {
+        let head = Envelope {
             pipeline: pipeline.to_owned(),
             topic: topic.to_owned(),
             topic_id,
@@ -149,8 +149,10 @@ impl Writer {
         assert!(!self.busy, "one batch at a time");
         self.busy = true;
         let head = &self.head;
-        let aside =
-            Aside { letters: prepared.letters_under(head), parked: prepared.parked_under(head) };
+        let aside = Aside {
+            dead_letters: prepared.dead_letters_under(head),
+            parked: prepared.parked_under(head),
+        };
         // It cannot fail but for a panic of the task, which the next poll reports.
         let _ = self.jobs.send(Job { plan, prepared, aside });
     }
@@ -160,7 +162,7 @@ impl Writer {
         self.busy
     }
 
-    /// What became of the batch, if that is known by now. Never waits.
+    /// What became of the batch, if that is known. Never waits.
     pub fn poll(&mut self) -> Option<Written> {
         match self.written.try_recv() {
             Ok(written) => Some(self.taken(written)),
@@ -194,7 +196,7 @@ impl Writer {
             return None;
         }
         let fault =
-            Fault::stop(sqlstate::UNEXPECTED, "the writer's task ended; its panic is in the log");
+            Fault::block(sqlstate::UNEXPECTED, "the writer's task ended; its panic is in the log");
         Some(Written::Stopped { fault, reuse: Prepared::default() })
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::copied::CopiedRows;
-use super::letters::{Letters, cut, in_ascii};
+use super::dead_letters::{DeadLetters, cut, in_ascii};
 use super::parked::Parked;
 use super::parking::{KeyHash, Parking, WaitingKeys};
-use super::{Letterhead, Range, Version};
+use super::{Envelope, Range, Version};
 use crate::batch::Batch;
 use crate::rows::{Rejection, Stage};
 
@@ -19,7 +19,7 @@ use crate::rows::{Rejection, Stage};
 pub struct Prepared {
     /// One per table of the plan.
     pub(super) tables: Vec<TableCopy>,
-    pub(super) letters: Letters,
+    pub(super) dead_letters: DeadLetters,
     parked: Parked,
     parked_keys: Vec<(i32, KeyHash)>,
     kept: Vec<Rejection>,
@@ -30,7 +30,7 @@ pub struct Prepared {
     /// Buffers of tables that had no row.
     spare: Vec<Vec<u8>>,
     spare_messages: Vec<Vec<u32>>,
-    pub(super) fates: Vec<Fate>,
+    pub(super) dispositions: Vec<Disposition>,
     /// True when Postgres was asked which of the rows it would refuse.
     pub(super) asked: bool,
     /// True when the text that is said of messages has to be ASCII, as not every database stores all characters.
@@ -48,7 +48,7 @@ pub(super) struct TableCopy {
     pub deletes: bool,
 }
 
-/// How many messages were turned away, and why.
+/// How many messages were rejected, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// Where.
@@ -63,7 +63,7 @@ pub struct Rejected {
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Fate {
+pub(super) struct Disposition {
     /// Over all tables.
     pub rows: u32,
     pub end: End,
@@ -75,7 +75,7 @@ pub(super) enum End {
     /// To its tables; without a row it was filtered.
     #[default]
     Rows,
-    Letter,
+    DeadLetter,
     /// Tried again later, or behind one that is.
     Parked,
 }
@@ -84,7 +84,7 @@ impl Prepared {
     /// Bytes of rows and dead letters.
     pub fn bytes(&self) -> usize {
         self.tables.iter().map(|table| table.bytes.len()).sum::<usize>()
-            + self.letters.len_bytes()
+            + self.dead_letters.len_bytes()
             + self.parked.len_bytes()
     }
 
@@ -99,15 +99,19 @@ impl Prepared {
     }
 
     /// Messages that become dead letters.
-    pub fn letters(&self) -> u64 {
+    pub fn dead_letters(&self) -> u64 {
         self.ranges.iter().map(|range| range.rejected).sum()
     }
 
-    /// How many messages of the batch stand ahead of the one that becomes letter `number`, counted from 0; all of
-    /// them when there are fewer letters.
-    pub fn messages_ahead_of_letter(&self, number: u64) -> usize {
-        let mut letters = self.fates.iter().enumerate().filter(|(_, fate)| fate.end == End::Letter);
-        letters.nth(number as usize).map_or(self.fates.len(), |(message, _)| message)
+    /// How many messages of the batch stand ahead of the one that becomes dead letter `number`, counted from 0; all of
+    /// them when there are fewer dead letters.
+    pub fn messages_ahead_of_dead_letter(&self, number: u64) -> usize {
+        let mut dead_letters = self
+            .dispositions
+            .iter()
+            .enumerate()
+            .filter(|(_, disposition)| disposition.end == End::DeadLetter);
+        dead_letters.nth(number as usize).map_or(self.dispositions.len(), |(message, _)| message)
     }
 
     /// Number of rows, table by table in the order of the plan.
@@ -122,15 +126,18 @@ impl Prepared {
 
     /// Messages of which rows are written, in their order.
     pub(super) fn messages_with_rows(&self) -> impl Iterator<Item = u32> {
-        let fates = self.fates.iter().enumerate();
-        let written = fates.filter(|(_, fate)| fate.end == End::Rows && fate.rows > 0);
+        let dispositions = self.dispositions.iter().enumerate();
+        let written = dispositions
+            .filter(|(_, disposition)| disposition.end == End::Rows && disposition.rows > 0);
         written.map(|(message, _)| message as u32)
     }
 
-    /// Number of rows, over all tables, of each message that was not turned away; in the order of the batch.
+    /// Number of rows, over all tables, of each message that was not rejected; in the order of the batch.
     pub fn passed(&self) -> impl Iterator<Item = (usize, u32)> {
-        let fates = self.fates.iter().enumerate();
-        fates.filter(|(_, fate)| fate.end == End::Rows).map(|(message, fate)| (message, fate.rows))
+        let dispositions = self.dispositions.iter().enumerate();
+        dispositions
+            .filter(|(_, disposition)| disposition.end == End::Rows)
+            .map(|(message, disposition)| (message, disposition.rows))
     }
 
     /// Forgets the batch and keeps the memory.
@@ -140,7 +147,7 @@ impl Prepared {
             messages.clear();
             self.spare_messages.push(messages);
         }
-        self.letters.clear();
+        self.dead_letters.clear();
         self.parked.clear();
         self.parked_keys.clear();
         self.kept.clear();
@@ -148,7 +155,7 @@ impl Prepared {
         self.rejected.clear();
         self.version = None;
         self.asked = false;
-        self.fates.clear();
+        self.dispositions.clear();
     }
 
     pub(super) fn buffer(&mut self) -> Vec<u8> {
@@ -160,7 +167,7 @@ impl Prepared {
     }
 
     fn keep(&mut self, bytes: Bytes) {
-        // Not unique while the connection that was thrown away still holds it.
+        // Not unique while the connection that was thrown away still has it.
         if bytes.is_unique() {
             let mut buffer = Vec::from(bytes);
             buffer.clear();
@@ -178,12 +185,12 @@ impl Prepared {
         self.tables.push(TableCopy { bytes, messages, deletes });
     }
 
-    /// Turns away messages whose rows were refused: their rows in all tables go, and dead letters come or they are
+    /// Rejects messages whose rows Postgres rejected: their rows in all tables go, and dead letters come or they are
     /// parked. `batch` is the one that was encoded; each message is rejected once.
     ///
     /// # Panics
-    /// When nothing was encoded, or a message was turned away before.
-    pub fn bury(&mut self, batch: &Batch, rejections: &[Rejection]) {
+    /// When nothing was encoded, or a message was rejected before.
+    pub fn reject(&mut self, batch: &Batch, rejections: &[Rejection]) {
         let mut rejections: Vec<&Rejection> = rejections.iter().collect();
         rejections.sort_by_key(|rejection| rejection.message);
         self.change(batch, &rejections, &WaitingKeys::default());
@@ -200,16 +207,16 @@ impl Prepared {
     }
 
     fn change(&mut self, batch: &Batch, rejections: &[&Rejection], waiting: &WaitingKeys) {
-        self.turn_away(batch, rejections, waiting);
+        self.set_aside(batch, rejections, waiting);
         for index in 0..self.tables.len() {
-            self.remove_rows_turned_away(index);
+            self.remove_rows_rejected(index);
         }
         self.count_messages(&batch.partitions);
     }
 
-    /// Decides what becomes of messages that are turned away, and of those that wait behind others. `rejections`
+    /// Decides what becomes of messages that are rejected, and of those that wait behind others. `rejections`
     /// are in the order of the messages, at most one each.
-    pub(super) fn turn_away(
+    pub(super) fn set_aside(
         &mut self,
         batch: &Batch,
         rejections: &[&Rejection],
@@ -237,14 +244,14 @@ impl Prepared {
                     self.turn_one_away(batch, rejection);
                 }
                 _ if behind
-                    && self.fates[message].end == End::Rows
+                    && self.dispositions[message].end == End::Rows
                     && !self.parking.kept
-                    && !self.letters.fits(batch, message as u32) =>
+                    && !self.dead_letters.fits(batch, message as u32) =>
                 {
                     self.turn_one_away(batch, &cut::cannot_wait(batch, message));
                 }
-                _ if behind && self.fates[message].end == End::Rows => {
-                    self.fates[message].end = End::Parked;
+                _ if behind && self.dispositions[message].end == End::Rows => {
+                    self.dispositions[message].end = End::Parked;
                     if !self.parking.kept {
                         let version = self.version();
                         self.parked.push_behind(batch, message, &version.digest);
@@ -252,7 +259,7 @@ impl Prepared {
                 }
                 _ => {}
             }
-            if self.fates[message].end == End::Parked {
+            if self.dispositions[message].end == End::Parked {
                 parked.extend(key);
             }
         }
@@ -264,14 +271,14 @@ impl Prepared {
         let mut rejection = as_storable(rejection, self.ascii);
         let (attempts, version) = (self.parking.attempts(rejection.message), self.version());
         let mut parks = rejection.retry && self.parking.rule.goes_on(attempts);
-        if parks && !self.parking.kept && !self.letters.fits(batch, rejection.message) {
+        if parks && !self.parking.kept && !self.dead_letters.fits(batch, rejection.message) {
             rejection = Cow::Owned(cut::not_parked(batch, &rejection));
             parks = false;
         }
         let rejection = &*rejection;
-        let fate = &mut self.fates[rejection.message as usize];
-        assert!(fate.end == End::Rows, "a message is turned away once");
-        fate.end = if parks { End::Parked } else { End::Letter };
+        let disposition = &mut self.dispositions[rejection.message as usize];
+        assert!(disposition.end == End::Rows, "a message is rejected once");
+        disposition.end = if parks { End::Parked } else { End::DeadLetter };
         if !parks {
             self.count(rejection);
         }
@@ -281,7 +288,7 @@ impl Prepared {
             let pause = self.parking.rule.pause_after(attempts);
             self.parked.push(batch, rejection, &version.digest, attempts, pause);
         } else {
-            self.letters.push(batch, rejection, &version.digest);
+            self.dead_letters.push(batch, rejection, &version.digest);
         }
     }
 
@@ -289,7 +296,7 @@ impl Prepared {
         self.version.clone().expect("a prepared batch has a version")
     }
 
-    /// What was turned away of messages that are kept elsewhere; not those that wait behind others.
+    /// Rejections of messages that are kept elsewhere; not those that wait behind others.
     pub fn kept(&self) -> &[Rejection] {
         &self.kept
     }
@@ -307,7 +314,7 @@ impl Prepared {
         }
         // Messages of one partition come in runs.
         let mut current = 0;
-        for (partition, fate) in partitions.iter().zip(&self.fates) {
+        for (partition, disposition) in partitions.iter().zip(&self.dispositions) {
             if self.ranges.get(current).is_none_or(|range| range.partition != *partition) {
                 current = (self.ranges.iter())
                     .position(|range| range.partition == *partition)
@@ -315,22 +322,22 @@ impl Prepared {
             }
             let range = &mut self.ranges[current];
             range.messages += 1;
-            match fate.end {
-                End::Letter => range.rejected += 1,
+            match disposition.end {
+                End::DeadLetter => range.rejected += 1,
                 End::Parked => range.parked += 1,
-                End::Rows if fate.rows == 0 => range.filtered += 1,
+                End::Rows if disposition.rows == 0 => range.filtered += 1,
                 End::Rows => {
                     range.rows_from += 1;
-                    range.rows += u64::from(fate.rows);
+                    range.rows += u64::from(disposition.rows);
                 }
             }
         }
     }
 
-    fn remove_rows_turned_away(&mut self, index: usize) {
+    fn remove_rows_rejected(&mut self, index: usize) {
         let mut table = std::mem::take(&mut self.tables[index]);
-        let fates = &self.fates;
-        let wanted = |message: &u32| fates[*message as usize].end == End::Rows;
+        let dispositions = &self.dispositions;
+        let wanted = |message: &u32| dispositions[*message as usize].end == End::Rows;
         if !table.messages.iter().all(wanted) {
             let mut buffer = self.spare.pop().unwrap_or_default();
             if table.messages.iter().any(wanted) {
@@ -358,11 +365,11 @@ impl Prepared {
         }
     }
 
-    pub(super) fn letters_under(&self, head: &Letterhead) -> Bytes {
-        self.letters.under(head)
+    pub(super) fn dead_letters_under(&self, head: &Envelope) -> Bytes {
+        self.dead_letters.under(head)
     }
 
-    pub(super) fn parked_under(&self, head: &Letterhead) -> Bytes {
+    pub(super) fn parked_under(&self, head: &Envelope) -> Bytes {
         self.parked.under(head)
     }
 }

@@ -19,10 +19,10 @@ const OURS: [(&str, &[&str]); 12] = [
     ("positions", &["SELECT", "INSERT", "UPDATE"]),
     ("relays", &["SELECT", "INSERT", "UPDATE"]),
     ("retried", &["SELECT", "INSERT", "UPDATE"]),
-    ("replayed_letters", &["SELECT", "INSERT", "UPDATE"]),
-    ("discarded_letters", &["SELECT", "INSERT", "UPDATE"]),
+    ("replayed_dead_letters", &["SELECT", "INSERT", "UPDATE"]),
+    ("discarded_dead_letters", &["SELECT", "INSERT", "UPDATE"]),
     ("dead_letters", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("holds", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("blocks", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("hosts", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("lineage", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("parked", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -51,7 +51,7 @@ impl Missing {
             return Ok(());
         }
         let message = format!("privileges are missing: {}", self.needed.join(", "));
-        Err(Fault::stop(sqlstate::RIGHTS, message))
+        Err(Fault::block(sqlstate::PRIVILEGES, message))
     }
 
     /// Adds what is missing in `more`.

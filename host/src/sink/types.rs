@@ -1,4 +1,4 @@
-//! Which kinds of columns fit which types of Postgres, and whether a cell fits: judged here, before the
+//! Which kinds of columns fit which types of Postgres, and whether a cell fits: checked here, before the
 //! wire, so that a bad cell costs its message and not the batch.
 
 use crate::columns::{Column, Kind, Values};
@@ -216,9 +216,9 @@ impl Encoding {
         }
     }
 
-    /// True when some cell of the column may not fit, judged over the whole column at once; the usual
+    /// True when some cell of the column may not fit, checked over the column at once; the usual
     /// answer, no, costs a fraction of looking at each cell.
-    pub fn suspects(&self, column: &Column) -> bool {
+    pub fn may_reject(&self, column: &Column) -> bool {
         match (self, &column.values) {
             (Self::Int2, Values::Int64(values)) => {
                 values.iter().any(|value| i64::from(*value as i16) != *value)
@@ -314,7 +314,7 @@ fn plain_text(text: &[u8], characters_max: Option<u32>) -> Result<(), Misfit> {
     if text.contains(&0) {
         return Err(Misfit::new(
             "nul-character",
-            "holds the character U+0000, which Postgres cannot store in text",
+            "contains the character U+0000, which Postgres cannot store in text",
         ));
     }
     let Some(characters_max) = characters_max else { return Ok(()) };

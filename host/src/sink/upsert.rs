@@ -48,8 +48,8 @@ pub enum Conflict<'a> {
 }
 
 impl Staging<'_> {
-    /// Makes the staging table, once per session. Columns are named by position, lest one of the user's
-    /// is called like one of ours.
+    /// Makes the staging table, once per session. Columns are named by position, so that
+    /// no column of the user's has the name of one of ours.
     pub fn create(&self) -> String {
         let columns = (self.columns.iter().zip(self.values()))
             .map(|(column, (position, _))| format!("{position} {}", column.type_name))
@@ -68,7 +68,7 @@ impl Staging<'_> {
     ///
     /// The last of several rows with one key wins, and Postgres says what one key is: citext, numeric and
     /// collations have their own ideas. Rows are written in the order of their keys, so that two writers
-    /// never wait for each other crosswise.
+    /// never deadlock.
     pub fn apply(&self) -> String {
         match self.conflict {
             Conflict::None => self.insert_all(),

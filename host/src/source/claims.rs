@@ -1,4 +1,4 @@
-//! The claimer: claims what the group assigns, holds partitions that cannot be read, and tells the group where its
+//! The claimer: claims what the group assigns, blocks partitions that cannot be read, and tells the group where its
 //! partitions stand.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,28 +19,28 @@ use crate::source::loads::{Load, Packing};
 use crate::source::member::Member;
 use crate::source::native::End;
 use crate::source::rebalance::{Committed, Ownership, Report};
-use crate::source::{ClaimAnswer, ClaimStore, Claimed, Stored, Vanished};
+use crate::source::{ClaimAnswer, ClaimStore, Claimed, Crash, Stored};
 use crate::threads::{self, Job, Turn, Work};
 
-mod holds;
+mod blocks;
 mod keep;
+mod quarantine;
 mod standing;
 mod transactions;
-mod trial;
 
-use holds::Holds;
+use blocks::Blocks;
 use keep::LIFE_PERIOD;
-pub use standing::{HeldPartition, Standing};
+use quarantine::{Admission, Quarantine};
+pub use standing::{BlockedPartition, Standing};
 use transactions::OpenTransactions;
-use trial::{Admission, Trials};
 
 /// How often it is looked whether partitions that are not claimed yet can be.
 const CLAIM_PERIOD: Duration = Duration::from_millis(50);
 /// How often the group is told where its partitions stand.
-const ADVICE_PERIOD: Duration = Duration::from_secs(1);
+const INFORM_PERIOD: Duration = Duration::from_secs(1);
 /// After this, a partition that was fenced is claimed again if it is still assigned.
 const AGAIN_WAIT: Duration = Duration::from_secs(5);
-/// After this, a suspect asks again for its turn.
+/// After this, a partition in quarantine asks again for its turn.
 const TURN_WAIT: Duration = Duration::from_millis(200);
 /// Waits after failed claims: doubled each time.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
@@ -75,8 +75,8 @@ pub struct Claimer {
     parts: Parts,
     /// Assigned, not yet claimed; and when to try.
     wanted: BTreeMap<i32, Instant>,
-    holds: Holds,
-    trials: Trials,
+    blocks: Blocks,
+    quarantine: Quarantine,
     transactions: OpenTransactions,
     packing: Packing,
     /// When it was looked last how much lanes have to do.
@@ -105,7 +105,7 @@ impl Given {
 
 /// When each of the things that are done now and then is due.
 struct Due {
-    advice: Instant,
+    inform: Instant,
     life: Instant,
     watch: Instant,
     lag: Instant,
@@ -120,15 +120,15 @@ impl Claimer {
 
     fn new(parts: Parts) -> Self {
         let now = Instant::now();
-        let due = Due { advice: now, life: now, watch: now, lag: now };
+        let due = Due { inform: now, life: now, watch: now, lag: now };
         Self {
             packing: Packing::new(parts.loads.len()),
             loads_seen: now,
             parts,
             due,
             wanted: BTreeMap::new(),
-            holds: Holds::default(),
-            trials: Trials::new(now),
+            blocks: Blocks::default(),
+            quarantine: Quarantine::new(now),
             transactions: OpenTransactions::default(),
             given: BTreeMap::new(),
             retry_wait: RETRY_WAIT_MIN,
@@ -153,18 +153,18 @@ impl Claimer {
     /// How long nothing is to be done unless something is reported.
     fn patience(&self) -> Duration {
         let (due, now) = (&self.due, Instant::now());
-        let first = due.advice.min(due.life).min(due.watch).min(due.lag);
-        // One that is due and was not claimed waits for its lane to let go of it.
+        let first = due.inform.min(due.life).min(due.watch).min(due.lag);
+        // One that is due and was not claimed waits for its lane to release it.
         let claim = self.wanted.values().min().map(|&at| at.max(now + CLAIM_PERIOD));
         first.min(claim.unwrap_or(first)).saturating_duration_since(now)
     }
 
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
-        if now >= self.due.advice {
+        if now >= self.due.inform {
             self.take_note_of_commits(CommitMode::Async);
             self.pack_or_spread(now);
-            self.due.advice = now + ADVICE_PERIOD;
+            self.due.inform = now + INFORM_PERIOD;
         }
         if now >= self.due.life {
             self.due.life = Instant::now() + self.show_life();
@@ -187,12 +187,12 @@ impl Claimer {
                 self.give(claimed, topic_id, generation, waiting);
             }
             Report::Fenced(partitions) => self.claim_again(partitions, AGAIN_WAIT),
-            Report::Held { partition, fault } => {
+            Report::Blocked { partition, fault } => {
                 let partitions = match partition {
                     Some(partition) => vec![partition],
                     None => self.parts.ownership.partitions(),
                 };
-                self.hold_read(partitions, &fault);
+                self.block_read(partitions, &fault);
             }
             Report::OtherTopic(fault) => self.other_topic(&fault),
             Report::Finish => {}
@@ -201,22 +201,22 @@ impl Claimer {
 
     /// Tells the group what lanes have committed, and sees which partitions go on by that.
     fn take_note_of_commits(&mut self, mode: CommitMode) {
-        self.trials.end_if(|partition| self.parts.committed.has(partition));
+        self.quarantine.end_if(|partition| self.parts.committed.has(partition));
         let next_offsets = self.parts.committed.take();
         for (partition, &next_offset) in &next_offsets {
             if let Some(given) = self.given.get_mut(partition) {
                 given.next_offset = given.next_offset.max(next_offset);
             }
         }
-        if !self.holds.is_empty() {
-            self.note_what_goes_on(|held| next_offsets.contains_key(&held));
+        if !self.blocks.is_empty() {
+            self.note_what_goes_on(|blocked| next_offsets.contains_key(&blocked));
         }
-        self.parts.member.advise(next_offsets.into_iter(), mode);
+        self.parts.member.inform(next_offsets.into_iter(), mode);
     }
 
-    /// Takes partitions from their lanes and claims them anew after `wait`.
+    /// Takes partitions from their lanes and claims them again after `wait`.
     fn claim_again(&mut self, partitions: Vec<i32>, wait: Duration) {
-        self.parts.ownership.hold(&partitions);
+        self.parts.ownership.block(&partitions);
         let again = Instant::now() + wait;
         for partition in partitions {
             self.given.remove(&partition);
@@ -226,7 +226,7 @@ impl Claimer {
 
     fn claim_what_is_due(&mut self) {
         let now = Instant::now();
-        self.trials.end_if(|partition| self.parts.committed.has(partition));
+        self.quarantine.end_if(|partition| self.parts.committed.has(partition));
         let due: Vec<(i32, u64)> = self
             .wanted
             .iter()
@@ -246,24 +246,24 @@ impl Claimer {
             Ok(()) => {
                 self.retry_wait = RETRY_WAIT_MIN;
                 if std::mem::take(&mut self.away) {
-                    tracing::info!(pipeline = &*self.parts.pipeline, "claims go on");
+                    tracing::info!(pipeline = &*self.parts.pipeline, "claims resumed");
                 }
             }
             Err(fault) => self.put_off(&due, &fault),
         }
     }
 
-    /// An outage is waited for; anything else holds the partitions until it is mended.
+    /// An outage is waited for; anything else blocks the partitions until it is mended.
     fn put_off(&mut self, due: &[(i32, u64)], fault: &Fault) {
         let partitions: Vec<i32> = due.iter().map(|&(partition, _)| partition).collect();
         if fault.remedy != Remedy::Retry {
-            return self.hold(&partitions, fault);
+            return self.block(&partitions, fault);
         }
         if !std::mem::replace(&mut self.away, true) {
             tracing::warn!(
                 pipeline = &*self.parts.pipeline,
                 code = fault.code,
-                "claims wait for an outage to end: {}",
+                "cannot claim partitions, retrying: {}",
                 fault.message
             );
         }
@@ -284,8 +284,8 @@ impl Claimer {
             return Ok(());
         }
         self.initialise(topic_id, &partitions, &stored)?;
-        let deaths = self.deaths(topic_id, &partitions, stored)?;
-        let admitted = self.admit(&partitions, &deaths);
+        let crashes = self.crashes(topic_id, &partitions, stored)?;
+        let admitted = self.admit(&partitions, &crashes);
         if admitted.is_empty() {
             return Ok(());
         }
@@ -297,13 +297,13 @@ impl Claimer {
                 ClaimAnswer::Claimed(claimed) => {
                     let partition = claimed.partition;
                     self.wanted.remove(&partition);
-                    self.holds.claimed(partition, Instant::now());
+                    self.blocks.claimed(partition, Instant::now());
                     let Claimed { epoch, next_offset, .. } = claimed;
                     self.given.insert(partition, Given { epoch, next_offset });
                     all_claimed.insert(partition, (claimed, generations[&partition]));
                 }
                 ClaimAnswer::OtherTopic { partition, stored } => {
-                    self.hold(&[partition], &created_again(stored, topic_id));
+                    self.block(&[partition], &created_again(stored, topic_id));
                 }
             }
         }
@@ -354,55 +354,56 @@ impl Claimer {
         self.parts.identity.id().or_else(stored).unwrap_or(named)
     }
 
-    /// How many owners have died where `partitions` stand. Those that vanished just now are counted first, if
+    /// How many owners have crashed at the positions of `partitions`. Those that crashed just now are counted first, if
     /// there is anything to read that could have killed them.
-    fn deaths(
+    fn crashes(
         &mut self,
         topic_id: Uuid,
         partitions: &[i32],
         mut stored: Vec<Stored>,
     ) -> Result<BTreeMap<i32, i32>, Fault> {
         let ours = |it: &&Stored| it.topic_id == topic_id && partitions.contains(&it.partition);
-        let vanished: Vec<&Stored> = stored.iter().filter(ours).filter(|it| it.vanished).collect();
-        if !vanished.is_empty() {
-            let partitions: Vec<i32> = vanished.iter().map(|it| it.partition).collect();
+        let crashed: Vec<&Stored> =
+            stored.iter().filter(ours).filter(|it| it.owner_crashed).collect();
+        if !crashed.is_empty() {
+            let partitions: Vec<i32> = crashed.iter().map(|it| it.partition).collect();
             let ends = self.parts.member.ends(&partitions, End::Readable)?;
-            let take_note = |it: &&Stored| {
+            let record_crashes = |it: &&Stored| {
                 let counts = it.next_offset < *ends.get(&it.partition)?;
                 let (partition, owner) = (it.partition, it.owner.clone());
-                Some(Vanished { partition, owner, counts })
+                Some(Crash { partition, owner, counts })
             };
-            let noted: Vec<Vanished> = vanished.iter().filter_map(take_note).collect();
-            self.parts.store.take_note(&noted)?;
+            let noted: Vec<Crash> = crashed.iter().filter_map(record_crashes).collect();
+            self.parts.store.record_crashes(&noted)?;
             stored = self.parts.store.positions()?;
         }
-        Ok(stored.iter().filter(ours).map(|it| (it.partition, it.deaths)).collect())
+        Ok(stored.iter().filter(ours).map(|it| (it.partition, it.crashes)).collect())
     }
 
     /// Which of `partitions` to claim now.
-    fn admit(&mut self, partitions: &[i32], deaths: &BTreeMap<i32, i32>) -> Vec<i32> {
+    fn admit(&mut self, partitions: &[i32], crashes: &BTreeMap<i32, i32>) -> Vec<i32> {
         let now = Instant::now();
-        let Admission { mut free, suspect, waiting, guilty } =
-            self.trials.admit(partitions, deaths, now);
+        let Admission { mut free, quarantined, waiting, crash_loops } =
+            self.quarantine.admit(partitions, crashes, now);
         self.wanted.extend(waiting.into_iter().map(|it| (it, now + TURN_WAIT)));
-        for (partition, deaths) in guilty {
-            self.hold(&[partition], &keep::deadly(partition, deaths));
+        for (partition, crashes) in crash_loops {
+            self.block(&[partition], &keep::deadly(partition, crashes));
         }
-        if let Some(partition) = suspect {
+        if let Some(partition) = quarantined {
             let pipeline = &*self.parts.pipeline;
             tracing::warn!(
                 pipeline,
                 partition,
-                "hosts died twice where this partition stands: reading it while no other suspect is read"
+                "hosts crashed twice at this position: reading the partition while no other one in quarantine is read"
             );
         }
-        free.extend(suspect);
+        free.extend(quarantined);
         free
     }
 
     /// On a pipeline's first claim all partitions of the topic get a position, at `start`. A partition that
-    /// has none later was added to the topic meanwhile: it begins with its first message whatever `start`
-    /// says, or messages would be passed over.
+    /// has none later was added to the topic in the meantime: it begins with its first message whatever `start`
+    /// says, or messages would be skipped.
     fn initialise(
         &mut self,
         topic_id: Uuid,
@@ -439,8 +440,8 @@ impl Work for Claimer {
         if self.wanted.values().any(|&at| at <= now) {
             return None;
         }
-        if now >= self.due.advice && self.parts.committed.is_empty() && self.holds.is_empty() {
-            self.due.advice = now + ADVICE_PERIOD;
+        if now >= self.due.inform && self.parts.committed.is_empty() && self.blocks.is_empty() {
+            self.due.inform = now + INFORM_PERIOD;
         }
         if self.parts.store.is_known_to_live() && now >= self.due.life {
             self.due.life = now + LIFE_PERIOD;

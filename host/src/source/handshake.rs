@@ -164,7 +164,7 @@ fn rejected(config: &ClientConfig, topic: &str, broker: &str) -> Option<String> 
         Ok(Answer::Met(error)) => Some(error.text),
         Ok(Answer::Reached | Answer::Unknown) => None,
         Err(error) => {
-            tracing::debug!("not known why a certificate is rejected: {error}");
+            tracing::debug!("cannot tell why a certificate is rejected: {error}");
             None
         }
     }

@@ -218,7 +218,7 @@ pub fn is_another(known: Uuid, found: Uuid) -> bool {
 /// `SL-K015`
 pub(super) fn created_again(claimed: Uuid, found: Uuid) -> Fault {
     let message = format!("the topic was deleted and created again (id {claimed}, now {found})");
-    Fault::stop(broker::CREATED_AGAIN, message)
+    Fault::block(broker::CREATED_AGAIN, message)
 }
 
 #[cfg(test)]
@@ -256,7 +256,7 @@ mod tests {
         identity.claimed(TOPIC, now);
         assert_eq!(identity.claimed(OTHER, now), Some(TOPIC));
         assert!(!identity.vouches_for(now, &bell));
-        assert_eq!(identity.claimed(OTHER, now), None, "everything was let go of before");
+        assert_eq!(identity.claimed(OTHER, now), None, "everything was released before");
         assert!(identity.vouches_for(now, &bell));
         identity.doubt();
         assert!(!identity.vouches_for(now, &bell));

@@ -21,7 +21,7 @@ const TAKEN_MAX: usize = 4096;
 
 /// So often it is looked how much was fetched ahead while nothing is taken.
 const FULL_WAIT: Duration = Duration::from_millis(50);
-/// So many times what all queues may hold may have come before fetching is suspended. Twice as much comes in good order: a
+/// So many times what all queues may contain may have come before fetching is suspended. Twice as much comes in good order: a
 /// queue that is almost full takes one response more; and payloads are not all that comes.
 const AHEAD_SHARE_MAX: usize = 3;
 
@@ -188,7 +188,7 @@ impl KafkaSource {
         tracing::debug!(
             topic = self.settings.topic,
             bytes = self.ahead.bytes,
-            "too much was fetched ahead; thrown away until there is room"
+            "prefetch buffer full; dropped what was fetched until there is room"
         );
         self.ahead.bytes = 0;
     }
@@ -221,7 +221,7 @@ impl KafkaSource {
                     partition,
                     offset,
                     leader_epoch,
-                    "the message read last is not the same: brokers are asked whether the log was cut"
+                    "the last message read has changed: asking brokers whether the log was truncated"
                 );
                 let topic = &self.reader.topic;
                 topic.go_on_behind(partition, last).map_err(|text| unreadable(partition, &text))
@@ -238,7 +238,7 @@ impl KafkaSource {
                      there is a message at offset {offset} where there was none",
                     last.offset
                 );
-                Err(Fault::stop(broker::TRUNCATED, message))
+                Err(Fault::block(broker::TRUNCATED, message))
             }
         }
     }
@@ -251,7 +251,7 @@ impl KafkaSource {
         let fault = broker::fault(&format!("read {place}"), error.code, &error.text);
         if fault.remedy == Remedy::Retry {
             let partition = error.partition;
-            tracing::warn!(partition, "broker error, trying again: {}", fault.message);
+            tracing::warn!(partition, "broker error, retrying: {}", fault.message);
         }
         PartitionFault { partition: error.partition, fault }
     }
@@ -262,7 +262,7 @@ fn of(partition: i32, fault: Fault) -> PartitionFault {
 }
 
 fn unreadable(partition: i32, text: &str) -> Fault {
-    Fault::stop(broker::UNEXPECTED, format!("failed to read partition {partition}: {text}"))
+    Fault::block(broker::UNEXPECTED, format!("failed to read partition {partition}: {text}"))
 }
 
 /// Others may go on reading by the same client.
@@ -292,7 +292,7 @@ impl Source for KafkaSource {
         let Reader { fetched, topic, .. } = &mut self.reader;
         topic.stop(fetched, partition).map_err(|text| {
             let message = format!("failed to leave partition {partition}: {text}");
-            Fault::stop(broker::UNEXPECTED, message)
+            Fault::block(broker::UNEXPECTED, message)
         })
     }
 

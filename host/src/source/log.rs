@@ -11,7 +11,7 @@ use crate::source::reasons::Reasons;
 
 /// `SL-K001`: librdkafka does not take the properties.
 pub fn refused(error: &KafkaError) -> Fault {
-    Fault::stop(broker::SETTINGS, format!("librdkafka refuses the settings: {error}"))
+    Fault::exit(broker::SETTINGS, format!("librdkafka refuses the settings: {error}"))
 }
 
 /// Of a client that only asks: sends the lines of its log to the host's, and knows why nobody answers.
@@ -53,7 +53,7 @@ pub fn level_of(level: i32) -> RDKafkaLogLevel {
 
 /// One line of librdkafka's log. Its connection errors (`FAIL`, `ERROR` where it says them again, and `SSLCERTVRFY` for
 /// certificates) repeat each second while a broker is away; the host tells outages itself, once, so they are debug lines here. So are refused
-/// commits (`COMMITFAIL`): what the group is told is advice for lag tools, and told again.
+/// commits (`COMMITFAIL`): what the group is told is informational, for lag tools, and told again.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -65,7 +65,7 @@ impl Member {
         failed: impl Fn(Fault) + Send + 'static,
     ) -> Result<Job<()>, Fault> {
         self.consumer.subscribe(&[&self.topic]).map_err(|error| {
-            Fault::stop(broker::SETTINGS, format!("cannot subscribe to topic {}", self.topic))
+            Fault::exit(broker::SETTINGS, format!("cannot subscribe to topic {}", self.topic))
                 .because(error)
         })?;
         self.joined.store(true, Ordering::Release);
@@ -90,7 +90,9 @@ impl Member {
             self.consumer.context().brokers_answer();
         }
         answer.map_err(|(code, text)| match broker::remedy(code) {
-            (broker::UNKNOWN_TOPIC | broker::RIGHTS, _) => broker::fault(&doing, code, &text),
+            (broker::UNKNOWN_TOPIC | broker::NOT_AUTHORIZED, _) => {
+                broker::fault(&doing, code, &text)
+            }
             _ => {
                 native::begin_again(self.consumer.client(), &self.brokers);
                 self.away(&text)
@@ -132,11 +134,11 @@ impl Member {
         })
     }
 
-    /// Tells the group where its partitions stand, for lag tools. Only advice: a failure is a debug line.
+    /// Tells the group where its partitions stand, for lag tools. Informational only: a failure is a debug line.
     ///
     /// # Panics
     /// When an offset is negative.
-    pub fn advise(&self, next_offsets: impl Iterator<Item = (i32, i64)>, mode: CommitMode) {
+    pub fn inform(&self, next_offsets: impl Iterator<Item = (i32, i64)>, mode: CommitMode) {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in next_offsets {
             list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))
@@ -146,7 +148,7 @@ impl Member {
             && let Err(error) = self.consumer.commit(&list, mode)
         {
             tracing::debug!(
-                "the group did not take our offsets, lag tools may show old ones: {error}"
+                "failed to commit informational offsets, lag tools may show old ones: {error}"
             );
         }
     }
@@ -195,7 +197,7 @@ impl<F: Fn(Fault) + Send + 'static> Work for Polling<F> {
 /// messages and topics is met, and told, where they are read.
 fn expelled(error: &KafkaError) -> Option<Fault> {
     if let KafkaError::MessageConsumptionFatal(code) = error {
-        return Some(Fault::stop(broker::EXPELLED, format!("the group refused this host: {code}")));
+        return Some(Fault::exit(broker::EXPELLED, format!("the group refused this host: {code}")));
     }
     let code = error.rdkafka_error_code()?;
     let refused = matches!(code, RDKafkaErrorCode::GroupAuthorizationFailed)
@@ -214,7 +216,7 @@ impl Rebalances {
     fn brokers_answer(&self) {
         self.reasons.forget();
         if self.brokers_down.swap(false, Ordering::Relaxed) {
-            tracing::info!("brokers answer again");
+            tracing::info!("brokers reachable again");
         }
     }
 }
@@ -228,14 +230,14 @@ impl ClientContext for Rebalances {
         self.reasons.note(&error, reason);
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if all_down && !self.brokers_down.swap(true, Ordering::Relaxed) {
-            tracing::warn!(code = broker::AWAY, "brokers unreachable, waiting for them: {reason}");
+            tracing::warn!(code = broker::AWAY, "brokers unreachable, retrying: {reason}");
         }
     }
 }
 
 impl ConsumerContext for Rebalances {
     /// Runs inside `poll`. librdkafka goes on with the rebalance only when we
-    /// have called (un)assign, and sends heartbeats meanwhile.
+    /// have called (un)assign, and sends heartbeats in the meantime.
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -261,7 +263,7 @@ impl ConsumerContext for Rebalances {
             }
         };
         if let Err(error) = answered {
-            tracing::warn!("librdkafka refused to rebalance, it will join again: {error}");
+            tracing::warn!("librdkafka refused to rebalance, joining the group again: {error}");
         }
     }
 }

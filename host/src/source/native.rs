@@ -52,7 +52,7 @@ pub fn begin_again<C: ClientContext>(client: &Client<C>, brokers: &str) {
     let Ok(brokers) = CString::new(brokers) else { return };
     // SAFETY: client and list are valid, and librdkafka copies the list.
     let added = unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
-    tracing::debug!(added, "brokers do not answer: the addresses of the settings are tried again");
+    tracing::debug!(added, "brokers do not respond: trying the addresses of the settings again");
 }
 
 /// True when `consumer` is to be polled.

@@ -9,7 +9,7 @@ use crate::source::Claimed;
 
 /// Offsets of one partition; `committed <= prepared <= handed_out`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct Owned {
     epoch: i64,
     /// Offset behind the last message put into a batch, or behind what is none: markers of transactions, messages of
     /// those that were aborted, what compaction took away.
@@ -55,10 +55,10 @@ pub enum Doubt {
     },
 }
 
-/// The partitions that a lane holds. Partition numbers are small, so they index a vector.
+/// The partitions that a lane owns. Partition numbers are small, so they index a vector.
 #[derive(Debug, Default)]
 pub struct Positions {
-    held: Vec<Option<Held>>,
+    owned: Vec<Option<Owned>>,
     /// How often a partition got ahead without a message.
     passed: u64,
 }
@@ -68,14 +68,14 @@ impl Positions {
     ///
     /// # Panics
     /// When the partition number is negative.
-    pub fn hold(&mut self, claimed: Claimed) {
+    pub fn own(&mut self, claimed: Claimed) {
         let index = usize::try_from(claimed.partition).expect("Kafka counts partitions from 0");
-        if self.held.len() <= index {
-            self.held.resize(index + 1, None);
+        if self.owned.len() <= index {
+            self.owned.resize(index + 1, None);
         }
         let next = claimed.next_offset;
         let last = claimed.last.unwrap_or(UNKNOWN);
-        self.held[index] = Some(Held {
+        self.owned[index] = Some(Owned {
             epoch: claimed.epoch,
             handed_out: next,
             prepared: next,
@@ -86,63 +86,63 @@ impl Positions {
         });
     }
 
-    /// Lets go of a partition.
+    /// Releases a partition.
     pub fn forget(&mut self, partition: i32) {
-        if let Some(held) = self.get_mut(partition) {
-            *held = None;
+        if let Some(owned) = self.get_mut(partition) {
+            *owned = None;
         }
     }
 
-    /// True when the partition is held.
-    pub fn holds(&self, partition: i32) -> bool {
+    /// True when the partition is owned.
+    pub fn owns(&self, partition: i32) -> bool {
         usize::try_from(partition)
-            .is_ok_and(|index| self.held.get(index).is_some_and(Option::is_some))
+            .is_ok_and(|index| self.owned.get(index).is_some_and(Option::is_some))
     }
 
-    /// Partitions held, ascending.
+    /// Partitions owned, ascending.
     pub fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
-        self.held
+        self.owned
             .iter()
             .enumerate()
-            .filter(|(_, held)| held.is_some())
+            .filter(|(_, owned)| owned.is_some())
             .map(|(index, _)| index as i32)
     }
 
     /// `partition` is read again, or for the first time, from the offset that is returned: that of the message read last,
     /// if it is known.
     pub fn begin(&mut self, partition: i32) -> Option<i64> {
-        self.get_mut(partition)?.as_mut().map(Held::begin)
+        self.get_mut(partition)?.as_mut().map(Owned::begin)
     }
 
     /// Whether the message at (partition, offset) is the next to be put into a batch. Messages of
-    /// partitions not held, and those handed out before, are not wanted: [`Positions::turn_down`] is to be told of them.
+    /// partitions not owned, and those handed out before, are not wanted: [`Positions::turn_down`] is to be told of them.
     #[inline]
     pub fn accept(&mut self, partition: i32, offset: i64, leader_epoch: i32) -> bool {
-        let Some(Some(held)) = self.held.get_mut(partition as usize) else { return false };
-        if offset < held.handed_out || held.intake != Intake::Open {
+        let Some(Some(owned)) = self.owned.get_mut(partition as usize) else { return false };
+        if offset < owned.handed_out || owned.intake != Intake::Open {
             return false;
         }
-        held.handed_out = offset + 1;
-        held.last = LastRead { offset, leader_epoch };
+        owned.handed_out = offset + 1;
+        owned.last = LastRead { offset, leader_epoch };
         true
     }
 
     /// A message came that was not accepted. A doubt is raised once; messages that were fetched before it is dealt with
     /// are not to be handed in.
     pub fn turn_down(&mut self, partition: i32, offset: i64, leader_epoch: i32) -> Option<Doubt> {
-        let held = self.get_mut(partition)?.as_mut()?;
-        let last = held.last;
-        match held.intake {
+        let owned = self.get_mut(partition)?.as_mut()?;
+        let last = owned.last;
+        match owned.intake {
             Intake::Broken => None,
             Intake::Checking => {
-                held.intake = Intake::Open;
+                owned.intake = Intake::Open;
                 let same = offset == last.offset
                     && (leader_epoch == last.leader_epoch || leader_epoch < 0);
                 (!same).then_some(Doubt::Other(last))
             }
             Intake::Open if last == UNKNOWN || offset <= last.offset => None,
             Intake::Open => {
-                held.intake = Intake::Broken;
+                owned.intake = Intake::Broken;
                 Some(Doubt::Appeared { offset, last })
             }
         }
@@ -150,13 +150,13 @@ impl Positions {
 
     /// There is no message to come in front of `end`.
     pub fn reach(&mut self, partition: i32, end: i64) -> Option<Doubt> {
-        let held = self.get_mut(partition)?.as_mut()?;
-        if held.intake == Intake::Checking {
-            held.intake = Intake::Open;
-            return Some(Doubt::Other(held.last));
+        let owned = self.get_mut(partition)?.as_mut()?;
+        if owned.intake == Intake::Checking {
+            owned.intake = Intake::Open;
+            return Some(Doubt::Other(owned.last));
         }
-        if held.handed_out < end && held.intake == Intake::Open {
-            held.handed_out = end;
+        if owned.handed_out < end && owned.intake == Intake::Open {
+            owned.handed_out = end;
             self.passed += 1;
         }
         None
@@ -164,11 +164,11 @@ impl Positions {
 
     /// The topic has no such offset as the one from which `partition` was to be read. `None` when that was the next one.
     pub fn out_of_range(&mut self, partition: i32) -> Option<Doubt> {
-        let held = self.get_mut(partition)?.as_mut()?;
-        let checking = held.intake == Intake::Checking;
+        let owned = self.get_mut(partition)?.as_mut()?;
+        let checking = owned.intake == Intake::Checking;
         checking.then(|| {
-            held.intake = Intake::Open;
-            Doubt::Gone(held.handed_out)
+            owned.intake = Intake::Open;
+            Doubt::Gone(owned.handed_out)
         })
     }
 
@@ -179,44 +179,45 @@ impl Positions {
 
     /// `partition` could not be read further. Whatever comes now would leave a gap.
     pub fn fail(&mut self, partition: i32) {
-        if let Some(Some(held)) = self.get_mut(partition) {
-            held.intake = Intake::Broken;
+        if let Some(Some(owned)) = self.get_mut(partition) {
+            owned.intake = Intake::Broken;
         }
     }
 
     /// Closes the batch: one range for each partition that got ahead.
     pub fn close_batch(&mut self) -> Vec<Range> {
         let mut ranges = Vec::new();
-        for (index, held) in self.held.iter_mut().enumerate() {
-            let Some(held) = held.as_mut().filter(|held| held.handed_out > held.prepared) else {
+        for (index, owned) in self.owned.iter_mut().enumerate() {
+            let Some(owned) = owned.as_mut().filter(|owned| owned.handed_out > owned.prepared)
+            else {
                 continue;
             };
             ranges.push(Range {
                 partition: index as i32,
-                from: held.prepared,
-                to: held.handed_out,
-                epoch: held.epoch,
-                last: (held.last.leader_epoch >= 0).then_some(held.last),
+                from: owned.prepared,
+                to: owned.handed_out,
+                epoch: owned.epoch,
+                last: (owned.last.leader_epoch >= 0).then_some(owned.last),
                 ..Range::default()
             });
-            held.prepared = held.handed_out;
+            owned.prepared = owned.handed_out;
         }
         ranges
     }
 
-    /// Records what a sink has committed. Ranges of partitions let go of meanwhile are passed over.
+    /// Records what a sink has committed. Ranges of partitions released in the meantime are skipped.
     ///
     /// # Panics
     /// When a range does not begin where the last one ended: going on could commit wrong offsets.
     pub fn commit(&mut self, receipt: &Receipt) {
         for range in receipt.ranges() {
-            let Some(Some(held)) = self.get_mut(range.partition) else { continue };
-            if held.epoch != range.epoch {
+            let Some(Some(owned)) = self.get_mut(range.partition) else { continue };
+            if owned.epoch != range.epoch {
                 continue;
             }
-            assert_eq!(held.committed, range.from, "partition {}: ranges tile", range.partition);
-            held.committed = range.to;
-            held.last_committed = range.last.unwrap_or(UNKNOWN);
+            assert_eq!(owned.committed, range.from, "partition {}: ranges tile", range.partition);
+            owned.committed = range.to;
+            owned.last_committed = range.last.unwrap_or(UNKNOWN);
         }
     }
 
@@ -224,22 +225,22 @@ impl Positions {
     /// offset).
     pub fn rewind(&mut self) -> Vec<(i32, i64)> {
         let mut starts = Vec::new();
-        for (index, held) in self.held.iter_mut().enumerate() {
-            let Some(held) = held else { continue };
-            held.handed_out = held.committed;
-            held.prepared = held.committed;
-            held.last = held.last_committed;
-            starts.push((index as i32, held.begin()));
+        for (index, owned) in self.owned.iter_mut().enumerate() {
+            let Some(owned) = owned else { continue };
+            owned.handed_out = owned.committed;
+            owned.prepared = owned.committed;
+            owned.last = owned.last_committed;
+            starts.push((index as i32, owned.begin()));
         }
         starts
     }
 
-    fn get_mut(&mut self, partition: i32) -> Option<&mut Option<Held>> {
-        self.held.get_mut(usize::try_from(partition).ok()?)
+    fn get_mut(&mut self, partition: i32) -> Option<&mut Option<Owned>> {
+        self.owned.get_mut(usize::try_from(partition).ok()?)
     }
 }
 
-impl Held {
+impl Owned {
     fn begin(&mut self) -> i64 {
         let known = self.last != UNKNOWN;
         self.intake = if known { Intake::Checking } else { Intake::Open };
@@ -257,7 +258,7 @@ mod tests {
     fn positions(starts: &[(i32, i64)]) -> Positions {
         let mut positions = Positions::default();
         for &(partition, next_offset) in starts {
-            positions.hold(Claimed { partition, next_offset, epoch: 7, last: None });
+            positions.own(Claimed { partition, next_offset, epoch: 7, last: None });
         }
         positions
     }
@@ -285,7 +286,7 @@ mod tests {
         assert!(!positions.accept(0, 9, EPOCH), "before the stored position");
         assert!(positions.accept(0, 10, EPOCH));
         assert!(!positions.accept(0, 10, EPOCH), "again");
-        assert!(!positions.accept(1, 0, EPOCH), "not held");
+        assert!(!positions.accept(1, 0, EPOCH), "not owned");
         assert!(!positions.accept(-1, 0, EPOCH), "no partition at all");
     }
 
@@ -300,7 +301,7 @@ mod tests {
         assert_eq!(
             positions.passed(),
             2,
-            "where it stood already, or is not held, nothing is passed"
+            "where it stood already, or is not owned, nothing is passed"
         );
         assert_eq!(tiles(&positions.close_batch()), [(0, 10, 12), (1, 5, 6)]);
         positions.reach(1, 3);
@@ -339,7 +340,7 @@ mod tests {
     /// A partition whose position is 100, with markers behind the message that was read last.
     fn known() -> Positions {
         let mut positions = Positions::default();
-        positions.hold(Claimed { partition: 0, next_offset: 100, epoch: 7, last: Some(LAST) });
+        positions.own(Claimed { partition: 0, next_offset: 100, epoch: 7, last: Some(LAST) });
         assert_eq!(positions.begin(0), Some(97));
         assert!(!positions.accept(0, 97, 5) && !positions.accept(0, 100, 5), "not checked yet");
         positions
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_where_there_was_none_is_not_passed_over() {
+    fn a_message_where_there_was_none_is_not_skipped() {
         let mut positions = known();
         assert_eq!(positions.turn_down(0, 97, 5), None);
         assert_eq!(positions.turn_down(0, 96, 5), None, "read before");
@@ -404,7 +405,7 @@ mod tests {
         let mut positions = positions(&[(0, 0)]);
         positions.accept(0, 0, EPOCH);
         let old = positions.close_batch();
-        positions.hold(Claimed { partition: 0, next_offset: 1, epoch: 8, last: None });
+        positions.own(Claimed { partition: 0, next_offset: 1, epoch: 8, last: None });
         positions.commit(&Receipt::for_tests(old));
         assert_eq!(positions.rewind(), [(0, 1)]);
     }

@@ -26,14 +26,14 @@ const SILENCE_MAX_MS: &str = "10000";
 /// Most bytes of a fetch.
 const FETCH_BYTES: usize = 1 << 20;
 /// A response has one batch of a producer at least, whatever is asked for: as large as topics allow. librdkafka would end
-/// the connection over 100 MB, and ask again for ever.
+/// the connection over 100 MB, and ask again indefinitely.
 const RESPONSE_BYTES_MAX: &str = "2000000000";
 /// librdkafka counts payloads alone. A message costs 320 bytes beside, so there are no more than have these on average.
 const MESSAGE_BYTES: usize = 128;
 /// What a partition may have at least in its queue, in one of very many.
 const PARTITION_BYTES_MIN: usize = 256 << 10;
 
-/// Bytes of payloads that a lane's queue of one partition may hold, where it has as many as `partitions`.
+/// Bytes of payloads that a lane's queue of one partition may contain, where it has as many as `partitions`.
 pub fn queue_bytes(source: &SourceSettings, partitions: usize) -> usize {
     (source.queue_bytes / partitions).max(PARTITION_BYTES_MIN)
 }
@@ -73,7 +73,7 @@ pub fn member(source: &SourceSettings) -> ClientConfig {
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")
         // The coordinator answers one request of a client after the other, and the one to join waits for members
-        // that still write: whatever is asked behind it must not end the connection meanwhile.
+        // that still write: whatever is asked behind it must not end the connection in the meantime.
         .set("socket.timeout.ms", "30000")
         // Its partitions are paused; what little is fetched before that is thrown away.
         .set("queued.min.messages", "1")
@@ -94,7 +94,7 @@ pub fn relay(source: &SourceSettings) -> ClientConfig {
         .set("socket.timeout.ms", SILENCE_MAX_MS)
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "0")
-        // The topic itself says what is too large for it. It says so of whole requests: small ones keep a letter
+        // The topic itself says what is too large for it. It says so of whole requests: small ones keep a dead letter
         // from being refused for its neighbours.
         .set("message.max.bytes", "1000000000")
         .set("batch.size", "65536")

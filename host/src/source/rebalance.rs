@@ -19,7 +19,7 @@ use crate::source::loads::Load;
 /// successor should not; what is not written in time is fenced by the successor's claim and read again.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);
 /// The same for a partition that cannot be read: the claimer has other things to do.
-const HOLD_WAIT: Duration = Duration::from_secs(1);
+const BLOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// What a lane is told.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum Command {
         /// Keys of its messages that are parked: later ones of these keys wait behind them.
         waiting: Vec<KeyHash>,
     },
-    /// Write what you have until `deadline`, then let go of these partitions and say so.
+    /// Write what you have until `deadline`, then release these partitions and say so.
     Release {
         /// The partitions.
         partitions: Vec<i32>,
@@ -82,7 +82,7 @@ pub enum Report {
     /// A lane found these partitions claimed by somebody else.
     Fenced(Vec<i32>),
     /// A lane cannot read a partition.
-    Held {
+    Blocked {
         /// The partition; `None` for all of the topic.
         partition: Option<i32>,
         /// Why.
@@ -205,7 +205,7 @@ impl Ownership {
         let _ = self.reports.send(Report::Assigned(partitions));
     }
 
-    /// The group took `partitions` away: waits until the lanes let go, but not for long. When they were
+    /// The group took `partitions` away: waits until the lanes have released them, but not for long. When they were
     /// `lost`, somebody else may have them already, and the group is not kept waiting; the lanes still
     /// have time to learn what became of the write that is under way.
     pub fn revoked(&self, partitions: &[i32], lost: bool) {
@@ -225,7 +225,7 @@ impl Ownership {
     }
 
     /// Takes `partition` from its lane although it stays assigned: it cannot be read.
-    pub fn hold(&self, partitions: &[i32]) {
+    pub fn block(&self, partitions: &[i32]) {
         let released = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let mut by_lane: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
@@ -238,7 +238,7 @@ impl Ownership {
             }
             by_lane
         };
-        self.release(released, HOLD_WAIT, HOLD_WAIT);
+        self.release(released, BLOCK_WAIT, BLOCK_WAIT);
     }
 
     /// Lanes have `time` to write what they have; we wait for `wait` and a bit, because they answer even when
@@ -307,7 +307,7 @@ impl Ownership {
         had.iter().filter_map(moves).collect()
     }
 
-    /// Gives a claimed partition to the lane with the fewest of those in use, unless it was taken away meanwhile. The lane is told
+    /// Gives a claimed partition to the lane with the fewest of those in use, unless it was taken away in the meantime. The lane is told
     /// which keys were `waiting` when it was claimed.
     ///
     /// # Panics
@@ -402,7 +402,7 @@ mod tests {
     fn a_lost_partition_is_not_waited_for() {
         let (ownership, lanes, _reports) = ownership(1);
         give_all(&ownership, &[0]);
-        // Nobody answers for the lane: it would wait for ever, or for as long as lanes have.
+        // Nobody answers for the lane: it would wait indefinitely, or for as long as lanes have.
         let begin = Instant::now();
         ownership.revoked(&[0], true);
         assert!(begin.elapsed() < RELEASE_WAIT / 2);

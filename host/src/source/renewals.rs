@@ -26,7 +26,7 @@ pub(super) fn stamps<'a>(properties: impl Iterator<Item = (&'a str, &'a str)>) -
     properties.filter_map(stamp).collect()
 }
 
-/// What files hold at one time. Passwords are among it: it is never shown.
+/// What files contain at one time. Passwords are among it: it is never shown.
 #[derive(Clone, PartialEq, Eq)]
 struct Content {
     files: Stamps,
@@ -47,12 +47,12 @@ impl Renewed {
         match self {
             Self::Certificates => {
                 tracing::warn!(
-                    "renewed certificates cannot be used: {reason}; those of before are"
+                    "cannot use renewed certificates: {reason}; the previous ones are used"
                 );
             }
             Self::Properties => tracing::warn!(
                 code = broker::LOGIN,
-                "a renewed password cannot be used yet: {reason}; the one of before is"
+                "cannot use a renewed password yet: {reason}; the previous one is used"
             ),
         }
     }

@@ -1,5 +1,5 @@
 //! The rules of `readings` over payloads that the host does not decode: serde does, in the sandbox. The
-//! benchmark holds the two against each other.
+//! benchmark compares the two.
 
 use std::borrow::Cow;
 

@@ -11,7 +11,7 @@ use crate::{Rejection, Timestamp};
 /// A type that the part `P` of a message can have as a field.
 #[diagnostic::on_unimplemented(
     message = "`#[message(...)]` does not fit a field of type `{Self}`",
-    label = "cannot hold {P}",
+    label = "cannot represent {P}",
     note = "`payload` and `key`: `&[u8]`, `&str` or an `Option` of these; `timestamp`: `Timestamp` or `Option<Timestamp>`; `position`: `Position`; `headers`: `Headers`; `topic`: `&str`"
 )]
 pub trait Attribute<'a, P: Part>: Sized {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One JSON value as text. Made by the host it is valid; of one that a plugin makes the host is
-/// the judge, and Postgres behind it.
+/// checks it, and Postgres after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Json<T>(pub T);
 

@@ -66,11 +66,11 @@ impl<'a> Opener<'a> {
         Self { columns: batch.fields.iter(), count: batch.count as usize }
     }
 
-    /// A cursor on the next column, which holds the field at `pointer`.
+    /// A cursor on the next column, which contains the field at `pointer`.
     pub fn field<F: Field<'a>>(&mut self, pointer: &str) -> Result<F::Cursor, String> {
         let column = self.columns.next().ok_or_else(|| format!("the batch lacks {pointer}"))?;
         F::open(column, self.count).ok_or_else(|| {
-            format!("the batch holds something else than {pointer} where it belongs")
+            format!("the batch contains something else than {pointer} where it belongs")
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Why a message is turned away; it becomes a dead letter, or is tried again later.
+/// Why a message is rejected; it becomes a dead letter, or is tried again later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     code: Cow<'static, str>,

@@ -33,12 +33,12 @@ pub trait Row {
 /// A type that a field of a row can have.
 #[diagnostic::on_unimplemented(
     message = "a row has no field of type `{Self}`",
-    label = "no column of an output holds this",
+    label = "no column of an output contains this",
     note = "a field is a `bool`, an integer up to `i64`, `f32`, `f64`, `&str`, `String`, `Decimal`, `Timestamp`, `Json`, `&[u8]`, `Vec<u8>`, a slice or `Vec` of `i64` or `f64`, or an `Option` of one of these",
     note = "wrap anything else that has a `Display` into `Text(...)`: the host casts text to the type of the table's column (uuid, date, inet, an enum...)"
 )]
 pub trait Cell {
-    /// What the column holds.
+    /// What the column contains.
     const KIND: Kind;
 
     /// True when a row may have no value.

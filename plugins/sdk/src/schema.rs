@@ -10,7 +10,7 @@ use crate::bindings::sluice::plugin::schema::{InputField, Output, OutputField, P
 pub struct Input {
     /// RFC 6901 JSON Pointer.
     pub pointer: &'static str,
-    /// What it holds.
+    /// What it contains.
     pub kind: Kind,
     /// True when a message without it is rejected.
     pub required: bool,
@@ -21,7 +21,7 @@ pub struct Input {
 pub struct Cell {
     /// Name of the column.
     pub name: &'static str,
-    /// What it holds.
+    /// What it contains.
     pub kind: Kind,
     /// True when a row may have no value.
     pub nullable: bool,

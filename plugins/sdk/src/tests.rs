@@ -277,7 +277,7 @@ fn a_batch_that_is_not_what_was_asked_for_is_an_error() {
     };
     assert_eq!(error(|batch| drop(batch.fields.pop())), "the batch lacks /doubles");
     let elsewhere =
-        |name: &str| format!("the batch holds something else than {name} where it belongs");
+        |name: &str| format!("the batch contains something else than {name} where it belongs");
     assert_eq!(error(|batch| batch.fields.swap(0, 1)), elsewhere("/flag"));
     assert_eq!(
         error(|batch| batch.fields[3].values = Values::Text(spans(&["a"]))),

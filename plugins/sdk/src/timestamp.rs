@@ -56,7 +56,7 @@ const NO_ZONE: ParseTimestampError =
 const ZONE: ParseTimestampError =
     ParseTimestampError("the time zone is neither Z nor an offset such as +01:00");
 
-/// Reads RFC 3339; digits beyond microseconds are cut off. Seconds may be left out, a blank may stand
+/// Reads RFC 3339; digits beyond microseconds are dropped. Seconds may be left out, a blank may stand
 /// instead of the `T`, a comma instead of the decimal point, and an offset may be `+0100` or `+01`.
 impl FromStr for Timestamp {
     type Err = ParseTimestampError;

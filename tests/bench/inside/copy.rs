@@ -65,7 +65,7 @@ fn split(stream: &[u8], rows_max: usize) -> Result<(Vec<Bytes>, u64)> {
     let mut rest = stream.strip_prefix(HEADER).context("not the binary format of COPY")?;
     let (mut batches, mut batch, mut rows, mut count) = (Vec::new(), Vec::from(HEADER), 0, 0);
     while rest != TRAILER {
-        let length = row_length(rest).context("a row is cut off")?;
+        let length = row_length(rest).context("a row ends early")?;
         let (row, behind) = rest.split_at(length);
         rest = behind;
         batch.extend_from_slice(row);

@@ -64,7 +64,7 @@ impl Drain<'_> {
         let mut positions = Positions::default();
         for partition in (0..self.job.partitions).skip(lane).step_by(lanes) {
             source.start(partition, 0)?;
-            positions.hold(Claimed { partition, next_offset: 0, epoch: 0, last: None });
+            positions.own(Claimed { partition, next_offset: 0, epoch: 0, last: None });
         }
         let limits = self.settings.batch;
         let room = Room { messages_max: limits.max_messages, bytes_max: limits.max_bytes };

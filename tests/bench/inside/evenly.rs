@@ -114,9 +114,9 @@ fn prepare(order: &Evenly) -> (Vec<KeyAndPayload>, u64) {
         bad_per_mille: order.bad_per_mille,
     };
     let (mut messages, mut bad) = (Vec::new(), 0);
-    let Ok(()) = load.each::<Infallible>(|key, payload, verdict| {
+    let Ok(()) = load.each::<Infallible>(|key, payload, quality| {
         messages.push((key.to_vec(), payload.to_vec()));
-        bad += u64::from(!verdict.is_good());
+        bad += u64::from(!quality.is_good());
         Ok(())
     });
     (messages, bad)

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 /// An empty custom section called `bench`: its id, its length, the length of its name, its name.
 const NOTE: &[u8] = b"\0\x06\x05bench";
 
-/// The file that the host watches, and what it holds in turn.
+/// The file that the host watches, and what it contains in turn.
 pub struct Plugins {
     file: PathBuf,
     versions: [Vec<u8>; 2],

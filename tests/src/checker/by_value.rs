@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::shape::{Expected, Fate, Keep, Shape, Table, number};
+use super::shape::{Disposition, Expected, Keep, Shape, Table, number};
 use super::topic::Message;
 
 /// What a missing `current_a` is in a table where it may not be NULL: no message has this value.
@@ -47,9 +47,9 @@ impl Shape for ByValue {
         }]
     }
 
-    fn fate(&self, message: &Message) -> Fate {
+    fn disposition(&self, message: &Message) -> Disposition {
         if message.truth() != "row" {
-            return Fate::Letter(message.truth().to_owned());
+            return Disposition::DeadLetter(message.truth().to_owned());
         }
         let reading = message.json();
         let text = |name: &str| reading[name].as_str().unwrap_or_default().to_owned();
@@ -70,6 +70,6 @@ impl Shape for ByValue {
         ]
         .join("|");
         let expected = Expected::new(self.table, line);
-        Fate::Rows(vec![Expected { key: text("device_id"), ..expected }])
+        Disposition::Rows(vec![Expected { key: text("device_id"), ..expected }])
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::difference::Difference;
-use super::shape::{Expected, Fate, Keep, Shape};
-use super::tables::{Gap, Letter, Lineage, Replayed, StoredRow, Tables};
+use super::shape::{Disposition, Expected, Keep, Shape};
+use super::tables::{DeadLetter, Gap, Lineage, Replayed, StoredRow, Tables};
 use super::topic::{Log, Message};
 
 type Place = (i32, i64);
@@ -16,27 +16,29 @@ pub(super) fn compare(
     shape: &dyn Shape,
     markers: &BTreeMap<String, String>,
 ) -> Vec<Difference> {
-    let mut fates = fates(log, shape);
-    fates.retain(|&(partition, offset), _| {
+    let mut dispositions = dispositions(log, shape);
+    dispositions.retain(|&(partition, offset), _| {
         let covers = |gap: &Gap| gap.partition == partition && (gap.from..gap.to).contains(&offset);
         !tables.gaps.iter().any(covers)
     });
     let mut found = Vec::new();
-    compare_replayed(&fates, tables, &mut found);
-    compare_rows(&fates, tables, shape, markers, &mut found);
-    compare_letters(&fates, log, tables, &mut found);
+    compare_replayed(&dispositions, tables, &mut found);
+    compare_rows(&dispositions, tables, shape, markers, &mut found);
+    compare_dead_letters(&dispositions, log, tables, &mut found);
     compare_positions(log, tables, &mut found);
-    compare_lineage(&fates, log, tables, &mut found);
+    compare_lineage(&dispositions, log, tables, &mut found);
     found
 }
 
-fn fates(log: &Log, shape: &dyn Shape) -> BTreeMap<Place, Fate> {
+fn dispositions(log: &Log, shape: &dyn Shape) -> BTreeMap<Place, Disposition> {
     let messages = log.partitions.values().flat_map(|partition| &partition.messages);
-    messages.map(|message| ((message.partition, message.offset), shape.fate(message))).collect()
+    messages
+        .map(|message| ((message.partition, message.offset), shape.disposition(message)))
+        .collect()
 }
 
 fn compare_rows(
-    fates: &BTreeMap<Place, Fate>,
+    dispositions: &BTreeMap<Place, Disposition>,
     tables: &Tables,
     shape: &dyn Shape,
     markers: &BTreeMap<String, String>,
@@ -52,7 +54,7 @@ fn compare_rows(
     let versions = Versions::of(tables);
     for table in shape.tables() {
         let mut last_arrival: HashMap<i32, (i64, i64)> = HashMap::new();
-        let expected_rows = expected_rows(fates, table.name, table.keep);
+        let expected_rows = expected_rows(dispositions, table.name, table.keep);
         // A producer that met an outage may have sent a message twice: then two rows are right.
         let mut wanted: HashMap<&str, usize> = HashMap::new();
         for (_, expected) in &expected_rows {
@@ -99,13 +101,13 @@ fn compare_rows(
 
 /// Rows that must be in `table`, in the order of partitions and offsets.
 fn expected_rows<'a>(
-    fates: &'a BTreeMap<Place, Fate>,
+    dispositions: &'a BTreeMap<Place, Disposition>,
     table: &str,
     keep: Keep,
 ) -> Vec<(Place, &'a Expected)> {
-    let all = fates.iter().flat_map(|(place, fate)| match fate {
-        Fate::Rows(rows) => rows.iter().map(|row| (*place, row)).collect(),
-        Fate::Letter(_) => Vec::new(),
+    let all = dispositions.iter().flat_map(|(place, disposition)| match disposition {
+        Disposition::Rows(rows) => rows.iter().map(|row| (*place, row)).collect(),
+        Disposition::DeadLetter(_) => Vec::new(),
     });
     let all = all.filter(|(_, row)| row.table == table);
     if keep == Keep::All {
@@ -173,12 +175,16 @@ fn by_place<'a>(all: impl IntoIterator<Item = &'a Replayed>) -> BTreeMap<Place, 
 }
 
 /// What is said to have been replayed or retried must have become what it is said to have become, once.
-fn compare_replayed(fates: &BTreeMap<Place, Fate>, tables: &Tables, found: &mut Vec<Difference>) {
+fn compare_replayed(
+    dispositions: &BTreeMap<Place, Disposition>,
+    tables: &Tables,
+    found: &mut Vec<Difference>,
+) {
     let mut seen = BTreeSet::new();
     for Replayed { partition, offset, rows, .. } in tables.replayed.iter().chain(&tables.retried) {
         let (partition, offset) = (*partition, *offset);
-        let expected = match fates.get(&(partition, offset)) {
-            Some(Fate::Rows(rows)) => i32::try_from(rows.len()).ok(),
+        let expected = match dispositions.get(&(partition, offset)) {
+            Some(Disposition::Rows(rows)) => i32::try_from(rows.len()).ok(),
             _ => None,
         };
         if expected != Some(*rows) || !seen.insert((partition, offset)) {
@@ -187,53 +193,66 @@ fn compare_replayed(fates: &BTreeMap<Place, Fate>, tables: &Tables, found: &mut 
     }
 }
 
-fn compare_letters(
-    fates: &BTreeMap<Place, Fate>,
+fn compare_dead_letters(
+    dispositions: &BTreeMap<Place, Disposition>,
     log: &Log,
     tables: &Tables,
     found: &mut Vec<Difference>,
 ) {
-    let mut stored: BTreeMap<Place, Vec<&Letter>> = BTreeMap::new();
-    for letter in &tables.letters {
-        stored.entry((letter.partition, letter.offset)).or_default().push(letter);
+    let mut stored: BTreeMap<Place, Vec<&DeadLetter>> = BTreeMap::new();
+    for dead_letter in &tables.dead_letters {
+        stored.entry((dead_letter.partition, dead_letter.offset)).or_default().push(dead_letter);
     }
     for message in log.partitions.values().flat_map(|partition| &partition.messages) {
         let (partition, offset) = (message.partition, message.offset);
-        let Some(Fate::Letter(stage)) = fates.get(&(partition, offset)) else { continue };
-        let Some(letters) = stored.remove(&(partition, offset)) else {
-            found.push(Difference::MissingLetter { partition, offset, stage: stage.clone() });
+        let Some(Disposition::DeadLetter(stage)) = dispositions.get(&(partition, offset)) else {
             continue;
         };
-        if letters.len() > 1 {
-            found.push(Difference::DuplicateLetter { partition, offset, count: letters.len() });
+        let Some(dead_letters) = stored.remove(&(partition, offset)) else {
+            found.push(Difference::MissingDeadLetter { partition, offset, stage: stage.clone() });
+            continue;
+        };
+        if dead_letters.len() > 1 {
+            found.push(Difference::DuplicateDeadLetter {
+                partition,
+                offset,
+                count: dead_letters.len(),
+            });
         }
-        compare_letter(letters[0], message, stage, found);
+        compare_dead_letter(dead_letters[0], message, stage, found);
     }
     let extra = stored.into_values().flatten();
-    found.extend(extra.map(|letter| Difference::ExtraLetter {
-        partition: letter.partition,
-        offset: letter.offset,
-        reason: format!("{} {}: {}", letter.stage, letter.code, letter.reason),
+    found.extend(extra.map(|dead_letter| Difference::ExtraDeadLetter {
+        partition: dead_letter.partition,
+        offset: dead_letter.offset,
+        reason: format!("{} {}: {}", dead_letter.stage, dead_letter.code, dead_letter.reason),
     }));
 }
 
-fn compare_letter(letter: &Letter, message: &Message, stage: &str, found: &mut Vec<Difference>) {
-    let stated = !letter.code.is_empty() && !letter.reason.is_empty() && letter.digest.len() == 64;
+fn compare_dead_letter(
+    dead_letter: &DeadLetter,
+    message: &Message,
+    stage: &str,
+    found: &mut Vec<Difference>,
+) {
+    let stated = !dead_letter.code.is_empty()
+        && !dead_letter.reason.is_empty()
+        && dead_letter.digest.len() == 64;
     let aspects = [
-        ("key", bytes_text(letter.key.as_ref()), bytes_text(message.key.as_ref())),
-        ("payload", bytes_text(letter.payload.as_ref()), bytes_text(message.payload.as_ref())),
-        ("headers", format!("{:?}", letter.headers), format!("{:?}", message.headers)),
+        ("key", bytes_text(dead_letter.key.as_ref()), bytes_text(message.key.as_ref())),
+        ("payload", bytes_text(dead_letter.payload.as_ref()), bytes_text(message.payload.as_ref())),
+        ("headers", format!("{:?}", dead_letter.headers), format!("{:?}", message.headers)),
         (
             "timestamp",
-            format!("{:?}", letter.timestamp_ms),
+            format!("{:?}", dead_letter.timestamp_ms),
             format!("{:?}", Some(message.timestamp_ms)),
         ),
-        ("stage", letter.stage.clone(), stage.to_owned()),
+        ("stage", dead_letter.stage.clone(), stage.to_owned()),
         ("code, reason and digest are stated", stated.to_string(), "true".to_owned()),
     ];
     let (partition, offset) = (message.partition, message.offset);
     let different = aspects.into_iter().filter(|(_, found, expected)| found != expected);
-    found.extend(different.map(|(what, found, expected)| Difference::LetterDiffers {
+    found.extend(different.map(|(what, found, expected)| Difference::DeadLetterDiffers {
         partition,
         offset,
         what,
@@ -265,7 +284,7 @@ fn compare_positions(log: &Log, tables: &Tables, found: &mut Vec<Difference>) {
 }
 
 fn compare_lineage(
-    fates: &BTreeMap<Place, Fate>,
+    dispositions: &BTreeMap<Place, Disposition>,
     log: &Log,
     tables: &Tables,
     found: &mut Vec<Difference>,
@@ -274,7 +293,7 @@ fn compare_lineage(
     for (&partition, expected) in &log.partitions {
         let topic_id = tables.positions.iter().find(|position| position.partition == partition);
         let topic_id = topic_id.map(|position| position.topic_id.as_str()).unwrap_or_default();
-        // Behind what was passed over there, if anything was.
+        // Behind what was skipped there, if anything was.
         let behind_gaps = |mut next: i64| {
             for gap in tables.gaps.iter().filter(|gap| gap.partition == partition) {
                 next = if gap.from == next { gap.to } else { next };
@@ -296,7 +315,7 @@ fn compare_lineage(
             if range.topic_id != topic_id {
                 found.push(Difference::LineageOfOtherTopic { partition, from: range.from });
             }
-            compare_counts(fates, &replayed, &retried, range, found);
+            compare_counts(dispositions, &replayed, &retried, range, found);
             next = behind_gaps(next.max(range.to));
         }
         if next < expected.end {
@@ -309,7 +328,7 @@ fn compare_lineage(
 }
 
 fn compare_counts(
-    fates: &BTreeMap<Place, Fate>,
+    dispositions: &BTreeMap<Place, Disposition>,
     replayed: &BTreeMap<Place, &Replayed>,
     retried: &BTreeMap<Place, &Replayed>,
     range: &Lineage,
@@ -317,20 +336,20 @@ fn compare_counts(
 ) {
     let mut expected = [0_i64; 6];
     let places = (range.partition, range.from)..(range.partition, range.to.max(range.from));
-    for (place, fate) in fates.range(places) {
+    for (place, disposition) in dispositions.range(places) {
         expected[0] += 1;
-        match fate {
+        match disposition {
             _ if replayed.contains_key(place) => expected[4] += 1,
             _ if retried.contains_key(place) => expected[5] += 1,
-            Fate::Rows(rows) if rows.is_empty() => expected[3] += 1,
-            Fate::Rows(rows) => {
+            Disposition::Rows(rows) if rows.is_empty() => expected[3] += 1,
+            Disposition::Rows(rows) => {
                 expected[1] += 1;
                 expected[2] += i64::try_from(rows.len()).unwrap_or(i64::MAX);
             }
-            Fate::Letter(_) => expected[4] += 1,
+            Disposition::DeadLetter(_) => expected[4] += 1,
         }
     }
-    // A letter may have been parked before: which were, their tables do not say for sure.
+    // A dead letter may have been parked before: which were, their tables do not say for sure.
     let parked_before = (range.counts[5] - expected[5]).clamp(0, expected[4]);
     expected[4] -= parked_before;
     expected[5] += parked_before;

@@ -27,22 +27,22 @@ pub enum Difference {
         table: &'static str,
         text: String,
     },
-    MissingLetter {
+    MissingDeadLetter {
         partition: i32,
         offset: i64,
         stage: String,
     },
-    DuplicateLetter {
+    DuplicateDeadLetter {
         partition: i32,
         offset: i64,
         count: usize,
     },
-    ExtraLetter {
+    ExtraDeadLetter {
         partition: i32,
         offset: i64,
         reason: String,
     },
-    LetterDiffers {
+    DeadLetterDiffers {
         partition: i32,
         offset: i64,
         what: &'static str,
@@ -108,11 +108,11 @@ impl Difference {
             Self::MissingRow { .. } => "missing row",
             Self::DuplicateRow { .. } => "duplicate row",
             Self::ExtraRow { .. } => "row of no message",
-            Self::MissingLetter { .. } => "missing dead letter",
-            Self::DuplicateLetter { .. } => "duplicate dead letter",
-            Self::ExtraLetter { .. } => "dead letter of a good message",
-            Self::LetterDiffers { .. } => "dead letter differs from its message",
-            Self::ReplayDiffers { .. } => "replayed letter",
+            Self::MissingDeadLetter { .. } => "missing dead letter",
+            Self::DuplicateDeadLetter { .. } => "duplicate dead letter",
+            Self::ExtraDeadLetter { .. } => "dead letter of a good message",
+            Self::DeadLetterDiffers { .. } => "dead letter differs from its message",
+            Self::ReplayDiffers { .. } => "replayed dead letter",
             Self::MissingPosition { .. } => "missing position",
             Self::ExtraPosition { .. } => "position of no partition",
             Self::PositionDiffers { .. } => "position is not the end of the log",
@@ -136,16 +136,16 @@ impl fmt::Display for Difference {
                 write!(f, "{partition}:{offset} {table}: {count} times: {text}")
             }
             Self::ExtraRow { table, text } => write!(f, "{table}: {text}"),
-            Self::MissingLetter { partition, offset, stage } => {
+            Self::MissingDeadLetter { partition, offset, stage } => {
                 write!(f, "{partition}:{offset} (stage {stage})")
             }
-            Self::DuplicateLetter { partition, offset, count } => {
+            Self::DuplicateDeadLetter { partition, offset, count } => {
                 write!(f, "{partition}:{offset} {count} times")
             }
-            Self::ExtraLetter { partition, offset, reason } => {
+            Self::ExtraDeadLetter { partition, offset, reason } => {
                 write!(f, "{partition}:{offset} {reason}")
             }
-            Self::LetterDiffers { partition, offset, what, found, expected } => {
+            Self::DeadLetterDiffers { partition, offset, what, found, expected } => {
                 write!(f, "{partition}:{offset} {what}: found {found}, expected {expected}")
             }
             Self::ReplayDiffers { partition, offset, rows, expected } => {

@@ -53,11 +53,11 @@ impl Expected {
 
 /// What must have become of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// These rows; none when it was filtered.
     Rows(Vec<Expected>),
     /// A dead letter of this stage.
-    Letter(String),
+    DeadLetter(String),
 }
 
 /// What messages become.
@@ -65,7 +65,7 @@ pub trait Shape: std::fmt::Debug {
     /// Tables that are written.
     fn tables(&self) -> Vec<Table>;
     /// What must have become of `message`.
-    fn fate(&self, message: &Message) -> Fate;
+    fn disposition(&self, message: &Message) -> Disposition;
 }
 
 /// Readings as rows of the table `readings`.
@@ -115,9 +115,9 @@ impl Shape for Readings {
         }]
     }
 
-    fn fate(&self, message: &Message) -> Fate {
+    fn disposition(&self, message: &Message) -> Disposition {
         if message.truth() != "row" {
-            return Fate::Letter(message.truth().to_owned());
+            return Disposition::DeadLetter(message.truth().to_owned());
         }
         let reading = message.json();
         let text = |name: &str| reading[name].as_str().unwrap_or_default().to_owned();
@@ -135,7 +135,12 @@ impl Shape for Readings {
         .join("|");
         let measured_at: Option<jiff::Timestamp> = text("measured_at").parse().ok();
         let rank = measured_at.filter(|_| self.newer).map_or(0, jiff::Timestamp::as_millisecond);
-        Fate::Rows(vec![Expected { table: "readings", key: text("device_id"), text: line, rank }])
+        Disposition::Rows(vec![Expected {
+            table: "readings",
+            key: text("device_id"),
+            text: line,
+            rank,
+        }])
     }
 }
 

@@ -20,7 +20,7 @@ pub struct StoredRow {
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Partition.
     pub partition: i32,
     /// Offset.
@@ -71,7 +71,7 @@ pub struct Lineage {
     pub counts: [i64; 6],
 }
 
-/// A row of `sluice.replayed_letters` or of `sluice.retried`.
+/// A row of `sluice.replayed_dead_letters` or of `sluice.retried`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replayed {
     /// Partition.
@@ -84,7 +84,7 @@ pub struct Replayed {
     pub rows: i32,
 }
 
-/// A row of `sluice.gaps`: offsets that a person has passed over.
+/// A row of `sluice.gaps`: offsets that a person has skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// Partition.
@@ -101,8 +101,8 @@ pub struct Tables {
     /// Rows of its tables.
     pub rows: Vec<StoredRow>,
     /// Its dead letters, by position, those that were discarded among them.
-    pub letters: Vec<Letter>,
-    /// Letters that passed when they were replayed.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters that passed when they were replayed.
     pub replayed: Vec<Replayed>,
     /// Parked messages that passed when they were tried again.
     pub retried: Vec<Replayed>,
@@ -110,7 +110,7 @@ pub struct Tables {
     pub positions: Vec<Position>,
     /// Its ranges, by partition and offset.
     pub lineage: Vec<Lineage>,
-    /// What was passed over, by partition and offset.
+    /// What was skipped, by partition and offset.
     pub gaps: Vec<Gap>,
 }
 
@@ -131,8 +131,8 @@ impl Tables {
         let positions = read_positions(&database, pipeline, topic)?;
         let all = Self {
             rows,
-            letters: read_letters(&database, pipeline, topic)?,
-            replayed: read_replayed(&database, "replayed_letters", pipeline, topic)?,
+            dead_letters: read_dead_letters(&database, pipeline, topic)?,
+            replayed: read_replayed(&database, "replayed_dead_letters", pipeline, topic)?,
             retried: read_replayed(&database, "retried", pipeline, topic)?,
             lineage: read_lineage(&database, pipeline, topic)?,
             gaps: read_gaps(&database, pipeline, topic)?,
@@ -165,7 +165,7 @@ fn read_rows(database: &Database, table: &Table) -> Result<Vec<StoredRow>> {
 const INCARNATION: &str =
     "topic_id IN (SELECT topic_id FROM sluice.positions WHERE pipeline = $1 AND topic = $2)";
 
-fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<Letter>> {
+fn read_dead_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<DeadLetter>> {
     let select = |table: &str| {
         format!(
             "SELECT partition, \"offset\", key, payload, header_names, header_values, \
@@ -176,13 +176,13 @@ fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
     let sql = format!(
         "{} UNION ALL {} ORDER BY 1, 2, id",
         select("dead_letters"),
-        select("discarded_letters")
+        select("discarded_dead_letters")
     );
     let rows = database.query(&sql, &[&pipeline, &topic])?;
-    let letter = |row: &tokio_postgres::Row| {
+    let dead_letter = |row: &tokio_postgres::Row| {
         let names: Vec<Vec<u8>> = row.get(4);
         let values: Vec<Option<Vec<u8>>> = row.get(5);
-        Letter {
+        DeadLetter {
             partition: row.get(0),
             offset: row.get(1),
             key: row.get(2),
@@ -195,7 +195,7 @@ fn read_letters(database: &Database, pipeline: &str, topic: &str) -> Result<Vec<
             digest: row.get(10),
         }
     };
-    Ok(rows.iter().map(letter).collect())
+    Ok(rows.iter().map(dead_letter).collect())
 }
 
 fn read_replayed(

@@ -135,15 +135,15 @@ mod tests {
     #[test]
     fn fields_are_found_where_the_log_format_puts_them() {
         for line in [
-            r#"{"level":"INFO","message":"partition held","partition":3,"code":"SL-K004"}"#,
-            r#"{"level":"INFO","fields":{"message":"partition held: topic is another one","partition":"3"},"span":{"code":"SL-K004"}}"#,
+            r#"{"level":"INFO","message":"partition blocked","partition":3,"code":"SL-K004"}"#,
+            r#"{"level":"INFO","fields":{"message":"partition blocked: topic is another one","partition":"3"},"span":{"code":"SL-K004"}}"#,
         ] {
             let event = Event::parse(line);
             assert_eq!(event.level, "INFO");
             assert_eq!(event.number("partition"), Some(3));
             assert_eq!(event.text("code").as_deref(), Some("SL-K004"));
             assert_eq!(event.text("pipeline"), None);
-            assert!(event.is("partition held") && !event.is("partition"));
+            assert!(event.is("partition blocked") && !event.is("partition"));
         }
         assert_eq!(Event::parse("thread panicked").message, "thread panicked");
     }

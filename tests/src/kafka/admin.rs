@@ -1,4 +1,4 @@
-//! What the tests do to topics: create, delete, grow, cut off at the front.
+//! What the tests do to topics: create, delete, grow, truncate.
 
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::admin::{

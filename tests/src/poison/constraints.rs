@@ -1,6 +1,6 @@
 //! Rows that Postgres alone can refuse: constraints of each kind, expressions, triggers, casts.
 
-use super::{Kind, letter};
+use super::{Kind, dead_letter};
 
 /// Characters of a text that fits in no index row.
 const INDEXED_MAX: usize = 12_000;
@@ -52,17 +52,17 @@ const UNCASTABLE: &[(&str, &str, &str)] = &[
 /// Those for the table that rows are copied into.
 pub(super) fn straight() -> Vec<Kind> {
     let refused = |&(member, code, says): &(&str, &'static str, &'static str)| {
-        Kind::with(format!("refused: {member}"), member, letter("sink", code, says))
+        Kind::with(format!("refused: {member}"), member, dead_letter("sink", code, says))
     };
     let mut kinds: Vec<Kind> = REFUSED.iter().map(refused).collect();
     let indexed = format!("\"indexed\":\"{}\"", noise(INDEXED_MAX));
-    let end = letter("sink", "54000", "index row");
+    let end = dead_letter("sink", "54000", "index row");
     kinds.push(Kind::with("refused: too large for an index", &indexed, end));
     let words: String = (0..SEARCHED_MAX / 8).map(|number| format!("{number:07} ")).collect();
-    let end = letter("sink", "54000", "tsvector");
+    let end = dead_letter("sink", "54000", "tsvector");
     kinds.push(Kind::with("refused: too many words", &format!("\"searched\":\"{words}\""), end));
     let note = "x".repeat((4 << 20) - 100);
-    let end = letter("sink", "23514", "even_only");
+    let end = dead_letter("sink", "23514", "even_only");
     kinds.push(Kind::with("refused: 4 MiB", &format!("\"even\":7,\"note\":\"{note}\""), end));
     kinds
 }
@@ -70,7 +70,7 @@ pub(super) fn straight() -> Vec<Kind> {
 /// Those for the table whose columns take text by casting it.
 pub(super) fn casting() -> Vec<Kind> {
     let refused = |&(member, code, says): &(&str, &'static str, &'static str)| {
-        Kind::with(format!("cast: {member}"), member, letter("sink", code, says))
+        Kind::with(format!("cast: {member}"), member, dead_letter("sink", code, says))
     };
     UNCASTABLE.iter().map(refused).collect()
 }

@@ -1,6 +1,6 @@
 //! Keys, headers and sizes: what a dead letter must keep to the byte, and what must not get into a row's way.
 
-use super::{End, Kind, letter};
+use super::{End, Kind, dead_letter};
 
 /// The largest payload.
 const HUGE_BYTES: usize = 4 << 20;
@@ -15,7 +15,7 @@ pub(super) fn kinds() -> Vec<Kind> {
 
 /// Poison whatever its key.
 fn keys() -> Vec<Kind> {
-    let malformed = letter("decode", "malformed-json", "");
+    let malformed = dead_letter("decode", "malformed-json", "");
     let keyed = |name: &str, key: Option<&[u8]>| Kind {
         key: key.map(<[u8]>::to_vec),
         ..Kind::new(name, "{\"id\":$N,", malformed)
@@ -23,7 +23,7 @@ fn keys() -> Vec<Kind> {
     let tombstone = |name: &str, key: Option<&[u8]>| Kind {
         key: key.map(<[u8]>::to_vec),
         payload: None,
-        ..Kind::new(name, "", letter("decode", "no-payload", "the message has no payload"))
+        ..Kind::new(name, "", dead_letter("decode", "no-payload", "the message has no payload"))
     };
     vec![
         keyed("no key", None),
@@ -54,7 +54,7 @@ fn keys() -> Vec<Kind> {
 
 /// Poison whatever its headers, and a good one.
 fn headers() -> Vec<Kind> {
-    let malformed = letter("decode", "malformed-json", "");
+    let malformed = dead_letter("decode", "malformed-json", "");
     let with = |name: &str, headers: &[(&str, Option<&[u8]>)]| Kind {
         headers: headers
             .iter()
@@ -100,7 +100,7 @@ fn sizes() -> Vec<Kind> {
         payload.extend_from_slice(back);
         payload
     };
-    let malformed = letter("decode", "malformed-json", "expected");
+    let malformed = dead_letter("decode", "malformed-json", "expected");
     vec![
         Kind::new(
             "4 MiB of an endless string",
@@ -112,22 +112,22 @@ fn sizes() -> Vec<Kind> {
         Kind::new(
             "4 MiB that end in no UTF-8",
             filled("{\"id\":$N,\"note\":\"", b'x', b"\xff\"}"),
-            letter("decode", "invalid-utf8", "at byte"),
+            dead_letter("decode", "invalid-utf8", "at byte"),
         ),
         Kind::new(
             "4 MiB of a number",
             filled("{\"id\":$N,\"large\":", b'1', b"}"),
-            letter("decode", "out-of-range", "/large"),
+            dead_letter("decode", "out-of-range", "/large"),
         ),
         Kind::new(
             "4 MiB that the plugin rejects",
             filled("{\"id\":$N,\"act\":\"reject\",\"note\":\"", b'x', b"\"}"),
-            letter("plugin", "unwanted", "is not wanted"),
+            dead_letter("plugin", "unwanted", "is not wanted"),
         ),
         Kind::new(
             "4 MiB that make the plugin panic",
             filled("{\"id\":$N,\"act\":\"panic\",\"note\":\"", b'x', b"\"}"),
-            letter("plugin", "trap", "is too much for me"),
+            dead_letter("plugin", "trap", "is too much for me"),
         ),
         Kind::new(
             "good: 4 MiB of a text",

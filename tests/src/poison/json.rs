@@ -1,6 +1,6 @@
 //! Payloads that are no JSON, not quite JSON, or JSON of a strange kind.
 
-use super::{End, Kind, letter};
+use super::{End, Kind, dead_letter};
 
 /// Objects and arrays within each other that the decoder follows.
 const DEPTH_MAX: usize = 127;
@@ -32,12 +32,12 @@ const MALFORMED: &[(&str, &str)] = &[
     ("a leading surrogate alone", "{\"id\":$N,\"note\":\"\\ud800\"}"),
     ("a trailing surrogate alone", "{\"id\":$N,\"note\":\"\\udc00\"}"),
     ("two leading surrogates", "{\"id\":$N,\"note\":\"\\ud800\\ud800\"}"),
-    ("a leading surrogate and a letter", "{\"id\":$N,\"note\":\"\\ud800\\u0041\"}"),
+    ("a leading surrogate and a character", "{\"id\":$N,\"note\":\"\\ud800\\u0041\"}"),
     ("surrogates the wrong way round", "{\"id\":$N,\"note\":\"\\udc00\\ud800\"}"),
     ("a lone surrogate inside of json", "{\"id\":$N,\"doc\":{\"a\":\"\\udead\"}}"),
     ("a lone surrogate in a name", "{\"id\":$N,\"\\ud800\":1}"),
     ("a lone surrogate that nobody reads", "{\"id\":$N,\"unread\":\"\\ud800\"}"),
-    ("a letter behind the end", "{\"id\":$N}x"),
+    ("a character behind the end", "{\"id\":$N}x"),
     ("a semicolon behind the end", "{\"id\":$N};"),
     ("NUL behind the end", "{\"id\":$N}\0"),
     ("a brace too many", "{\"id\":$N}}"),
@@ -135,20 +135,21 @@ const WITHOUT_ID: &[(&str, &str, &str)] = &[
 
 /// All of them.
 pub(super) fn kinds() -> Vec<Kind> {
-    let bad = letter("decode", "malformed-json", "at byte");
+    let bad = dead_letter("decode", "malformed-json", "at byte");
     let mut kinds: Vec<Kind> =
         MALFORMED.iter().map(|(name, payload)| Kind::new(*name, *payload, bad)).collect();
-    let bad = letter("decode", "invalid-utf8", "the payload is not UTF-8 at byte");
+    let bad = dead_letter("decode", "invalid-utf8", "the payload is not UTF-8 at byte");
     kinds.extend(NOT_UTF8.iter().map(|(name, payload)| Kind::new(*name, *payload, bad)));
     // The second id is no UTF-8.
-    let prefixed = letter("decode", "malformed-json", "prefix of the Confluent schema registry");
+    let prefixed =
+        dead_letter("decode", "malformed-json", "prefix of the Confluent schema registry");
     let framed = [
         ("JSON Schema of the schema registry", b"\0\0\0\0\x05{\"id\":$N}"),
         ("JSON Schema of the schema registry, a high id", b"\0\0\0\x01\x85{\"id\":$N}"),
     ];
     kinds.extend(framed.map(|(name, payload)| Kind::new(name, payload, prefixed)));
     kinds.extend(WITHOUT_ID.iter().map(|&(name, payload, says)| {
-        Kind::new(name, payload, letter("decode", "missing-field", says))
+        Kind::new(name, payload, dead_letter("decode", "missing-field", says))
     }));
     kinds.extend(deep());
     kinds.extend(wide());
@@ -159,7 +160,7 @@ fn deep() -> Vec<Kind> {
     let nested = |depth: usize, open: &str, close: &str| {
         format!("{{\"id\":$N,\"unread\":{}1{}}}", open.repeat(depth), close.repeat(depth))
     };
-    let bad = letter("decode", "malformed-json", "no more than 127 levels of nesting");
+    let bad = dead_letter("decode", "malformed-json", "no more than 127 levels of nesting");
     vec![
         Kind::new("as deep as may be", nested(DEPTH_MAX - 1, "[", "]"), End::Row("")),
         Kind::new("lists one too deep", nested(DEPTH_MAX, "[", "]"), bad),

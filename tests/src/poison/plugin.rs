@@ -1,6 +1,6 @@
 //! Messages that the plugin rejects, filters, or fails on in one of its ways.
 
-use super::{End, Kind, letter};
+use super::{End, Kind, dead_letter};
 
 /// What the plugin is told, the code, and what the reason says: the guest's own words, and the place.
 const FAULTS: &[(&str, &str, &str)] = &[
@@ -23,15 +23,15 @@ pub(super) fn kinds() -> Vec<Kind> {
     let act = |name: &str, act: &str, end| Kind::with(name, &format!("\"act\":\"{act}\""), end);
     let mut kinds: Vec<Kind> = (FAULTS.iter().enumerate())
         .map(|(index, &(told, code, says))| {
-            act(&format!("plugin: {told} {index}"), told, letter("plugin", code, says))
+            act(&format!("plugin: {told} {index}"), told, dead_letter("plugin", code, says))
         })
         .collect();
     kinds.extend([
-        act("plugin: reject", "reject", letter("plugin", "unwanted", "is not wanted")),
+        act("plugin: reject", "reject", dead_letter("plugin", "unwanted", "is not wanted")),
         act(
             "plugin: reject with control characters",
             "reject-oddly",
-            letter("plugin", "odd", "line next\\u{1b}[31m\\u{0}"),
+            dead_letter("plugin", "odd", "line next\\u{1b}[31m\\u{0}"),
         ),
         act("plugin: drop", "drop", End::Nothing),
         act("plugin: twice", "twice", End::Rows(["said=first", ""])),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::{End, Kind};
-use crate::checker::{Expected, Fate, Keep, Message, Shape, Table};
+use crate::checker::{Disposition, Expected, Keep, Message, Shape, Table};
 use crate::postgres::Database;
 
 /// Types, functions, and the view through which the checker reads: one line a row, without the rows that were there
-/// before. `transaction_at` is the same for all that one transaction writes, `rejected_at` of its letters included.
+/// before. `transaction_at` is the same for all that one transaction writes, `rejected_at` of its dead letters included.
 macro_rules! with_view {
     ($table:literal) => {
         concat!(
@@ -113,19 +113,22 @@ impl Sent {
         self.messages.insert((partition, offset), Noted { number, name, end: kind.end });
     }
 
-    /// Says what the codes and reasons of the letters should have been where they are not.
-    pub fn wrong_letters(&self, database: &Database) -> Result<Vec<String>> {
+    /// Says what the codes and reasons of the dead letters should have been where they are not.
+    pub fn wrong_dead_letters(&self, database: &Database) -> Result<Vec<String>> {
         let sql = "SELECT partition, \"offset\", stage, code, reason FROM sluice.dead_letters ORDER BY 1, 2";
         let mut wrong = Vec::new();
         for row in database.query(sql, &[])? {
             let Some(noted) = self.messages.get(&(row.get(0), row.get(1))) else { continue };
             let (stage, code, reason): (&str, &str, &str) = (row.get(2), row.get(3), row.get(4));
-            let End::Letter(letter) = noted.end else {
-                wrong.push(format!("{}: a letter {stage} {code}: {reason}", noted.name));
+            let End::DeadLetter(dead_letter) = noted.end else {
+                wrong.push(format!("{}: a dead letter {stage} {code}: {reason}", noted.name));
                 continue;
             };
-            if (letter.stage, letter.code) != (stage, code) || !reason.contains(letter.says) {
-                let expected = format!("{} {}: {}", letter.stage, letter.code, letter.says);
+            if (dead_letter.stage, dead_letter.code) != (stage, code)
+                || !reason.contains(dead_letter.says)
+            {
+                let expected =
+                    format!("{} {}: {}", dead_letter.stage, dead_letter.code, dead_letter.says);
                 wrong.push(format!("{}: {stage} {code}: {reason}, not {expected}", noted.name));
             }
         }
@@ -144,9 +147,9 @@ impl Shape for Sent {
         }]
     }
 
-    fn fate(&self, message: &Message) -> Fate {
+    fn disposition(&self, message: &Message) -> Disposition {
         let Some(noted) = self.messages.get(&(message.partition, message.offset)) else {
-            return Fate::Letter("not one of ours".to_owned());
+            return Disposition::DeadLetter("not one of ours".to_owned());
         };
         let row = |columns: &str| Expected {
             table: "written",
@@ -155,15 +158,15 @@ impl Shape for Sent {
             rank: 0,
         };
         match noted.end {
-            End::Row(columns) => Fate::Rows(vec![row(columns)]),
-            End::Rows(both) => Fate::Rows(both.map(row).into()),
-            End::Nothing => Fate::Rows(Vec::new()),
-            End::Letter(letter) => Fate::Letter(letter.stage.to_owned()),
+            End::Row(columns) => Disposition::Rows(vec![row(columns)]),
+            End::Rows(both) => Disposition::Rows(both.map(row).into()),
+            End::Nothing => Disposition::Rows(Vec::new()),
+            End::DeadLetter(dead_letter) => Disposition::DeadLetter(dead_letter.stage.to_owned()),
         }
     }
 }
 
-/// When the transaction began that wrote each message's row or letter, by offset, in microseconds: for a topic of one
+/// When the transaction began that wrote each message's row or dead letter, by offset, in microseconds: for a topic of one
 /// partition, where messages are numbered like their offsets.
 pub fn arrivals(database: &Database) -> Result<BTreeMap<i64, i64>> {
     let sql = "SELECT id, (extract(epoch FROM transaction_at) * 1000000)::bigint FROM written

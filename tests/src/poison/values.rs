@@ -1,6 +1,6 @@
 //! Values that do not fit: another type, out of range, no date, no label, characters that Postgres cannot store.
 
-use super::{End, Kind, letter};
+use super::{End, Kind, dead_letter};
 
 /// Member, code and what the decoder says.
 const UNDECODABLE: &[(&str, &str, &str)] = &[
@@ -40,18 +40,22 @@ const UNDECODABLE: &[(&str, &str, &str)] = &[
         "out-of-range",
         "/large: expected a signed integer of 64 bits",
     ),
-    ("\"double\":1e309", "out-of-range", "/double: expected a number that a double can hold"),
+    ("\"double\":1e309", "out-of-range", "/double: expected a number that a double can represent"),
     (
         "\"double\":-1e999999999",
         "out-of-range",
-        "/double: expected a number that a double can hold",
+        "/double: expected a number that a double can represent",
     ),
     (
         "\"larges\":[1,9223372036854775808]",
         "out-of-range",
         "/larges: expected a signed integer of 64 bits",
     ),
-    ("\"doubles\":[1e400]", "out-of-range", "/doubles: expected a number that a double can hold"),
+    (
+        "\"doubles\":[1e400]",
+        "out-of-range",
+        "/doubles: expected a number that a double can represent",
+    ),
     ("\"at\":\"2026-02-30T00:00:00Z\"", "bad-timestamp", "/at: expected a time as in RFC 3339"),
     ("\"at\":\"2025-02-29T00:00:00Z\"", "bad-timestamp", "/at: "),
     ("\"at\":\"2026-13-01T00:00:00Z\"", "bad-timestamp", "/at: "),
@@ -114,7 +118,7 @@ const MISFITS: &[(&str, &str, &str)] = &[
     ("\"exact\":\"1e-16384\"", "out-of-range", "column \"exact\""),
     ("\"exact\":\"1e999999999999\"", "out-of-range", "column \"exact\""),
     ("\"exact\":\"--1\"", "bad-number", "column \"exact\""),
-    ("\"note\":\"a\\u0000b\"", "nul-character", "column \"note\": holds the character U+0000"),
+    ("\"note\":\"a\\u0000b\"", "nul-character", "column \"note\": contains the character U+0000"),
     ("\"short\":\"\\u0000\"", "nul-character", "column \"short\""),
     ("\"short\":\"abcdef\"", "too-long", "column \"short\": has 6 characters of 5"),
     (
@@ -150,7 +154,7 @@ const MISFITS: &[(&str, &str, &str)] = &[
     (
         "\"doc\":{\"a\":\"\\u0000\"}",
         "nul-character",
-        "column \"doc\": holds \\u0000, which jsonb cannot store",
+        "column \"doc\": contains \\u0000, which jsonb cannot store",
     ),
     ("\"doc\":{\"\\u0000\":1}", "nul-character", "column \"doc\""),
     (
@@ -166,7 +170,7 @@ const MISFITS: &[(&str, &str, &str)] = &[
     (
         "\"doc_text\":\"\\\"\\\\ud800\\\"\"",
         "lone-surrogate",
-        "column \"doc_text\": holds half of a surrogate pair",
+        "column \"doc_text\": contains half of a surrogate pair",
     ),
     ("\"doc_text\":\"\\\"\\\\udc00\\\\ud800\\\"\"", "lone-surrogate", "column \"doc_text\""),
     ("\"raw_text\":\"[1,]\"", "bad-json", "column \"raw_text\""),
@@ -237,11 +241,11 @@ pub(super) fn kinds() -> Vec<Kind> {
     let mut kinds: Vec<Kind> = UNDECODABLE
         .iter()
         .map(|&(member, code, says)| {
-            Kind::with(named("decode", member), member, letter("decode", code, says))
+            Kind::with(named("decode", member), member, dead_letter("decode", code, says))
         })
         .collect();
     kinds.extend(MISFITS.iter().map(|&(member, code, says)| {
-        Kind::with(named("sink", member), member, letter("sink", code, says))
+        Kind::with(named("sink", member), member, dead_letter("sink", code, says))
     }));
     kinds.extend(
         GOOD.iter().map(|&(member, row)| Kind::with(named("good", member), member, End::Row(row))),
@@ -249,13 +253,13 @@ pub(super) fn kinds() -> Vec<Kind> {
     let deep = format!("\"doc_text\":\"{}{}\"", "[".repeat(200), "]".repeat(200));
     kinds.push(Kind::with("good: json in a text, deep", &deep, End::Row("doc_text=long")));
     let deep = format!("\"doc_text\":\"{}{}\"", "[".repeat(100_000), "]".repeat(100_000));
-    let end = letter("sink", "too-deep", "nested deeper than 5000 levels");
+    let end = dead_letter("sink", "too-deep", "nested deeper than 5000 levels");
     kinds.push(Kind::with("sink: json in a text, too deep", &deep, end));
     let long = format!("\"exact\":\"{}\"", "9".repeat(131_073));
-    let end = letter("sink", "out-of-range", "column \"exact\"");
+    let end = dead_letter("sink", "out-of-range", "column \"exact\"");
     kinds.push(Kind::with("sink: a number of 131,073 digits", &long, end));
     let huge = format!("\"short\":\"{}\"", "x".repeat((4 << 20) - 100));
-    let end = letter("sink", "too-long", "column \"short\"");
+    let end = dead_letter("sink", "too-long", "column \"short\"");
     kinds.push(Kind::with("sink: 4 MiB too long", &huge, end));
     kinds
 }

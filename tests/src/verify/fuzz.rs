@@ -82,7 +82,7 @@ fn fuzz(target: &str, seconds: u64, long: bool) -> Result<String> {
         .arg(format!("-artifact_prefix={}/", found.display()))
         // A slow input is a bug, too; a neighbour may keep the processor busy for seconds.
         .args(["-max_len=4096", "-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1"])
-        // Each change is held against the same inputs; an hour looks for others: 0 is a seed by chance.
+        // Each change is blocked against the same inputs; an hour looks for others: 0 is a seed by chance.
         .arg(format!("-seed={}", u8::from(!long)))
         .stdin(Stdio::null())
         .output()

@@ -9,8 +9,8 @@ use super::selection::DeliberateArgs;
 use crate::cli::output::{self, count};
 use crate::cli::{Format, block_on, database};
 use crate::settings::Settings;
-use crate::sink::letters::discard::discard;
-use crate::sink::letters::read;
+use crate::sink::dead_letters::discard::discard;
+use crate::sink::dead_letters::read;
 
 /// Arguments of `sluice dlq discard`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub struct DiscardArgs {
     file: PathBuf,
     #[command(flatten)]
     selection: DeliberateArgs,
-    /// Why: kept with the letters
+    /// Why: kept with the dead letters
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
 }
@@ -47,7 +47,7 @@ fn sentence(pipeline: &str, discarded: u64, left: u64) -> String {
     let mut text = format!("pipeline {pipeline}: discarded {discarded} dead letters");
     if left > 0 {
         let left = count(left as i64);
-        text.push_str(&format!("; {left} more came meanwhile or are being replayed"));
+        text.push_str(&format!("; {left} more came in the meantime or are being replayed"));
     }
     text
 }
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(sentence("energy", 1204, 0), "pipeline energy: discarded 1,204 dead letters");
         assert_eq!(
             sentence("energy", 0, 3),
-            "pipeline energy: discarded 0 dead letters; 3 more came meanwhile or are being replayed"
+            "pipeline energy: discarded 0 dead letters; 3 more came in the meantime or are being replayed"
         );
     }
 

@@ -10,7 +10,7 @@ use crate::cli::output::{self, count};
 use crate::cli::table::Table;
 use crate::cli::{Format, block_on, database};
 use crate::settings::Settings;
-use crate::sink::letters::read::{Group, groups};
+use crate::sink::dead_letters::read::{Group, groups};
 
 /// Characters of a reason on the screen; the whole is in `show` and in JSON.
 const REASON_MAX: usize = 80;
@@ -37,7 +37,7 @@ pub fn run(args: &ListArgs, format: Format) -> anyhow::Result<()> {
 }
 
 fn total(groups: &[Group]) -> i64 {
-    groups.iter().map(|group| group.letters).sum()
+    groups.iter().map(|group| group.dead_letters).sum()
 }
 
 fn text(pipeline: &str, groups: &[Group]) -> String {
@@ -47,7 +47,7 @@ fn text(pipeline: &str, groups: &[Group]) -> String {
     let mut table = Table::new(&[
         "stage",
         "code",
-        ">letters",
+        ">dead letters",
         ">attempts",
         "first",
         "last",
@@ -58,7 +58,7 @@ fn text(pipeline: &str, groups: &[Group]) -> String {
         table.row([
             group.stage.clone(),
             output::line(&group.code, REASON_MAX),
-            count(group.letters),
+            count(group.dead_letters),
             group.attempts_max.to_string(),
             database::time(group.first),
             database::time(group.last),
@@ -74,7 +74,7 @@ fn value(pipeline: &str, groups: &[Group]) -> Value {
         json!({
             "stage": group.stage,
             "code": group.code,
-            "letters": group.letters,
+            "dead_letters": group.dead_letters,
             "attempts_max": group.attempts_max,
             "first": group.first,
             "last": group.last,
@@ -82,7 +82,7 @@ fn value(pipeline: &str, groups: &[Group]) -> Value {
         })
     };
     let all: Vec<Value> = groups.iter().map(group).collect();
-    json!({ "pipeline": pipeline, "letters": total(groups), "groups": all })
+    json!({ "pipeline": pipeline, "dead_letters": total(groups), "groups": all })
 }
 
 #[cfg(test)]
@@ -92,11 +92,11 @@ mod tests {
 
     use super::*;
 
-    fn group(stage: &str, code: &str, letters: i64, reason: &str) -> Group {
+    fn group(stage: &str, code: &str, dead_letters: i64, reason: &str) -> Group {
         Group {
             stage: stage.into(),
             code: code.into(),
-            letters,
+            dead_letters,
             attempts_max: 2,
             first: Timestamp::from_second(1_700_000_000).unwrap(),
             last: Timestamp::from_second(1_700_003_600).unwrap(),
@@ -112,18 +112,18 @@ mod tests {
             group("plugin", "power-out-of-range", 3, &format!("60000 W\nis {}", "far ".repeat(30))),
         ];
         assert_snapshot!(text("energy", &groups), @"
-        stage   code                letters  attempts  first                 last                  newest  its reason
-        decode  malformed            12,040         2  2023-11-14T22:13:20Z  2023-11-14T23:13:20Z    4711  line 1 column 8: expected a colon
-        plugin  power-out-of-range        3         2  2023-11-14T22:13:20Z  2023-11-14T23:13:20Z    4711  60000 W is far far far far far far far far far far far far far far far far far f...
+        stage   code                dead letters  attempts  first                 last                  newest  its reason
+        decode  malformed                 12,040         2  2023-11-14T22:13:20Z  2023-11-14T23:13:20Z    4711  line 1 column 8: expected a colon
+        plugin  power-out-of-range             3         2  2023-11-14T22:13:20Z  2023-11-14T23:13:20Z    4711  60000 W is far far far far far far far far far far far far far far far far far f...
 
         pipeline energy: 12,043 dead letters
         ");
-        assert_snapshot!(value("energy", &groups[..1]), @r#"{"groups":[{"attempts_max":2,"code":"malformed","first":"2023-11-14T22:13:20Z","last":"2023-11-14T23:13:20Z","letters":12040,"newest":{"id":4711,"reason":"line 1 column 8: expected a colon"},"stage":"decode"}],"letters":12040,"pipeline":"energy"}"#);
+        assert_snapshot!(value("energy", &groups[..1]), @r#"{"dead_letters":12040,"groups":[{"attempts_max":2,"code":"malformed","dead_letters":12040,"first":"2023-11-14T22:13:20Z","last":"2023-11-14T23:13:20Z","newest":{"id":4711,"reason":"line 1 column 8: expected a colon"},"stage":"decode"}],"pipeline":"energy"}"#);
     }
 
     #[test]
     fn nothing_is_said_in_a_sentence() {
         assert_snapshot!(text("energy", &[]), @"pipeline energy: no dead letters");
-        assert_snapshot!(value("energy", &[]), @r#"{"groups":[],"letters":0,"pipeline":"energy"}"#);
+        assert_snapshot!(value("energy", &[]), @r#"{"dead_letters":0,"groups":[],"pipeline":"energy"}"#);
     }
 }

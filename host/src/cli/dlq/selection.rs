@@ -1,4 +1,4 @@
-//! The options by which letters are selected, the same for all commands on them.
+//! The options by which dead letters are selected, the same for all commands on them.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::rows::Stage;
-use crate::sink::letters::Selection;
+use crate::sink::dead_letters::Selection;
 
-/// Which letters. What is given several times or comma-separated is one of these; all that is given must fit.
+/// Which dead letters. What is given several times or comma-separated is one of these; all that is given must fit.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SelectionArgs {
     /// Ids, such as 17,20-25
@@ -41,14 +41,14 @@ pub struct SelectionArgs {
 const WAYS: [&str; 8] =
     ["ids", "stages", "codes", "partitions", "offsets", "since", "until", "all"];
 
-/// A selection that must be made: what changes letters does not take all of them by accident.
+/// A selection that must be made: what changes dead letters does not take all of them by accident.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
-#[command(group = ArgGroup::new("letters").required(true).multiple(true).args(WAYS))]
+#[command(group = ArgGroup::new("dead_letters").required(true).multiple(true).args(WAYS))]
 pub struct DeliberateArgs {
     #[command(flatten)]
     some: SelectionArgs,
-    /// All letters of the pipeline
+    /// All dead letters of the pipeline
     #[arg(long, conflicts_with = "SelectionArgs")]
     all: bool,
 }

@@ -12,7 +12,7 @@ use super::selection::SelectionArgs;
 use crate::cli::output::{self, count};
 use crate::cli::{Format, block_on, database};
 use crate::settings::Settings;
-use crate::sink::letters::read::{self, Letter};
+use crate::sink::dead_letters::read::{self, DeadLetter};
 
 /// Bytes of a key, a payload or a header's value on the screen.
 const BYTES_MAX: usize = 2000;
@@ -26,31 +26,32 @@ pub struct ShowArgs {
     #[command(flatten)]
     selection: SelectionArgs,
     /// Show at most so many, the oldest ones
-    #[arg(long, value_name = "LETTERS", default_value_t = 10)]
+    #[arg(long, value_name = "DEAD_LETTERS", default_value_t = 10)]
     limit: u32,
     /// Show all bytes of long payloads; JSON always has them
     #[arg(long)]
     whole: bool,
 }
 
-/// Prints the letters.
+/// Prints the dead letters.
 pub fn run(args: &ShowArgs, format: Format) -> anyhow::Result<()> {
     let settings = Settings::load(&args.file)?;
     let (pipeline, selection) = (&settings.pipeline.name, args.selection.selection());
-    let (letters, found) = block_on(async {
+    let (dead_letters, found) = block_on(async {
         let session = database::connect(&settings).await?;
-        let letters = read::letters(&session, pipeline, &selection, args.limit).await?;
-        Ok((letters, read::count(&session, pipeline, &selection).await?))
+        let dead_letters = read::dead_letters(&session, pipeline, &selection, args.limit).await?;
+        Ok((dead_letters, read::count(&session, pipeline, &selection).await?))
     })?;
-    let values: Vec<Value> = letters.iter().map(value).collect();
+    let values: Vec<Value> = dead_letters.iter().map(value).collect();
     let bytes_max = if args.whole { usize::MAX } else { BYTES_MAX };
-    output::print(format, &values, || screen(pipeline, &letters, found, bytes_max))
+    output::print(format, &values, || screen(pipeline, &dead_letters, found, bytes_max))
 }
 
-fn screen(pipeline: &str, letters: &[Letter], found: u64, bytes_max: usize) -> String {
-    let mut screen: String = letters.iter().map(|letter| text(letter, bytes_max) + "\n").collect();
-    match found.saturating_sub(letters.len() as u64) {
-        _ if letters.is_empty() => {
+fn screen(pipeline: &str, dead_letters: &[DeadLetter], found: u64, bytes_max: usize) -> String {
+    let mut screen: String =
+        dead_letters.iter().map(|dead_letter| text(dead_letter, bytes_max) + "\n").collect();
+    match found.saturating_sub(dead_letters.len() as u64) {
+        _ if dead_letters.is_empty() => {
             screen.push_str(&format!("pipeline {pipeline}: no such dead letter"));
         }
         0 => {}
@@ -59,39 +60,39 @@ fn screen(pipeline: &str, letters: &[Letter], found: u64, bytes_max: usize) -> S
     screen
 }
 
-fn text(letter: &Letter, bytes_max: usize) -> String {
-    let mut text = format!("letter {}\n", letter.id);
+fn text(dead_letter: &DeadLetter, bytes_max: usize) -> String {
+    let mut text = format!("dead letter {}\n", dead_letter.id);
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<9} {value}");
     };
-    let Letter { topic, topic_id, partition, offset, stage, code, digest, .. } = letter;
+    let DeadLetter { topic, topic_id, partition, offset, stage, code, digest, .. } = dead_letter;
     line(
         "position",
         format!("{topic}, partition {partition}, offset {offset} (topic id {topic_id})"),
     );
-    line("time", letter.timestamp_us.map_or_else(|| "(none)".into(), message_time));
+    line("time", dead_letter.timestamp_us.map_or_else(|| "(none)".into(), message_time));
     line("rejected", format!("{stage}, {}", output::line(code, usize::MAX)));
-    line("reason", output::line(&letter.reason, usize::MAX));
-    line("attempts", attempts(letter));
+    line("reason", output::line(&dead_letter.reason, usize::MAX));
+    line("attempts", attempts(dead_letter));
     line("plugin", format!("sha256:{}", digest.get(..12).unwrap_or(digest)));
-    for (index, (name, value)) in letter.headers.iter().enumerate() {
+    for (index, (name, value)) in dead_letter.headers.iter().enumerate() {
         let value = bytes::maybe(value.as_deref(), bytes_max);
         let head = if index == 0 { "headers" } else { "" };
         line(head, format!("{}: {value}", bytes::text(name)));
     }
-    line("key", bytes::maybe(letter.key.as_deref(), bytes_max));
-    line("payload", bytes::maybe(letter.payload.as_deref(), bytes_max));
+    line("key", bytes::maybe(dead_letter.key.as_deref(), bytes_max));
+    line("payload", bytes::maybe(dead_letter.payload.as_deref(), bytes_max));
     text
 }
 
-fn attempts(letter: &Letter) -> String {
-    let first = database::time(letter.rejected_at);
-    match letter.attempts {
+fn attempts(dead_letter: &DeadLetter) -> String {
+    let first = database::time(dead_letter.rejected_at);
+    match dead_letter.attempts {
         1 => format!("1, at {first}"),
         attempts => {
             format!(
                 "{attempts}, first at {first}, last at {}",
-                database::time(letter.last_rejected_at)
+                database::time(dead_letter.last_rejected_at)
             )
         }
     }
@@ -105,27 +106,27 @@ fn message_time(time_us: i64) -> String {
     }
 }
 
-fn value(letter: &Letter) -> Value {
-    let headers = letter.headers.iter().map(|(name, value)| {
+fn value(dead_letter: &DeadLetter) -> Value {
+    let headers = dead_letter.headers.iter().map(|(name, value)| {
         json!({ "name": bytes::value(Some(name)), "value": bytes::value(value.as_deref()) })
     });
     json!({
-        "id": letter.id,
-        "topic": letter.topic,
-        "topic_id": letter.topic_id,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "timestamp_us": letter.timestamp_us,
-        "stage": letter.stage,
-        "code": letter.code,
-        "reason": letter.reason,
-        "digest": letter.digest,
-        "attempts": letter.attempts,
-        "first_rejected_at": letter.rejected_at,
-        "last_rejected_at": letter.last_rejected_at,
+        "id": dead_letter.id,
+        "topic": dead_letter.topic,
+        "topic_id": dead_letter.topic_id,
+        "partition": dead_letter.partition,
+        "offset": dead_letter.offset,
+        "timestamp_us": dead_letter.timestamp_us,
+        "stage": dead_letter.stage,
+        "code": dead_letter.code,
+        "reason": dead_letter.reason,
+        "digest": dead_letter.digest,
+        "attempts": dead_letter.attempts,
+        "first_rejected_at": dead_letter.rejected_at,
+        "last_rejected_at": dead_letter.last_rejected_at,
         "headers": headers.collect::<Vec<_>>(),
-        "key": bytes::value(letter.key.as_deref()),
-        "payload": bytes::value(letter.payload.as_deref()),
+        "key": bytes::value(dead_letter.key.as_deref()),
+        "payload": bytes::value(dead_letter.payload.as_deref()),
     })
 }
 
@@ -135,8 +136,8 @@ mod tests {
 
     use super::*;
 
-    fn letter() -> Letter {
-        Letter {
+    fn dead_letter() -> DeadLetter {
+        DeadLetter {
             id: 17,
             topic: "hems.readings".into(),
             topic_id: uuid::Uuid::from_u128(7).to_string(),
@@ -162,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_shown_with_its_headers_in_order() {
-        assert_snapshot!(text(&letter(), BYTES_MAX), @r#"
-        letter 17
+    fn a_dead_letter_is_shown_with_its_headers_in_order() {
+        assert_snapshot!(text(&dead_letter(), BYTES_MAX), @r#"
+        dead letter 17
           position  hems.readings, partition 3, offset 1234 (topic id 00000000-0000-0000-0000-000000000007)
           time      2023-11-14T22:13:20.123Z
           rejected  plugin, power-out-of-range
@@ -177,7 +178,7 @@ mod tests {
           key       device-1
           payload   {"device_id": "Küche",\n "power_w": 1e99}
         "#);
-        assert_snapshot!(serde_json::to_string_pretty(&value(&letter())).unwrap(), @r#"
+        assert_snapshot!(serde_json::to_string_pretty(&value(&dead_letter())).unwrap(), @r#"
         {
           "attempts": 2,
           "code": "power-out-of-range",
@@ -228,16 +229,16 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said() {
-        let letter = Letter {
+        let dead_letter = DeadLetter {
             key: None,
             payload: Some(Vec::new()),
             headers: Vec::new(),
             timestamp_us: None,
             attempts: 1,
-            ..letter()
+            ..dead_letter()
         };
-        assert_snapshot!(screen("energy", &[letter], 31, BYTES_MAX), @"
-        letter 17
+        assert_snapshot!(screen("energy", &[dead_letter], 31, BYTES_MAX), @"
+        dead letter 17
           position  hems.readings, partition 3, offset 1234 (topic id 00000000-0000-0000-0000-000000000007)
           time      (none)
           rejected  plugin, power-out-of-range
@@ -254,14 +255,14 @@ mod tests {
 
     #[test]
     fn long_payloads_are_cut_and_odd_times_are_numbers() {
-        let letter = Letter {
+        let dead_letter = DeadLetter {
             payload: Some(vec![b'x'; 30]),
             timestamp_us: Some(i64::MAX),
             headers: Vec::new(),
-            ..letter()
+            ..dead_letter()
         };
-        assert_snapshot!(text(&letter, 12), @"
-        letter 17
+        assert_snapshot!(text(&dead_letter, 12), @"
+        dead letter 17
           position  hems.readings, partition 3, offset 1234 (topic id 00000000-0000-0000-0000-000000000007)
           time      9223372036854775807 us after 1970
           rejected  plugin, power-out-of-range

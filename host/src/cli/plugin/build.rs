@@ -96,13 +96,14 @@ impl Metadata {
             .args(["metadata", "--format-version", "1", "--no-deps"])
             .stderr(Stdio::inherit())
             .output()
-            .map_err(|error| Fault::stop("SL-G020", "failed to start cargo").because(error))?;
+            .map_err(|error| Fault::block("SL-G020", "failed to start cargo").because(error))?;
         if !output.status.success() {
             let message = format!("no cargo package or workspace in {}", path.display());
-            return Err(Fault::stop("SL-G020", message));
+            return Err(Fault::block("SL-G020", message));
         }
-        serde_json::from_slice(&output.stdout)
-            .map_err(|error| Fault::stop("SL-G020", "failed to read cargo metadata").because(error))
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            Fault::block("SL-G020", "failed to read cargo metadata").because(error)
+        })
     }
 }
 
@@ -133,14 +134,14 @@ fn select<'a>(packages: &'a [Package], names: &[String]) -> Result<Vec<&'a Packa
     if names.is_empty() {
         if plugins.is_empty() {
             let message = "no package here is a plugin: none has `crate-type = [\"cdylib\"]` and depends on sluice-plugin";
-            return Err(Fault::stop("SL-G021", message));
+            return Err(Fault::block("SL-G021", message));
         }
         return Ok(plugins);
     }
     let find = |name: &String| {
         plugins.iter().copied().find(|package| package.name == *name).ok_or_else(|| {
             let known: Vec<_> = plugins.iter().map(|package| package.name.as_str()).collect();
-            Fault::stop(
+            Fault::block(
                 "SL-G021",
                 format!("`{name}` is no plugin of this workspace; there are: {}", known.join(", ")),
             )
@@ -167,7 +168,7 @@ fn ensure_target(path: &Path) -> Result<(), Fault> {
     let added = rustup.args(["target", "add", TARGET]).current_dir(path).status();
     match added {
         Ok(status) if status.success() => Ok(()),
-        _ => Err(Fault::stop(
+        _ => Err(Fault::block(
             "SL-G022",
             format!("the Rust target {TARGET} is missing, and `rustup target add {TARGET}` failed"),
         )),
@@ -196,9 +197,12 @@ fn cargo_build(path: &Path, packages: &[&Package]) -> Result<Vec<Artifact>, Faul
     }
     let output = command
         .output()
-        .map_err(|error| Fault::stop("SL-G023", "failed to start cargo").because(error))?;
+        .map_err(|error| Fault::block("SL-G023", "failed to start cargo").because(error))?;
     if !output.status.success() {
-        return Err(Fault::stop("SL-G023", "cargo could not build the plugins; it says why above"));
+        return Err(Fault::block(
+            "SL-G023",
+            "cargo could not build the plugins; it says why above",
+        ));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let mut artifacts: Vec<_> =
@@ -266,7 +270,7 @@ fn refuse_wasi(name: &str, component: &[u8]) -> Result<(), Fault> {
         return Ok(());
     }
     let message = format!("{name} imports {}, which no plugin gets", wasi.join(", "));
-    Err(Fault::stop("SL-G003", message))
+    Err(Fault::block("SL-G003", message))
 }
 
 /// Writes beside and renames: a host that watches the file never sees half of it.
@@ -284,7 +288,7 @@ fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
 }
 
 fn write_fault(path: &Path, error: std::io::Error) -> Fault {
-    Fault::stop("SL-G024", format!("failed to write {}", path.display())).because(error)
+    Fault::block("SL-G024", format!("failed to write {}", path.display())).because(error)
 }
 
 fn cargo(path: &Path) -> Command {

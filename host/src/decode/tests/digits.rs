@@ -122,8 +122,7 @@ fn a_number_that_is_needed_in_two_ways_is_there_in_two_ways() {
         assert_eq!(float("9007199254740993"), both("9007199254740992.0", "9007199254740993"));
         assert_eq!(float("1e-400"), both("0.0", "1e-400"));
         assert_eq!(float("null"), both("missing", "missing"));
-        let wide =
-            "out-of-range: /v: expected a number that a double can hold, found 1E400 at byte 6";
+        let wide = "out-of-range: /v: expected a number that a double can represent, found 1E400 at byte 6";
         assert_eq!(float("1E400"), Err(wide.to_owned()));
         let int = |number| found(Kind::Int64, need, number);
         assert_eq!(int("-0"), both("0", "-0"));

@@ -6,7 +6,7 @@ use super::agreement::{POINTERS, document};
 use super::*;
 
 /// A row's cells, or why there is none.
-type Fate = Result<Vec<String>, String>;
+type Disposition = Result<Vec<String>, String>;
 
 /// What lies behind a message in its batch, and could be taken for a part of it.
 const NEIGHBOURS: [&[u8]; 5] = [
@@ -17,19 +17,19 @@ const NEIGHBOURS: [&[u8]; 5] = [
     b"",
 ];
 
-fn fates(decoder: &mut Decoder, batch: &Batch) -> Vec<Fate> {
+fn dispositions(decoder: &mut Decoder, batch: &Batch) -> Vec<Disposition> {
     let (mut into, mut rejected) = (Decoded::default(), Vec::new());
     decoder.decode(batch, &mut into, &mut rejected);
-    let mut fates = vec![Err(String::new()); batch.len()];
+    let mut dispositions = vec![Err(String::new()); batch.len()];
     for rejection in rejected {
-        fates[rejection.message as usize] =
+        dispositions[rejection.message as usize] =
             Err(format!("{}: {}", rejection.code, rejection.reason));
     }
     for (row, message) in into.messages.iter().enumerate() {
         let cells = into.columns.iter().map(|column| cell(column, row));
-        fates[*message as usize] = Ok(cells.collect());
+        dispositions[*message as usize] = Ok(cells.collect());
     }
-    fates
+    dispositions
 }
 
 /// A decoder that has seen all of these messages finds in each what the scanner does, alone and
@@ -42,14 +42,15 @@ fn agree(fields: &[InputField], messages: &[impl AsRef<[u8]>]) {
 pub fn agree_exactly(fields: &[InputField], exact: &ExactInputs, messages: &[impl AsRef<[u8]>]) {
     let messages: Vec<_> = messages.iter().map(|message| Some(message.as_ref())).collect();
     let mut scanner = Decoder::using(Method::Scanner, fields, exact).unwrap();
-    let expected = fates(&mut scanner, &batch(&messages));
+    let expected = dispositions(&mut scanner, &batch(&messages));
     for method in [Method::Best, Method::Portable] {
         let mut decoder = Decoder::using(method, fields, exact).unwrap();
         for neighbour in NEIGHBOURS {
             let among: Vec<_> =
                 messages.iter().flat_map(|message| [*message, Some(neighbour)]).collect();
-            let fates = fates(&mut decoder, &batch(&among));
-            for ((ours, expected), message) in fates.iter().step_by(2).zip(&expected).zip(&messages)
+            let dispositions = dispositions(&mut decoder, &batch(&among));
+            for ((ours, expected), message) in
+                dispositions.iter().step_by(2).zip(&expected).zip(&messages)
             {
                 let text = message.unwrap_or_default().escape_ascii();
                 assert_eq!(ours, expected, "{method:?} {text}");
@@ -57,7 +58,11 @@ pub fn agree_exactly(fields: &[InputField], exact: &ExactInputs, messages: &[imp
         }
         for (message, expected) in messages.iter().zip(&expected) {
             let text = message.unwrap_or_default().escape_ascii();
-            assert_eq!(&fates(&mut decoder, &batch(&[*message]))[0], expected, "{method:?} {text}");
+            assert_eq!(
+                &dispositions(&mut decoder, &batch(&[*message]))[0],
+                expected,
+                "{method:?} {text}"
+            );
         }
     }
 }
@@ -73,10 +78,10 @@ pub fn quick_exactly(fields: &[InputField], exact: &ExactInputs, messages: &[&st
     let messages: Vec<_> = messages.iter().map(|message| Some(message.as_bytes())).collect();
     for method in [Method::Best, Method::Portable] {
         let mut decoder = Decoder::using(method, fields, exact).unwrap();
-        let once = fates(&mut decoder, &batch(&messages));
+        let once = dispositions(&mut decoder, &batch(&messages));
         let misses = decoder.layouts.misses();
         assert!(misses > 0 && misses as usize <= messages.len());
-        assert_eq!(fates(&mut decoder, &batch(&messages)), once);
+        assert_eq!(dispositions(&mut decoder, &batch(&messages)), once);
         assert_eq!(decoder.layouts.misses(), misses, "{method:?}: {once:?}");
     }
 }
@@ -124,11 +129,11 @@ fn other_values_at_the_same_places_need_no_other_layout() {
         agree(&fields, &messages);
         let mut decoder = Decoder::new(&fields, &ExactInputs::default()).unwrap();
         let payloads: Vec<_> = messages.iter().map(|message| Some(message.as_bytes())).collect();
-        let fates = fates(&mut decoder, &batch(&payloads));
+        let dispositions = dispositions(&mut decoder, &batch(&payloads));
         // The first good one was learned, and then only those that were refused went to the scanner.
-        let refused = fates.iter().filter(|fate| fate.is_err()).count();
+        let refused = dispositions.iter().filter(|disposition| disposition.is_err()).count();
         assert_eq!(decoder.layouts.misses(), 1, "{}", kind.name());
-        assert!(refused < fates.len(), "{} takes one of them", kind.name());
+        assert!(refused < dispositions.len(), "{} takes one of them", kind.name());
     }
 }
 
@@ -227,19 +232,19 @@ fn learning_is_bounded_and_begins_again() {
     let mut decoder = Decoder::new(&fields, &ExactInputs::default()).unwrap();
     let all: Vec<_> = (0..5000).map(|name| format!(r#"{{"x{name}":0,"a":1}}"#)).collect();
     let all: Vec<_> = all.iter().map(|message| Some(message.as_bytes())).collect();
-    assert!(fates(&mut decoder, &batch(&all)).iter().all(Result::is_ok));
+    assert!(dispositions(&mut decoder, &batch(&all)).iter().all(Result::is_ok));
     assert!(decoder.layouts.size() <= (16, 64), "{:?}", decoder.layouts.size());
     // A producer that comes later is learned after some time.
     let same = vec![Some(br#"{"a":1,"new":2}"#.as_slice()); 3000];
-    fates(&mut decoder, &batch(&same));
+    dispositions(&mut decoder, &batch(&same));
     let misses = decoder.layouts.misses();
-    fates(&mut decoder, &batch(&same));
+    dispositions(&mut decoder, &batch(&same));
     assert_eq!(decoder.layouts.misses(), misses);
     // A layout that is too large is not learned.
     let wide = format!("{{{}\"a\":1}}", "\"b\":1,".repeat(2000));
     let mut decoder = Decoder::new(&fields, &ExactInputs::default()).unwrap();
     agree(&fields, &[&wide, &wide]);
-    fates(&mut decoder, &batch(&[Some(wide.as_bytes()); 2]));
+    dispositions(&mut decoder, &batch(&[Some(wide.as_bytes()); 2]));
     assert_eq!(decoder.layouts.size(), (0, 0));
 }
 

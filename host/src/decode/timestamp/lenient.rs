@@ -45,7 +45,7 @@ pub fn read(text: &[u8]) -> Result<i64, Wrong> {
     let (date, rest) = date(text)?;
     let (clock, zone) = time(date, rest)?;
     let offset_minutes = offset_minutes(zone)?;
-    // All other parts are in range by now.
+    // All other parts are in range now.
     clock.micros_since_1970(offset_minutes).ok_or(Wrong::LeapSecond)
 }
 

@@ -29,7 +29,7 @@ impl Throwaway {
         Ok(standby)
     }
 
-    /// Files may come and go meanwhile: replaying the log from the start of the backup makes up for that.
+    /// Files may come and go in the meantime: replaying the log from the start of the backup makes up for that.
     fn copy(&self, from: &Path, to: &Path) -> Result<()> {
         fs::create_dir(to)?;
         fs::set_permissions(to, fs::metadata(from)?.permissions())?;

@@ -37,12 +37,12 @@ pub(super) struct Writing {
 }
 
 /// A batch that would make too many dead letters, or park too many messages, is not written; its messages are read again.
-pub(super) struct HeldBack {
+pub(super) struct RateLimited {
     pub until: Until,
     counters: Arc<Counters>,
 }
 
-impl HeldBack {
+impl RateLimited {
     pub fn new(until: Until, counters: &Arc<Counters>) -> Self {
         Counters::add(&counters.paused_lanes, 1);
         Self { until, counters: counters.clone() }
@@ -54,13 +54,13 @@ impl HeldBack {
 pub(super) enum Until {
     /// At once, in a smaller batch.
     Now,
-    /// The first of them would be a letter too many.
-    RoomForLetters,
+    /// The first of them would be a dead letter too many.
+    RoomForDeadLetters,
     FewerParked,
 }
 
-/// Also when the lane ends meanwhile: the counters outlive it.
-impl Drop for HeldBack {
+/// Also when the lane ends in the meantime: the counters outlive it.
+impl Drop for RateLimited {
     fn drop(&mut self) {
         Counters::subtract(&self.counters.paused_lanes, 1);
     }
@@ -97,7 +97,7 @@ impl Lane {
             code = fault.code,
             messages,
             max,
-            "batch too large for Postgres, made smaller: {}",
+            "batch too large for Postgres, trying smaller ones: {}",
             fault.message
         );
         self.limit_batches(max);
@@ -124,7 +124,7 @@ impl Lane {
         (self.messages_max, self.smaller) = (max, Some((max, Instant::now() + SMALLER_FOR)));
     }
 
-    /// Keeps the memory of a batch whose fate is known.
+    /// Keeps the memory of a batch whose disposition is known.
     pub(super) fn written(&mut self, reuse: Prepared) {
         self.spare.push(reuse);
         if let Some(Writing { batch, .. }) = self.writing.take() {

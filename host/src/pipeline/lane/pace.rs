@@ -18,7 +18,7 @@ pub(super) const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// the next batch, or alone after so long.
 const PASSED_WAIT: Duration = Duration::from_secs(1);
 
-/// A batch has plenty of room when what it holds is less than one in so many of what it may hold.
+/// A batch has plenty of room when what it contains is less than one in so many of what it may contain.
 const PLENTY: usize = 4;
 
 /// A lane puts its next write off by at most one in so many of a period, until it writes when the others do.
@@ -82,7 +82,7 @@ impl Lane {
         }
         for PartitionFault { partition, fault } in faults {
             if fault.remedy != Remedy::Retry {
-                self.report(Report::Held { partition, fault });
+                self.report(Report::Blocked { partition, fault });
             }
         }
         let now = Instant::now();

@@ -60,7 +60,7 @@ fn a_damaged_file_is_not_run() {
 }
 
 #[test]
-fn the_folder_does_not_grow_for_ever() {
+fn the_folder_does_not_grow_without_bound() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cache = stored(folder.path());
     for number in 0..FILES_MAX + 5 {

@@ -56,7 +56,7 @@ fn limits() -> Limits {
     Limits { output_bytes_max: 20_000, rows_max: 40, ..Limits::default() }
 }
 
-fn verdict(returned: Returned) -> Result<Checked<Outcome>, PluginFault> {
+fn checked(returned: Returned) -> Result<Checked<Outcome>, PluginFault> {
     check(returned, &description(), &decoded(), &limits())
 }
 
@@ -100,7 +100,7 @@ fn valid() -> Returned {
 
 #[test]
 fn a_valid_outcome_is_believed() {
-    let outcome = verdict(valid()).expect("valid");
+    let outcome = checked(valid()).expect("valid");
     assert_eq!(outcome.tables[0].messages, [1, 1, 4]);
     assert!(matches!(outcome.tables[0].columns[4], RowColumn::Field(0)));
     assert_eq!(outcome.tables[0].columns.len(), 10);
@@ -113,14 +113,14 @@ fn a_valid_outcome_is_believed() {
 fn a_rejection_names_the_message_of_the_batch() {
     let mut returned = valid();
     returned.rejections[0].message = 3;
-    assert_eq!(verdict(returned).expect("valid").rejections[0].message, 6);
+    assert_eq!(checked(returned).expect("valid").rejections[0].message, 6);
 }
 
 #[test]
 fn rows_that_repeat_a_large_message_count_as_large() {
     let mut returned = valid();
     returned.outputs[1].messages = vec![5; 30];
-    let fault = verdict(returned).expect_err("30,000 bytes passed through");
+    let fault = checked(returned).expect_err("30,000 bytes passed through");
     insta::assert_snapshot!(fault, @"plugin returned 33306 bytes, allowed are 20000 bytes");
 }
 
@@ -170,13 +170,13 @@ fn empty_cells_and_fields_passed_twice_count() {
 fn a_long_reason_is_cut_and_a_long_code_refused() {
     let mut returned = valid();
     returned.rejections[0].reason = "é".repeat(5_000);
-    let outcome = verdict(returned).expect("valid");
+    let outcome = checked(returned).expect("valid");
     let reason = &outcome.rejections[0].reason;
     assert!(reason.len() <= limits().reason_bytes_max + 3 && reason.ends_with('…'));
     for code in ["", "two words", "a\n", &"x".repeat(65), "größe"] {
         let mut returned = valid();
         returned.rejections[0].code = code.into();
-        assert!(matches!(verdict(returned), Err(PluginFault::Breach(_))), "{code:?}");
+        assert!(matches!(checked(returned), Err(PluginFault::Breach(_))), "{code:?}");
     }
 }
 
@@ -346,7 +346,7 @@ proptest! {
         for damage in damages {
             apply(damage, &mut returned);
         }
-        if let Ok(outcome) = verdict(returned) {
+        if let Ok(outcome) = checked(returned) {
             assert_promises(&outcome);
         }
     }

@@ -1,4 +1,4 @@
-//! Messages at fault are found by halving; the others become rows in their order.
+//! Messages at fault are found by bisection; the others become rows in their order.
 
 use std::collections::BTreeSet;
 
@@ -7,36 +7,33 @@ use proptest::prelude::*;
 use super::*;
 use crate::rows::{Outcome, Rejection, RowColumn};
 
-/// `len` messages named by their number, of which `guilty` make the plugin commit its crime.
-fn batch_with(len: usize, guilty: &BTreeSet<usize>) -> (Batch, Decoded) {
+/// `len` messages named by their number, of which `bad` make the plugin commit its crime.
+fn batch_with(len: usize, bad: &BTreeSet<usize>) -> (Batch, Decoded) {
     let names: Vec<String> = (0..len)
-        .map(|row| if guilty.contains(&row) { format!("broken-{row}") } else { row.to_string() })
+        .map(|row| if bad.contains(&row) { format!("broken-{row}") } else { row.to_string() })
         .collect();
     batch_of(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Every message has one fate, rows are in order and hold their own values, guests were not wasted.
-fn check(crime: &str, len: usize, guilty: &BTreeSet<usize>) -> Vec<Rejection> {
+/// Every message has one disposition, rows are in order and contain their own values, guests were not wasted.
+fn check(crime: &str, len: usize, bad: &BTreeSet<usize>) -> Vec<Rejection> {
     let generation = hostile_under(crime, hasty_limits()).expect("a plugin that loads");
     let mut instance = instance(&generation);
-    let (mut batch, mut decoded) = batch_with(len, guilty);
+    let (mut batch, mut decoded) = batch_with(len, bad);
     let outcome = instance.process_around(&mut batch, &mut decoded).expect(crime);
-    let (original, original_decoded) = batch_with(len, guilty);
+    let (original, original_decoded) = batch_with(len, bad);
     assert_eq!(format!("{batch:?}"), format!("{original:?}"), "the batch is as it was");
     assert_eq!(decoded.columns, original_decoded.columns, "{crime}");
-    let good: Vec<u32> = (0..len as u32).filter(|row| !guilty.contains(&(*row as usize))).collect();
+    let good: Vec<u32> = (0..len as u32).filter(|row| !bad.contains(&(*row as usize))).collect();
     assert_eq!(outcome.tables[0].messages, good, "{crime}");
     assert_computed(&outcome, &good);
     let rejected: Vec<usize> = outcome.rejections.iter().map(|it| it.message as usize).collect();
-    assert_eq!(rejected, guilty.iter().copied().collect::<Vec<_>>(), "{crime}");
+    assert_eq!(rejected, bad.iter().copied().collect::<Vec<_>>(), "{crime}");
     // Each fault costs a guest; a part that fails and has more than one message costs two more calls.
     let faults = instance.started() - u64::from(instance.memory_bytes() > 0);
-    let calls = 1 + 2 * (faults - guilty.len() as u64);
+    let calls = 1 + 2 * (faults - bad.len() as u64);
     let halvings = u64::from(len.next_power_of_two().trailing_zeros());
-    assert!(
-        calls <= 2 * guilty.len() as u64 * halvings + 2,
-        "{calls} calls for {guilty:?} of {len}"
-    );
+    assert!(calls <= 2 * bad.len() as u64 * halvings + 2, "{calls} calls for {bad:?} of {len}");
     outcome.rejections.clone()
 }
 
@@ -76,7 +73,7 @@ fn a_batch_that_passes_in_parts_alone_was_too_large() {
 }
 
 #[test]
-fn the_guilty_are_found_wherever_they_are() {
+fn violating_rows_are_found_wherever_they_are() {
     for len in [1, 2, 3, 7, 64, 1000] {
         check("panic", len, &BTreeSet::from([0]));
         check("panic", len, &BTreeSet::from([len - 1]));
@@ -101,17 +98,17 @@ fn every_crime_in_process_is_isolated() {
     insta::assert_snapshot!(codes("memory-hog"), @"memory-limit: plugin wants more than the 64 MiB of memory it may have in process (at hostile::crime::hog_memory)");
     insta::assert_snapshot!(codes("large-output"), @"output-too-large: plugin returned 20971555 bytes, allowed are 16777216 bytes");
     insta::assert_snapshot!(codes("giant-output"), @"output-too-large: plugin returned more than 33554432 bytes, allowed are 16777216 bytes");
-    insta::assert_snapshot!(codes("wrong-kind"), @"contract-breach: plugin broke the contract: output `hostile`, column `length`: holds boolean, described as int64");
+    insta::assert_snapshot!(codes("wrong-kind"), @"contract-breach: plugin broke the contract: output `hostile`, column `length`: contains boolean, described as int64");
     insta::assert_snapshot!(codes("invalid-utf8"), @"contract-breach: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8");
 }
 
 #[test]
-fn a_plugin_that_fails_on_every_message_is_not_given_the_topic_to_bury() {
+fn a_plugin_that_fails_on_every_message_does_not_dead_letter_the_topic() {
     let limits = Limits { poison_max: 3, ..limits() };
     let generation = hostile_under("panic", limits).expect("a plugin that loads");
     let mut instance = instance(&generation);
-    let mut rejected = |guilty: &[usize], len| {
-        let (mut batch, mut decoded) = batch_with(len, &guilty.iter().copied().collect());
+    let mut rejected = |bad: &[usize], len| {
+        let (mut batch, mut decoded) = batch_with(len, &bad.iter().copied().collect());
         match instance.process_around(&mut batch, &mut decoded) {
             Ok(outcome) => Ok(outcome.rejections.len()),
             Err(fault) => Err(shown(fault)),
@@ -160,10 +157,10 @@ proptest! {
 
     #[test]
     fn any_mix_is_taken_apart(len in 1_usize..200, seed in prop::collection::btree_set(0_usize..200, 0..20)) {
-        let guilty: BTreeSet<usize> = seed.into_iter().filter(|row| *row < len).collect();
-        if guilty.is_empty() {
+        let bad: BTreeSet<usize> = seed.into_iter().filter(|row| *row < len).collect();
+        if bad.is_empty() {
             return Ok(());
         }
-        check("panic", len, &guilty);
+        check("panic", len, &bad);
     }
 }

@@ -113,7 +113,7 @@ fn a_version_that_is_not_fit_is_refused_once_and_the_old_one_goes_on() {
         assert_eq!((found.len(), found[0].as_str()), (2, "settling"));
         table.push_str(&found[1]);
         table.push('\n');
-        assert_eq!(running.look(), [""; 0], "a refused version is not judged again");
+        assert_eq!(running.look(), [""; 0], "a refused version is not checked again");
         running.assert_unchanged();
     }
     insta::assert_snapshot!(table, @r"
@@ -129,7 +129,7 @@ fn a_version_that_is_not_fit_is_refused_once_and_the_old_one_goes_on() {
 }
 
 #[test]
-fn a_file_that_is_still_being_written_is_not_judged() {
+fn a_file_that_is_still_being_written_is_not_checked() {
     let mut running = Running::new(admit);
     let next = next_version(3);
     for end in [10, 5_000, 60_000, next.len() - 1] {
@@ -216,7 +216,7 @@ fn no_more_of_a_file_is_read_than_a_component_may_have() {
 
 /// A defect of the host or of wasmtime must not end the watch.
 #[test]
-fn a_panic_while_a_version_is_judged_does_not_end_hot_swapping() {
+fn a_panic_while_a_version_is_checked_does_not_end_hot_swapping() {
     static PANICKED: AtomicBool = AtomicBool::new(false);
     let running = Running::new(|generation| {
         if generation.digest == load::digest_of(&next_version(8)) {
@@ -241,7 +241,7 @@ fn a_panic_while_a_version_is_judged_does_not_end_hot_swapping() {
 
 #[test]
 fn the_gate_has_the_last_word_and_can_be_asked_again() {
-    let mut running = Running::new(|_| Err(Fault::stop("SL-P999", "column `length` is missing")));
+    let mut running = Running::new(|_| Err(Fault::block("SL-P999", "column `length` is missing")));
     running.deploy(&next_version(4));
     assert_eq!(running.look(), ["settling", "SL-P999: column `length` is missing"]);
     assert_eq!(running.look(), [""; 0]);
@@ -251,7 +251,7 @@ fn the_gate_has_the_last_word_and_can_be_asked_again() {
 }
 
 #[test]
-fn a_version_that_meets_an_outage_is_judged_again_and_again() {
+fn a_version_that_meets_an_outage_is_checked_again_and_again() {
     static AWAY: AtomicBool = AtomicBool::new(true);
     let mut running = Running::new(|generation| {
         if AWAY.load(Ordering::Relaxed) {
@@ -267,7 +267,7 @@ fn a_version_that_meets_an_outage_is_judged_again_and_again() {
     running.deploy(&next_version(6));
     assert_eq!(running.look(), [""; 0]);
     assert_eq!(running.look(), [put_off]);
-    // Taken back before it could be judged: it must not come through later.
+    // Taken back before it could be checked: it must not come through later.
     running.deploy(&bytes_of("hostile"));
     assert_eq!(running.look(), ["settling"]);
     AWAY.store(false, Ordering::Relaxed);

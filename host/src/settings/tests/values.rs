@@ -138,18 +138,18 @@ fn a_variable_is_a_value_and_never_toml() {
      --> pipeline.toml:3:8
       |
     3 | name = "${HOSTILE}"
-      |        ^^^^^^^^^^^^ letters, digits, `-`, `_` and `.`, at most 100
+      |        ^^^^^^^^^^^^ ASCII letters, digits, `-`, `_` and `.`, at most 100
     "#);
 }
 
 #[test]
-fn a_name_with_wrong_letters_is_refused() {
+fn a_name_with_wrong_dead_letters_is_refused() {
     assert_snapshot!(errors(&with("hems.readings", "hems/readings")), @r#"
     error SL-C009: `topic` cannot be `hems/readings`
      --> pipeline.toml:7:9
       |
     7 | topic = "hems/readings"
-      |         ^^^^^^^^^^^^^^^ letters, digits, `-`, `_` and `.`, at most 249
+      |         ^^^^^^^^^^^^^^^ ASCII letters, digits, `-`, `_` and `.`, at most 249
     "#);
 }
 
@@ -171,7 +171,7 @@ fn properties_that_would_break_a_promise_are_refused_with_the_reason() {
       --> pipeline.toml:10:1
        |
     10 | "enable.auto.commit" = true
-       | ^^^^^^^^^^^^^^^^^^^^ positions live in Postgres; offsets are committed after each write, as advice
+       | ^^^^^^^^^^^^^^^^^^^^ positions live in Postgres; offsets are committed after each write, for information only
 
     error SL-C010: `group.id` is not yours to set
       --> pipeline.toml:11:1
@@ -297,18 +297,18 @@ fn outputs_are_checked_one_by_one() {
 }
 
 #[test]
-fn letters_do_not_go_back_to_where_the_messages_came_from() {
+fn dead_letters_do_not_go_back_to_where_the_messages_came_from() {
     assert_snapshot!(errors(&with("[sink]", "[dead_letters]\ntopic = \"hems.readings\"\n[sink]")), @r#"
     error SL-C012: `topic` is the topic that the pipeline reads
       --> pipeline.toml:13:9
        |
     13 | topic = "hems.readings"
-       |         ^^^^^^^^^^^^^^^ every letter would come back as a message: name another one
+       |         ^^^^^^^^^^^^^^^ every dead letter would come back as a message: name another one
     "#);
 }
 
 #[test]
-fn a_limit_of_no_letters_and_a_topic_without_name_are_refused() {
+fn a_limit_of_no_dead_letters_and_a_topic_without_name_are_refused() {
     assert_snapshot!(errors(&format!("{RIGHT}[dead_letters]\nmax_per_minute = 0\ntopic = \"\"\nretry = 1\n")), @r#"
     error SL-C006: `max_per_minute` is out of range
       --> pipeline.toml:16:18
@@ -359,7 +359,7 @@ fn everything_wrong_with_a_file_comes_in_one_go() {
      --> pipeline.toml:2:8
       |
     2 | name = "a b"
-      |        ^^^^^ letters, digits, `-`, `_` and `.`, at most 100
+      |        ^^^^^ ASCII letters, digits, `-`, `_` and `.`, at most 100
 
     error SL-C003: unknown key `broker` in [source]
      --> pipeline.toml:5:1

@@ -99,7 +99,7 @@ impl Ledger {
         if self.failed() == 0 {
             return Ok(());
         }
-        let fault = Fault::stop("SL-S003", format!("failed to send to {topic}"));
+        let fault = Fault::block("SL-S003", format!("failed to send to {topic}"));
         Err(match lock(&self.failure).clone() {
             Some(error) => fault.because(error),
             None => fault,

@@ -2,7 +2,7 @@
 //! claim all partitions from the other again and again; of two topics, one would retry what the other has parked; of
 //! two orders, one would pass what the other makes wait.
 
-use super::holds::host_name;
+use super::blocks::host_name;
 use super::{Claims, schema_fault};
 use crate::fault::{Fault, sqlstate};
 use crate::sink::postgres::connection::Session;
@@ -47,6 +47,6 @@ impl Claims {
             theirs("host"),
             differences.join(", ")
         );
-        Err(Fault::stop(sqlstate::DISAGREEMENT, message))
+        Err(Fault::block(sqlstate::DISAGREEMENT, message))
     }
 }

@@ -14,7 +14,7 @@ pub const RESOLVER: &str = "resolve";
 /// Only positions that stand as they were shown, and those all or none. Lineage behind the new position is taken out, or
 /// ends there, because the same offsets get lineage again, and is kept as it was with the record; of a range that is cut
 /// the counts are cut in proportion. What was parked or dead-lettered of these offsets is about to be so again: parked
-/// messages are removed, and letters are discarded.
+/// messages are removed, and dead letters are discarded.
 const RESOLVE: &str = "\
 WITH decided AS (
     SELECT * FROM unnest($4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[])
@@ -58,7 +58,7 @@ WITH decided AS (
         AND l.partition = d.partition AND l.\"offset\" >= d.position_after
     RETURNING l.*
 ), discarded AS (
-    INSERT INTO sluice.discarded_letters (id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\",
+    INSERT INTO sluice.discarded_dead_letters (id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\",
         log_append_time, key, payload, header_names, header_values, stage, code, reason, digest, attempts,
         rejected_at, last_rejected_at, relayed_at, discard_reason)
     SELECT id, pipeline, topic, topic_id, partition, \"offset\", \"timestamp\", log_append_time, key, payload,
@@ -82,7 +82,7 @@ WITH decided AS (
             FROM again AS a WHERE a.partition = d.partition), $13
     FROM moved AS m JOIN decided AS d ON d.partition = m.partition JOIN before AS b ON b.partition = m.partition
 ), freed AS (
-    DELETE FROM sluice.holds AS h USING moved AS m
+    DELETE FROM sluice.blocks AS h USING moved AS m
     WHERE h.pipeline = $1 AND h.topic = $2 AND h.partition = m.partition
 )
 SELECT count(*) FROM moved";
@@ -98,9 +98,9 @@ pub struct Decision {
     pub position_before: i64,
     /// Where it is to go on.
     pub position_after: i64,
-    /// Offsets of the present topic that are passed over: the first, and the one behind the last.
+    /// Offsets of the present topic that are skipped: the first, and the one behind the last.
     pub skipped: Option<(i64, i64)>,
-    /// Why it was held.
+    /// Why it was blocked.
     pub code: Option<String>,
 }
 
@@ -171,8 +171,9 @@ impl Claims {
             .get(0);
         if usize::try_from(moved) != Ok(decisions.len()) {
             // Rolled back with the session.
-            let message = "a partition has moved or changed hands meanwhile; nothing was changed";
-            return Err(Fault::stop(broker::UNDECIDABLE, message));
+            let message =
+                "a partition has moved or changed hands in the meantime; nothing was changed";
+            return Err(Fault::block(broker::UNDECIDABLE, message));
         }
         session.batch_execute("COMMIT").await.map_err(|error| {
             schema_fault("commit (whether it took place, `sluice lag` shows)", &error)

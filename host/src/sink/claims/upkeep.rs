@@ -23,8 +23,8 @@ const OF_TOPIC: [&str; 7] = [
     "parked",
     "retried",
     "dead_letters",
-    "discarded_letters",
-    "replayed_letters",
+    "discarded_dead_letters",
+    "replayed_dead_letters",
 ];
 
 impl Claims {
@@ -50,7 +50,7 @@ impl Claims {
         }
         session.batch_execute("COMMIT").await.map_err(translate)?;
         let topic = &*self.topic;
-        tracing::info!(topic, %topic_id, ?partitions, "brokers name the topic's id now");
+        tracing::info!(topic, %topic_id, ?partitions, "brokers report the topic's id now");
         Ok(())
     }
 

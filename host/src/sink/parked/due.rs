@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::fault::Fault;
 use crate::rows::Rejection;
 use crate::settings::{RetryOrder, RetrySettings};
-use crate::sink::letters::read::Letter;
-use crate::sink::letters::storable;
+use crate::sink::dead_letters::read::DeadLetter;
+use crate::sink::dead_letters::storable;
 use crate::sink::plan::Plan;
 use crate::sink::postgres::Diagnosis;
 use crate::sink::postgres::connection::fault_of_ours;
@@ -152,7 +152,7 @@ pub struct Due {
     options: Options,
     pipeline: String,
     rule: Arc<RetrySettings>,
-    /// True when letters are sent to a topic as well.
+    /// True when dead letters are sent to a topic as well.
     relay: bool,
     settler: Settler,
     /// Most messages that are taken at a time.
@@ -196,7 +196,7 @@ impl Standing {
 
 /// What became of taken messages.
 #[derive(Debug, Default)]
-pub struct Verdicts {
+pub struct Results {
     /// Ids of those that passed, with the number of their rows.
     pub passed: Vec<(i64, u32)>,
     /// Ids of those that become dead letters, and why.
@@ -264,7 +264,7 @@ impl Due {
     }
 
     /// Takes messages that are due, in their order.
-    pub async fn take(&mut self, plan: &Plan) -> Result<Vec<Letter>, Fault> {
+    pub async fn take(&mut self, plan: &Plan) -> Result<Vec<DeadLetter>, Fault> {
         let by_key = self.by_key();
         let parameters: &[&(dyn ToSql + Sync)] = &[
             &self.pipeline,
@@ -276,11 +276,15 @@ impl Due {
         ];
         let select = Statement { doing: "take parked messages", text: TAKE, parameters };
         let rows = self.settler.take(plan, select).await?;
-        rows.iter().map(Letter::from_row).collect()
+        rows.iter().map(DeadLetter::from_row).collect()
     }
 
     /// Takes messages that were taken before, all or none.
-    pub async fn take_again(&mut self, plan: &Plan, messages: &[Letter]) -> Result<bool, Fault> {
+    pub async fn take_again(
+        &mut self,
+        plan: &Plan,
+        messages: &[DeadLetter],
+    ) -> Result<bool, Fault> {
         let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
         let attempts: Vec<i32> = messages.iter().map(|message| message.attempts).collect();
         let select = Statement {
@@ -292,12 +296,12 @@ impl Due {
     }
 
     /// Does `work` on this thread; the messages stay taken.
-    pub fn hold<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
-        self.settler.hold(runtime, work)
+    pub fn keep_open<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
+        self.settler.keep_open(runtime, work)
     }
 
-    /// Lets go of what was taken, and of the session.
-    pub fn let_go(&mut self) {
+    /// Releases what was taken, and the session.
+    pub fn release(&mut self) {
         self.settler = Settler::new(&self.options);
     }
 
@@ -332,10 +336,10 @@ impl Due {
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-        verdicts: &Verdicts,
+        results: &Results,
         version: &Version,
     ) -> Result<Vec<u64>, Fault> {
-        let Verdicts { passed, gave_up, again } = verdicts;
+        let Results { passed, gave_up, again } = results;
         let Version { digest, plugin, version } = version;
         let (passed_ids, rows): (Vec<i64>, Vec<i32>) =
             passed.iter().map(|(id, rows)| (*id, *rows as i32)).unzip();

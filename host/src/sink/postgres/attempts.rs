@@ -1,4 +1,4 @@
-//! Attempts to write a batch until its fate is certain: written, fenced, or refused.
+//! Attempts to write a batch until its disposition is certain: written, fenced, or refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::Written;
 use super::blockers::Blockers;
+use super::constraint_checks::ConstraintCheck;
 use super::diagnosis::{self, Diagnosis};
-use super::judge::Suspect;
 use super::options::Options;
 use super::sessions::TURN_MIN;
 use super::transaction::{Aside, Failure, Progress, Work};
@@ -16,7 +16,7 @@ use crate::fault::{Fault, Remedy, sqlstate};
 use crate::rows::{Rejection, Stage};
 use crate::sink::commit::{Outcome, outcome};
 use crate::sink::plan::Plan;
-use crate::sink::{Letterhead, Prepared, Receipt};
+use crate::sink::{Envelope, Prepared, Receipt};
 
 /// How often a batch is tried again of which Postgres rejects rows, and none of them when they are tried.
 const FRUITLESS_MAX: u32 = 5;
@@ -32,9 +32,9 @@ const MENTION_EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Attempts {
     options: Options,
-    head: Letterhead,
+    head: Envelope,
     work: Option<Work>,
-    suspects: Suspects,
+    checks: ConstraintChecks,
     /// Rows that triggers have dropped in the last attempt.
     dropped: Vec<u64>,
 }
@@ -42,9 +42,9 @@ pub(super) struct Attempts {
 /// Constraints of one plan by which rows were refused lately: the next batches are asked about before they are
 /// written, which is cheaper than finding out.
 #[derive(Debug, Default)]
-struct Suspects {
+struct ConstraintChecks {
     plan: u64,
-    known: Vec<Suspect>,
+    known: Vec<ConstraintCheck>,
     /// Batches without such a row since.
     clean: u32,
 }
@@ -52,7 +52,7 @@ struct Suspects {
 /// After so many batches without a refused row none is expected any more.
 const CLEAN_MAX: u32 = 20;
 
-impl Suspects {
+impl ConstraintChecks {
     /// True when there are any for this plan.
     fn of(&self, plan: &Plan) -> bool {
         self.plan == plan.id && !self.known.is_empty()
@@ -74,7 +74,7 @@ impl Suspects {
 }
 
 /// What is known of a batch after an attempt.
-enum Verdict {
+enum AttemptResult {
     Committed,
     Fenced(Vec<i32>),
     /// Rejected by the server, for a reason that is to be found out.
@@ -89,9 +89,9 @@ enum Verdict {
 }
 
 impl Attempts {
-    pub fn new(options: Options, head: Letterhead) -> Self {
-        let (suspects, dropped) = Default::default();
-        Self { options, head, work: None, suspects, dropped }
+    pub fn new(options: Options, head: Envelope) -> Self {
+        let (checks, dropped) = Default::default();
+        Self { options, head, work: None, checks, dropped }
     }
 
     /// Waits until the session is to be given up, because it stays without work or because others wait for one and
@@ -119,7 +119,7 @@ impl Attempts {
         let mut unanswered: Option<Fault> = None;
         let mut vain = Vain::default();
         let mut prepared = prepared;
-        if self.suspects.of(plan) && !std::mem::replace(&mut prepared.asked, true) {
+        if self.checks.of(plan) && !std::mem::replace(&mut prepared.asked, true) {
             match self.ask_ahead(&prepared).await {
                 Ok(rejections) if rejections.is_empty() => {}
                 Ok(rejections) => return Written::Refused { rejections, prepared },
@@ -128,40 +128,40 @@ impl Attempts {
             }
         }
         loop {
-            let verdict = match unanswered.take() {
+            let result = match unanswered.take() {
                 Some(fault) => self.resolve(&prepared, fault).await,
                 None => self.attempt(plan, &prepared, &aside, outage.contended()).await,
             };
-            let fault = match verdict {
-                Verdict::Committed => {
+            let fault = match result {
+                AttemptResult::Committed => {
                     outage.over(&self.head);
                     let dropped = std::mem::take(&mut self.dropped);
                     let receipt = Receipt { ranges: prepared.ranges.clone(), dropped };
                     return Written::Done { receipt, reuse: prepared };
                 }
-                Verdict::Fenced(partitions) => {
+                AttemptResult::Fenced(partitions) => {
                     let topic = &self.head.topic;
                     tracing::debug!(
                         code = sqlstate::FENCED,
                         topic,
                         ?partitions,
-                        "partitions changed hands; batch dropped"
+                        "partitions were claimed by another host; batch dropped"
                     );
                     return Written::Fenced { partitions, reuse: prepared };
                 }
-                Verdict::Unknown { fault, obstacle } => {
+                AttemptResult::Unknown { fault, obstacle } => {
                     unanswered = Some(fault);
                     obstacle
                 }
-                Verdict::Later(fault) => fault,
-                Verdict::Refused(fault) => {
+                AttemptResult::Later(fault) => fault,
+                AttemptResult::Refused(fault) => {
                     match self.diagnose(plan, &mut prepared, fault, &mut vain).await {
                         Ok(conclusion) => return conclusion.into_written(prepared),
                         Err(Again::Outage(fault)) => fault,
                         Err(Again::Passed(fault)) => {
                             // Without what Postgres said: it quotes a text that it could not cast.
                             let (topic, sqlstate) = (&self.head.topic, &fault.sqlstate);
-                            tracing::info!(topic, sqlstate, "rejected a moment ago, passes now");
+                            tracing::info!(topic, sqlstate, "rejected a moment ago, accepted now");
                             tokio::time::sleep(outage.backoff.pause()).await;
                             continue;
                         }
@@ -239,20 +239,24 @@ impl Attempts {
         prepared: &Prepared,
         aside: &Aside,
         contended: bool,
-    ) -> Verdict {
+    ) -> AttemptResult {
         match self.transaction(plan, prepared, aside, contended).await {
-            Ok(()) => Verdict::Committed,
+            Ok(()) => AttemptResult::Committed,
             Err(Failure { fault, commit_sent }) => {
                 // Whatever state it is in: the server rolls back what was open.
                 self.work = None;
                 match fault.remedy {
                     // The server said so instead of moving positions: nothing was committed.
-                    Remedy::Stop if fault.is_ours && fault.code != sqlstate::FENCED => {
-                        Verdict::Refused(fault)
+                    Remedy::Block | Remedy::Exit
+                        if fault.is_ours && fault.code != sqlstate::FENCED =>
+                    {
+                        AttemptResult::Refused(fault)
                     }
                     _ if commit_sent => self.resolve(prepared, fault).await,
-                    Remedy::Retry => Verdict::Later(fault),
-                    Remedy::Bury | Remedy::Stop => Verdict::Refused(fault),
+                    Remedy::Retry => AttemptResult::Later(fault),
+                    Remedy::DeadLetter | Remedy::Block | Remedy::Exit => {
+                        AttemptResult::Refused(fault)
+                    }
                 }
             }
         }
@@ -275,7 +279,7 @@ impl Attempts {
         let write =
             tokio::time::timeout(limit, work.write(plan, prepared, aside, &self.head, &progress));
         let result = if contended {
-            // The last attempt waited for a lock in vain: see whether a dead owner holds it.
+            // The last attempt waited for a lock in vain: see whether an owner that crashed still holds the lock.
             let mut blockers = Blockers::default();
             tokio::select! {
                 result = write => result,
@@ -315,25 +319,25 @@ impl Attempts {
             Some(work) => work,
             None => Work::open(&self.options).await?,
         };
-        let asked = work.ask(prepared, &self.suspects.known);
+        let asked = work.ask(prepared, &self.checks.known);
         let rejections = tokio::time::timeout(limit, asked)
             .await
             .map_err(|_| Fault::retry(sqlstate::TOO_SLOW, "look for refused rows: too slow"))??;
         self.work = Some(work);
-        self.suspects.asked(!rejections.is_empty());
+        self.checks.asked(!rejections.is_empty());
         Ok(rejections)
     }
 
     async fn find_out(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Diagnosis, Fault> {
-        self.suspects.take_up(plan);
+        self.checks.take_up(plan);
         let (found, work) =
-            diagnosis::diagnose(&self.options, plan, prepared, &mut self.suspects.known).await?;
+            diagnosis::diagnose(&self.options, plan, prepared, &mut self.checks.known).await?;
         self.work = work;
         Ok(found)
     }
 
     /// Reads what became of a COMMIT, on a new connection.
-    async fn resolve(&mut self, prepared: &Prepared, fault: Fault) -> Verdict {
+    async fn resolve(&mut self, prepared: &Prepared, fault: Fault) -> AttemptResult {
         match self.outcome(prepared).await {
             Ok(found) => {
                 // A refusal by the positions themselves is no riddle.
@@ -342,13 +346,13 @@ impl Attempts {
                     tracing::warn!(topic, committed, ?found, "commit outcome resolved: {fault}");
                 }
                 match (found, fault.remedy) {
-                    (Outcome::Committed, _) => Verdict::Committed,
-                    (Outcome::Fenced(partitions), _) => Verdict::Fenced(partitions),
-                    (Outcome::NotCommitted, Remedy::Retry) => Verdict::Later(fault),
-                    (Outcome::NotCommitted, _) => Verdict::Refused(fault),
+                    (Outcome::Committed, _) => AttemptResult::Committed,
+                    (Outcome::Fenced(partitions), _) => AttemptResult::Fenced(partitions),
+                    (Outcome::NotCommitted, Remedy::Retry) => AttemptResult::Later(fault),
+                    (Outcome::NotCommitted, _) => AttemptResult::Refused(fault),
                 }
             }
-            Err(obstacle) => Verdict::Unknown { fault, obstacle },
+            Err(obstacle) => AttemptResult::Unknown { fault, obstacle },
         }
     }
 
@@ -368,7 +372,7 @@ impl Attempts {
 /// Why the same write is tried again after a pause.
 enum Again {
     Outage(Fault),
-    /// What was rejected would pass by now.
+    /// What was rejected would pass now.
     Passed(Fault),
 }
 
@@ -407,7 +411,7 @@ impl Vain {
             return Ok(Conclusion::TooLarge(fault));
         }
         match self.fruitless {
-            // Rows that collided with others which are gone by now, say, or a change of a table that was undone.
+            // Rows that collided with others which are gone now, say, or a change of a table that was undone.
             ..=FRUITLESS_MAX => Err(Again::Passed(fault)),
             _ if several => Ok(Conclusion::TooLarge(fault)),
             _ => Ok(Conclusion::Stopped(fault)),
@@ -446,7 +450,7 @@ struct Outage {
 }
 
 impl Outage {
-    fn goes_on(&mut self, head: &Letterhead, fault: &Fault) {
+    fn goes_on(&mut self, head: &Envelope, fault: &Fault) {
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
         let due = self.mentioned.is_none_or(|at| now - at >= MENTION_EVERY);
@@ -460,18 +464,18 @@ impl Outage {
                 code = fault.code,
                 attempts,
                 seconds,
-                "cannot write, will try again: {fault}"
+                "cannot write, retrying: {fault}"
             );
         }
     }
 
-    fn over(&self, head: &Letterhead) {
+    fn over(&self, head: &Envelope) {
         if let Some(began) = self.began {
             let (attempts, elapsed) = (self.backoff.attempts(), began.elapsed());
             tracing::info!(
                 topic = head.topic,
                 attempts,
-                "written after {:.1} s of trying",
+                "written after {:.1} s of retries",
                 elapsed.as_secs_f64()
             );
         }

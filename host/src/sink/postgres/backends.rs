@@ -15,7 +15,7 @@ pub(super) struct Backend {
     pub started: String,
 }
 
-/// Held as long as the session that has it.
+/// Kept as long as the session that has it.
 #[derive(Debug)]
 pub(super) struct Taken(Backend);
 

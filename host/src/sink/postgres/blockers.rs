@@ -88,7 +88,7 @@ async fn look(
             tracing::warn!(
                 pid,
                 owner = name,
-                "ended the session of an owner that kept a transaction open"
+                "ended the session of a previous owner that kept a transaction open"
             );
         }
     }

@@ -85,8 +85,8 @@ impl Options {
     async fn try_open(&self) -> Result<Session, Fault> {
         warn_once(&self.warnings);
         let (client, connection) = self.log_in().await?;
-        let held = Arc::new(Mutex::new(Held::default()));
-        let until_closed = held.clone();
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let until_closed = kept.clone();
         let task = tokio::spawn(async move {
             let until_closed = until_closed;
             // Declared after it, and so dropped before it when the task is ended.
@@ -120,11 +120,11 @@ impl Options {
         });
         let mark = format!("{:032x}", fastrand::u128(..));
         let (opened, begin) = (Instant::now(), begin_where(&mark));
-        let mut session = Session { client, pid: 0, task, opened, begin, held };
+        let mut session = Session { client, pid: 0, task, opened, begin, kept };
         let backend = session.prepare_for_work(self, &mark).await?;
         session.pid = backend.pid;
         let taken = backend.take().ok_or_else(|| pooled(self))?;
-        session.hold(|held| held.backend = Some(taken));
+        session.keep(|kept| kept.backend = Some(taken));
         Ok(session)
     }
 }
@@ -139,12 +139,12 @@ pub struct Session {
     opened: Instant,
     /// BEGIN, and a check that the process of the server is the one that this session was set up on.
     begin: String,
-    held: Arc<Mutex<Held>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 /// What a session has until its socket is closed.
 #[derive(Debug, Default)]
-struct Held {
+struct Kept {
     /// A pooler may give the process to our next session then.
     backend: Option<Taken>,
     /// Whoever gets it next is to find a connection free.
@@ -153,12 +153,12 @@ struct Held {
 
 impl Session {
     pub(super) fn with(self, permit: Permit) -> Self {
-        self.hold(|held| held.permit = Some(permit));
+        self.keep(|kept| kept.permit = Some(permit));
         self
     }
 
-    fn hold(&self, change: impl FnOnce(&mut Held)) {
-        change(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
+    fn keep(&self, change: impl FnOnce(&mut Kept)) {
+        change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// When it was opened.
@@ -190,7 +190,7 @@ impl Session {
             if text.contains(OTHER_PROCESS) {
                 let message = "begin: the process of the server is not the one that the session was set up on, so there is \
                                a pooler in transaction mode in between";
-                return Fault::stop(sqlstate::POOLER, message);
+                return Fault::block(sqlstate::POOLER, message);
             }
             fault("begin", &error)
         })
@@ -243,7 +243,7 @@ impl Session {
             Some((true, _)) => {
                 Err(Fault::retry(sqlstate::READ_ONLY, format!("{doing}: the server is a standby")))
             }
-            None => Err(Fault::stop(sqlstate::UNEXPECTED, format!("{doing}: no answer"))),
+            None => Err(Fault::block(sqlstate::UNEXPECTED, format!("{doing}: no answer"))),
         }
     }
 }
@@ -281,7 +281,7 @@ fn pooled(options: &Options) -> Fault {
     let message = format!(
         "connect to {options}: two sessions have the same server process, so there is a pooler in transaction mode in between"
     );
-    Fault::stop(sqlstate::POOLER, message)
+    Fault::block(sqlstate::POOLER, message)
 }
 
 /// Translates an error that came up while `doing` something.
@@ -304,15 +304,15 @@ pub(crate) fn fault_of_ours(doing: &str, error: &tokio_postgres::Error) -> Fault
     translated.is_ours = true;
     let what = match (translated.code, translated.remedy) {
         (sqlstate::STATEMENT, _) => "the sluice schema is missing or of another version",
-        (_, Remedy::Bury) if translated.sqlstate == "23505" => {
+        (_, Remedy::DeadLetter) if translated.sqlstate == "23505" => {
             "ids of the sluice schema are given out again: after a restore or a switch of servers its sequences stand \
              behind their tables; set them with setval(pg_get_serial_sequence('sluice.dead_letters', 'id'), ...), and \
              likewise for sluice.parked"
         }
-        (_, Remedy::Bury) => "a table of the sluice schema does not take what it always took",
+        (_, Remedy::DeadLetter) => "a table of the sluice schema does not take what it always took",
         _ => return translated,
     };
-    (translated.code, translated.remedy) = (sqlstate::SCHEMA, Remedy::Stop);
+    (translated.code, translated.remedy) = (sqlstate::SCHEMA, Remedy::Block);
     translated.message = format!("{doing}: {what}: {}", describe(error));
     translated
 }
@@ -353,19 +353,19 @@ fn without_sqlstate(error: &tokio_postgres::Error) -> (&'static str, Remedy) {
         return if broken {
             (sqlstate::CONNECTION, Remedy::Retry)
         } else {
-            (sqlstate::TLS, Remedy::Stop)
+            (sqlstate::TLS, Remedy::Block)
         };
     }
     // With TLS 1.3 a server refuses our certificate after the handshake.
     if sources(error).any(|cause| is_alert(&cause.to_string())) {
-        return (sqlstate::TLS, Remedy::Stop);
+        return (sqlstate::TLS, Remedy::Block);
     }
     if text.contains("authentication") || text.contains("configuration") {
-        return (sqlstate::LOGIN, Remedy::Stop);
+        return (sqlstate::LOGIN, Remedy::Block);
     }
     if ["serializing", "encoding message", "invalid column"].iter().any(|part| text.contains(part))
     {
-        return (sqlstate::UNEXPECTED, Remedy::Stop);
+        return (sqlstate::UNEXPECTED, Remedy::Block);
     }
     // Of the last server: none that was asked takes writes.
     if sources(error).any(|cause| cause.to_string().contains("does not allow writes")) {

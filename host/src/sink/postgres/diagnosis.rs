@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::connection::{Session, fault};
-use super::judge::Suspect;
+use super::constraint_checks::ConstraintCheck;
 use super::options::Options;
 use super::search::{Search, write};
 use super::transaction::Work;
@@ -23,7 +23,7 @@ use crate::sink::{Prepared, copy};
 pub(crate) enum Diagnosis {
     /// These rows, by message.
     Rows(Vec<Rejection>),
-    /// Tables are defined otherwise by now. The plan for what they are.
+    /// Tables are defined otherwise now. The plan for what they are.
     Changed(Box<Plan>),
     /// Nobody: all rows pass when they are tried.
     Nothing,
@@ -31,7 +31,7 @@ pub(crate) enum Diagnosis {
 
 /// True for a fault that an experiment may explain.
 pub(crate) fn can_be_diagnosed(fault: &Fault) -> bool {
-    fault.remedy == Remedy::Bury || fault.code == sqlstate::CHANGED
+    fault.remedy == Remedy::DeadLetter || fault.code == sqlstate::CHANGED
 }
 
 /// How long rejected rows are looked for before what was found is used.
@@ -46,12 +46,12 @@ pub(super) async fn diagnose(
     options: &Options,
     plan: &Plan,
     prepared: &Prepared,
-    suspects: &mut Vec<Suspect>,
+    checks: &mut Vec<ConstraintCheck>,
 ) -> Result<(Diagnosis, Option<Work>), Fault> {
     let limit = options.write_max;
     let mut work = Work::open(options).await?;
     let until = Instant::now() + SEARCH_MAX.min(limit);
-    let found = work.find_out(options, plan, prepared, suspects, until);
+    let found = work.find_out(options, plan, prepared, checks, until);
     let Ok(found) = tokio::time::timeout(limit, found).await else {
         work.cancel(options).await;
         return Err(Fault::too_slow(format!("find rejected rows: not finished after {limit:?}")));
@@ -67,14 +67,14 @@ impl Work {
         options: &Options,
         plan: &Plan,
         prepared: &Prepared,
-        suspects: &mut Vec<Suspect>,
+        checks: &mut Vec<ConstraintCheck>,
         until: Instant,
     ) -> Result<Diagnosis, Fault> {
         if let Some(diagnosis) = self.try_without_rows(options, plan, prepared).await? {
             return Ok(diagnosis);
         }
         self.run("SAVEPOINT start", "set a savepoint").await?;
-        let mut search = Search::new(self, plan, prepared, suspects, until).await?;
+        let mut search = Search::new(self, plan, prepared, checks, until).await?;
         search.run().await?;
         let rejections = search.rejections()?;
         self.run("ROLLBACK", "roll back").await?;
@@ -138,7 +138,7 @@ async fn plan_again(options: &Options, plan: &Plan, fault: Fault) -> Result<Diag
     let again = async |session: &Session| plan.again(session).await;
     match options.errand("read the tables again", again).await? {
         Some(next) => Ok(Diagnosis::Changed(Box::new(next))),
-        None if fault.remedy == Remedy::Bury => Err(Fault::stop(
+        None if fault.remedy == Remedy::DeadLetter => Err(Fault::block(
             sqlstate::STATEMENT,
             format!("{}; without a single row as well", fault.message),
         )),

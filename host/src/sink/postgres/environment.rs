@@ -48,11 +48,11 @@ impl Environment {
         address.add_ports(&ports);
         // The parser's own errors may quote the string, password included.
         let mut config: Config = address.url.parse().map_err(|error: tokio_postgres::Error| {
-            Fault::stop(sqlstate::URL, format!("sink.url: {}", reason_without_secrets(&error)))
+            Fault::exit(sqlstate::URL, format!("sink.url: {}", reason_without_secrets(&error)))
         })?;
         if config.get_hosts().is_empty() {
             let Some(hosts) = self.get("PGHOST") else {
-                return Err(Fault::stop(sqlstate::URL, "sink.url: no host, and PGHOST is not set"));
+                return Err(Fault::exit(sqlstate::URL, "sink.url: no host, and PGHOST is not set"));
             };
             for host in hosts.split(',') {
                 config.host(host);
@@ -98,7 +98,7 @@ impl Environment {
     fn ports(&self) -> Result<Vec<u16>, Fault> {
         let Some(ports) = self.get("PGPORT") else { return Ok(Vec::new()) };
         ports.split(',').map(|port| port.trim().parse()).collect::<Result<_, _>>().map_err(|_| {
-            Fault::stop(sqlstate::URL, format!("sink.url: PGPORT is {ports:?}, which is no port"))
+            Fault::exit(sqlstate::URL, format!("sink.url: PGPORT is {ports:?}, which is no port"))
         })
     }
 

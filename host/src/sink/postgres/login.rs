@@ -35,7 +35,7 @@ pub(super) struct Login {
 }
 
 impl Source {
-    /// The connection string with what its files hold now.
+    /// The connection string with what its files contain now.
     ///
     /// # Errors
     /// What is wrong with a file.
@@ -86,7 +86,7 @@ impl Login {
                 .and_then(|url| self.environment.complete(&url).map_err(|fault| fault.message));
             match read {
                 Ok(complete) => *current = Credentials::of(&complete.config),
-                Err(reason) => tracing::warn!("the password cannot be read again: {reason}"),
+                Err(reason) => tracing::warn!("cannot read the password again: {reason}"),
             }
         }
         Some(current.clone()).filter(|current| current != used)

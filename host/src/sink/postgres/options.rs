@@ -64,7 +64,7 @@ impl Options {
     pub(super) fn complete(source: Source, environment: Environment) -> Result<Self, Fault> {
         let url = source
             .now()
-            .map_err(|reason| Fault::stop(sqlstate::URL, format!("sink.url: {reason}")))?;
+            .map_err(|reason| Fault::exit(sqlstate::URL, format!("sink.url: {reason}")))?;
         let Complete { mut config, tls: tls_options, warnings } = environment.complete(&url)?;
         config
             .keepalives_idle(PEER_SILENT_MAX / 3)

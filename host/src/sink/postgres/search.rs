@@ -10,7 +10,7 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Statement};
 
 use super::connection::{Session, describe, fault, fault_with_rows, is_raised};
-use super::judge::{Suspect, can_be_judged};
+use super::constraint_checks::{ConstraintCheck, can_be_checked};
 use super::transaction::{Work, feed};
 use crate::fault::{DETAIL, Fault, Remedy, sqlstate};
 use crate::rows::{Rejection, Stage};
@@ -111,7 +111,7 @@ pub(super) struct Search<'a> {
     plan: &'a Plan,
     tables: Vec<SearchTable<'a>>,
     rule: &'a RetrySettings,
-    suspects: &'a mut Vec<Suspect>,
+    checks: &'a mut Vec<ConstraintCheck>,
     /// Constraints that were asked for the rows that violate them, by table.
     asked: HashSet<(usize, String)>,
     until: Instant,
@@ -130,7 +130,7 @@ impl<'a> Search<'a> {
         work: &'a Work,
         plan: &'a Plan,
         prepared: &'a Prepared,
-        suspects: &'a mut Vec<Suspect>,
+        checks: &'a mut Vec<ConstraintCheck>,
         until: Instant,
     ) -> Result<Self, Fault> {
         let tables = plan.tables.iter().zip(&prepared.tables).enumerate();
@@ -149,12 +149,12 @@ impl<'a> Search<'a> {
             plan,
             tables: tables.collect(),
             rule: &prepared.parking.rule,
-            suspects,
+            checks,
             asked: HashSet::new(),
             until,
             out_of_time: false,
             dependencies: Dependencies::read(work.session(), plan).await?,
-            states: vec![State::Open; prepared.fates.len()],
+            states: vec![State::Open; prepared.dispositions.len()],
             rejections: BTreeMap::new(),
             one_by_one: 0,
             tried_alone: 0,
@@ -365,35 +365,35 @@ impl<'a> Search<'a> {
         };
         let index = failure.table;
         let rows = self.tables[index].rows;
-        if !can_be_judged(rows) || !self.asked.insert((index, name.to_owned())) {
+        if !can_be_checked(rows) || !self.asked.insert((index, name.to_owned())) {
             return Ok(false);
         }
         let first_row = self.tables[index].rows_of(&(first..first)).start;
-        self.work.run("SAVEPOINT judge", "set a savepoint").await?;
+        self.work.run("SAVEPOINT checks", "set a savepoint").await?;
         let asked =
             self.work.learn_and_ask(self.plan, index, refusal, (rows, first_row), self.rule);
-        let (suspect, found) = match asked.await {
+        let (check, found) = match asked.await {
             Ok(Some(answer)) => answer,
             Ok(None) => {
-                self.work.run("RELEASE judge", "release the savepoint").await?;
+                self.work.run("RELEASE checks", "release the savepoint").await?;
                 return Ok(false);
             }
             Err(fault) if fault.remedy == Remedy::Retry => return Err(fault),
             // No privilege for a temporary table, say, or to read the table: then by COPY, as for all others.
             Err(_) => {
                 self.work
-                    .run("ROLLBACK TO judge; RELEASE judge", "return to the savepoint")
+                    .run("ROLLBACK TO checks; RELEASE checks", "return to the savepoint")
                     .await?;
                 return Ok(false);
             }
         };
-        self.work.run("RELEASE judge", "release the savepoint").await?;
+        self.work.run("RELEASE checks", "release the savepoint").await?;
         let before = self.rejections.len();
         for rejection in found {
             self.settle(rejection);
         }
-        if !self.suspects.contains(&suspect) {
-            self.suspects.push(suspect);
+        if !self.checks.contains(&check) {
+            self.checks.push(check);
         }
         Ok(self.rejections.len() > before)
     }
@@ -439,7 +439,7 @@ impl SearchTable<'_> {
 /// An error that says nothing about rows.
 fn fault_of(error: &Error) -> Result<(), Fault> {
     let fault = fault_with_rows("find the rows that Postgres rejects", error);
-    if fault.remedy == Remedy::Bury { Ok(()) } else { Err(fault) }
+    if fault.remedy == Remedy::DeadLetter { Ok(()) } else { Err(fault) }
 }
 
 /// Deferred constraints would speak up at COMMIT only.
@@ -454,12 +454,12 @@ fn fault_of_table(table: &TablePlan, refusal: &DbError) -> Option<Fault> {
     match (refusal.code().code(), refusal.constraint(), refusal.column()) {
         ("23514", None, _) => {
             let detail = refusal.detail().map_or_else(String::new, |it| format!("{DETAIL}{it}"));
-            Some(Fault::stop(sqlstate::NO_PARTITION, format!("{said}{detail}")))
+            Some(Fault::block(sqlstate::NO_PARTITION, format!("{said}{detail}")))
         }
         // Of the table itself it would have been a difference: only a partition may ask for more.
         ("23502", _, Some(column)) if table.unfilled.iter().any(|it| it == column) => {
             let what = "no field of the plugin fills that column";
-            Some(Fault::stop(sqlstate::DIFFERENCES, format!("{said}; {what}")))
+            Some(Fault::block(sqlstate::DIFFERENCES, format!("{said}; {what}")))
         }
         _ => None,
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::connection::Session;
 use super::options::{Key, Options};
 use crate::fault::{Fault, sqlstate};
-use crate::sink::claims::holds::host_name;
+use crate::sink::claims::blocks::host_name;
 use errands::Errands;
 use heartbeat::Heartbeats;
 pub use turns::Permit;

@@ -2,8 +2,8 @@
 //! transaction, which moves no position. Knows neither which table that is nor why messages wait there.
 //!
 //! [`Settler::take`] begins a transaction and locks messages, the plugin makes rows of them while it stays open
-//! ([`Settler::hold`]), and [`Settler::settle`] writes the rows, changes the table and commits. Nobody else can take
-//! these messages meanwhile, and whatever ends the transaction before its COMMIT leaves them where they were. So no
+//! ([`Settler::keep_open`]), and [`Settler::settle`] writes the rows, changes the table and commits. Nobody else can take
+//! these messages in the meantime, and whatever ends the transaction before its COMMIT leaves them where they were. So no
 //! outcome has to be resolved either: when the answer to a COMMIT is missing, the table itself tells, for what was
 //! settled is no longer found there.
 
@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
 use super::connection::fault_of_ours;
+use super::constraint_checks::ConstraintCheck;
 use super::diagnosis::{Diagnosis, diagnose};
-use super::judge::Suspect;
 use super::options::Options;
 use super::transaction::Work;
 use crate::fault::{Fault, sqlstate};
@@ -36,10 +36,10 @@ const TAKE_MAX: Duration = Duration::from_mins(1);
 pub struct Settler {
     options: Options,
     idle: Option<Work>,
-    /// In the transaction that holds what was taken.
+    /// In the transaction that has locked what was taken.
     taken: Option<Work>,
     /// Constraints that have refused rows, of the plan with this number.
-    suspects: (u64, Vec<Suspect>),
+    checks: (u64, Vec<ConstraintCheck>),
 }
 
 /// A statement on our own tables.
@@ -58,14 +58,14 @@ pub struct Statement<'a> {
 pub enum End {
     /// It comes into effect.
     Commit,
-    /// It was only a trial: what is checked at COMMIT is checked, then all is rolled back.
+    /// It was only a dry run: what is checked at COMMIT is checked, then all is rolled back.
     RollBack,
 }
 
 impl Settler {
     /// Connects when the first messages are taken.
     pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), idle: None, taken: None, suspects: (0, Vec::new()) }
+        Self { options: options.clone(), idle: None, taken: None, checks: (0, Vec::new()) }
     }
 
     /// Closes the session, if nothing is taken: there is nothing to do for a while.
@@ -102,7 +102,7 @@ impl Settler {
 
     /// Does `work` on this thread while a sign of life now and then keeps the transaction from being ended as idle.
     /// If the connection is lost, [`Settler::settle`] tells.
-    pub fn hold<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
+    pub fn keep_open<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
         let (done, over) = oneshot::channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(|| runtime.block_on(self.breathe(over)));
@@ -133,33 +133,33 @@ impl Settler {
     /// # Panics
     /// When nothing was taken.
     pub async fn ask(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Vec<Rejection>, Fault> {
-        if self.suspects.0 != plan.id {
+        if self.checks.0 != plan.id {
             return Ok(Vec::new());
         }
         let work = self.taken.take().expect("messages were taken");
-        let rejections = work.ask_within(prepared, &self.suspects.1).await?;
+        let rejections = work.ask_within(prepared, &self.checks.1).await?;
         self.taken = Some(work);
         Ok(rejections)
     }
 
-    /// Finds out why [`Settler::settle`] has failed with remedy `Bury`, or because tables have changed. Nothing is taken
+    /// Finds out why [`Settler::settle`] has failed with remedy `DeadLetter`, or because tables have changed. Nothing is taken
     /// then.
     pub async fn diagnose(&mut self, plan: &Plan, prepared: &Prepared) -> Result<Diagnosis, Fault> {
-        if self.suspects.0 != plan.id {
-            self.suspects = (plan.id, Vec::new());
+        if self.checks.0 != plan.id {
+            self.checks = (plan.id, Vec::new());
         }
-        let (found, idle) = diagnose(&self.options, plan, prepared, &mut self.suspects.1).await?;
+        let (found, idle) = diagnose(&self.options, plan, prepared, &mut self.checks.1).await?;
         self.idle = idle;
         Ok(found)
     }
 
     /// Writes the rows of `prepared` (not its dead letters: those are changes, too), makes the changes, and ends
     /// the transaction. Each change says how many rows of ours it must touch; another number means that
-    /// somebody has changed what we hold, and then nothing is committed. Returns how many rows triggers have dropped, by
+    /// somebody has changed what we took, and then nothing is committed. Returns how many rows triggers have dropped, by
     /// table, as [`Receipt::dropped`](crate::sink::Receipt::dropped).
     ///
     /// # Errors
-    /// When nothing was committed, and when the answer to COMMIT is missing. Remedy `Bury` when a row was refused.
+    /// When nothing was committed, and when the answer to COMMIT is missing. Remedy `DeadLetter` when a row was refused.
     ///
     /// # Panics
     /// When nothing was taken.

@@ -25,5 +25,5 @@ pub(super) fn target(word: Option<&str>, servers: usize) -> Result<TargetSession
             format!("sink.url: target_session_attrs {word:?} is none of any, read-write, primary")
         }
     };
-    Err(Fault::stop(sqlstate::URL, message))
+    Err(Fault::exit(sqlstate::URL, message))
 }

@@ -77,7 +77,7 @@ impl Tls {
         match Read::now(&self.options) {
             Ok(read) => *current = read,
             Err(fault) => {
-                tracing::warn!("certificates cannot be read again: {}", fault.message);
+                tracing::warn!("cannot read certificates again: {}", fault.message);
                 return None;
             }
         }
@@ -104,7 +104,7 @@ fn stamps(options: &TlsOptions) -> Vec<Option<Stamp>> {
 
 fn connector(options: &TlsOptions) -> Result<MakeTlsConnector, Fault> {
     let (_, check) = modes(options)?;
-    let failed = |error: ErrorStack| Fault::stop(sqlstate::TLS, format!("sink.url: {error}"));
+    let failed = |error: ErrorStack| Fault::block(sqlstate::TLS, format!("sink.url: {error}"));
     let mut builder = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
     // OpenSSL is the system's and trusts by itself what the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` say
     // another place.
@@ -133,7 +133,7 @@ fn modes(options: &TlsOptions) -> Result<(SslMode, Check), Fault> {
     if system && mode != "verify-full" {
         let message =
             format!("sink.url: sslmode {mode} is too weak for sslrootcert=system; use verify-full");
-        return Err(Fault::stop(sqlstate::URL, message));
+        return Err(Fault::exit(sqlstate::URL, message));
     }
     // Whoever says whom to trust wants it to be checked.
     let if_given = if options.sslrootcert.is_some() { Check::Chain } else { Check::Nothing };
@@ -147,7 +147,7 @@ fn modes(options: &TlsOptions) -> Result<(SslMode, Check), Fault> {
             let message = format!(
                 "sink.url: sslmode {other:?} is none of disable, allow, prefer, require, verify-ca, verify-full"
             );
-            return Err(Fault::stop(sqlstate::URL, message));
+            return Err(Fault::exit(sqlstate::URL, message));
         }
     })
 }
@@ -162,7 +162,7 @@ fn present_certificate(
         (None, None) => return Ok(()),
         _ => {
             let message = "sink.url: sslcert and sslkey belong together";
-            return Err(Fault::stop(sqlstate::URL, message));
+            return Err(Fault::exit(sqlstate::URL, message));
         }
     };
     builder
@@ -177,7 +177,7 @@ fn present_certificate(
 }
 
 fn unreadable(option: &str, file: &str, error: impl std::fmt::Display) -> Fault {
-    Fault::stop(sqlstate::TLS, format!("sink.url: read {option} {file}: {error}"))
+    Fault::block(sqlstate::TLS, format!("sink.url: read {option} {file}: {error}"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::options::Options;
 use crate::fault::Fault;
 use crate::sink::commit::{advance_and_commit, advance_statement};
 use crate::sink::plan::{Plan, Route, TablePlan};
-use crate::sink::{Letterhead, Prepared, Range, Version, deletes, letters, parked};
+use crate::sink::{Envelope, Prepared, Range, Version, dead_letters, deletes, parked};
 
 /// Larger pieces only make the library's buffer grow; smaller ones cost wake-ups.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -28,7 +28,7 @@ const SORT_IN_MEMORY: &str = "SELECT pg_catalog.set_config('work_mem', '64MB', f
 /// Messages of a batch that do not become rows, each a whole COPY or empty.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    pub letters: Bytes,
+    pub dead_letters: Bytes,
     pub parked: Bytes,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Aside {
 #[derive(Debug)]
 pub(super) struct Work {
     session: Session,
-    letters: Statement,
+    dead_letters: Statement,
     parked: Statement,
     plan: Option<Planned>,
 }
@@ -96,10 +96,10 @@ impl Work {
         let session = options.connect().await?;
         session.take_role_path().await?;
         session.begin().await?;
-        let letters = prepare_ours(&session, letters::COPY).await?;
+        let dead_letters = prepare_ours(&session, dead_letters::COPY).await?;
         let parked = prepare_ours(&session, parked::COPY).await?;
         end_of_preparing(&session).await?;
-        Ok(Self { session, letters, parked, plan: None })
+        Ok(Self { session, dead_letters, parked, plan: None })
     }
 
     /// The COPY of table `index` of the plan taken up last.
@@ -137,16 +137,22 @@ impl Work {
         &mut self,
         plan: &Plan,
         prepared: &Prepared,
-        Aside { letters, parked }: &Aside,
-        head: &Letterhead,
+        Aside { dead_letters, parked }: &Aside,
+        head: &Envelope,
         progress: &Progress,
     ) -> Result<(), Fault> {
         self.take_up(plan).await?;
         let dropped = &progress.dropped;
         let mut copying = self.copy_rows(plan, prepared, Copying::NotBegun, dropped).await?;
-        if !letters.is_empty() {
+        if !dead_letters.is_empty() {
             copying = self
-                .copy(copying, &self.letters, Target::Ours("sluice.dead_letters"), letters, None)
+                .copy(
+                    copying,
+                    &self.dead_letters,
+                    Target::Ours("sluice.dead_letters"),
+                    dead_letters,
+                    None,
+                )
                 .await?;
         }
         if !parked.is_empty() {

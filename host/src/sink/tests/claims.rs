@@ -81,7 +81,7 @@ fn what_was_stored_without_an_id_goes_on_under_the_one_that_brokers_name() {
 }
 
 #[test]
-fn two_hosts_that_claim_crosswise_both_get_through() {
+fn two_hosts_that_claim_in_opposite_orders_both_get_through() {
     let database = Database::new();
     wait_for(async {
         let tasks: Vec<_> = (0..8)
@@ -130,7 +130,7 @@ fn sessions_of_others_are_left_alone() {
         person.batch_execute("COMMIT").await.unwrap();
         fault
     });
-    insta::assert_snapshot!(fault, @r#"SL-P015: claim partitions of topic "topic": the old owner does not let go"#);
+    insta::assert_snapshot!(fault, @r#"SL-P015: claim partitions of topic "topic": the previous owner still holds the lock"#);
     assert_eq!(database.ask("SELECT next_offset, epoch FROM sluice.positions"), "10|1");
 }
 
@@ -149,7 +149,7 @@ fn hosts_that_live_agree_and_those_that_are_gone_have_no_say() {
         let first = join(&database, "a", "one").await.unwrap();
         let second = join(&database, "b", "one").await.unwrap();
         let refused = join(&database, "c", "two").await.unwrap_err();
-        let host = crate::sink::claims::holds::host_name();
+        let host = crate::sink::claims::blocks::host_name();
         assert_eq!(
             refused,
             format!(

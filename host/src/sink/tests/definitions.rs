@@ -117,7 +117,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("char", "ALTER TABLE t ALTER name TYPE char(1)"),
     (
         "a text as enum",
-        "CREATE TYPE letter AS ENUM ('x'); ALTER TABLE t ALTER name TYPE letter USING name::letter",
+        "CREATE TYPE grade AS ENUM ('x'); ALTER TABLE t ALTER name TYPE grade USING name::grade",
     ),
     ("not null", "ALTER TABLE t ALTER n SET NOT NULL"),
     ("domain", "ALTER DOMAIN whole SET NOT NULL"),

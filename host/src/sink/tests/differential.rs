@@ -1,4 +1,4 @@
-//! Cells as we judge and encode them against what Postgres makes of the same values as text.
+//! Cells as we check and encode them against what Postgres makes of the same values as text.
 
 use super::lab::{Database, Given, Lane, make_plan, output, to_table, version, wait_for};
 use crate::columns::{Column, Kind, Values};

@@ -76,15 +76,15 @@ fn by_postgres(database: &Database, type_name: &str, numbers: &[String]) -> Vec<
 }
 
 /// The reason of each dead letter by the number in its message.
-fn letters(database: &Database, numbers: &[String]) -> BTreeMap<String, String> {
+fn dead_letters(database: &Database, numbers: &[String]) -> BTreeMap<String, String> {
     let query =
         "SELECT \"offset\", stage || ' ' || code || ': ' || reason FROM sluice.dead_letters";
-    let letters = database.ask(query);
+    let dead_letters = database.ask(query);
     let of = |line: &str| {
         let (offset, reason) = line.split_once('|').unwrap();
         (numbers[offset.parse::<usize>().unwrap()].clone(), reason.to_owned())
     };
-    letters.lines().map(of).collect()
+    dead_letters.lines().map(of).collect()
 }
 
 /// Writes the numbers in this mode: each arrives as Postgres' own, or as a dead letter that repeats it.
@@ -100,13 +100,13 @@ fn check(kind: Kind, is_read: bool, type_name: &str, mode: Mode, numbers: &[Stri
         .map(|line| line.split_once('|').unwrap())
         .map(|(id, v)| (id.parse().unwrap(), v))
         .collect();
-    let letters = letters(&database, numbers);
+    let dead_letters = dead_letters(&database, numbers);
     let expected = by_postgres(&database, type_name, numbers);
     for (id, (number, expected)) in numbers.iter().zip(expected).enumerate() {
         let shown: String = number.chars().take(40).collect();
         let context = format!("{} to {type_name}, {mode:?}: {shown}", kind.name());
         assert_eq!(written.get(&id).map(|v| (*v).to_owned()), expected, "{context}");
-        match letters.get(number) {
+        match dead_letters.get(number) {
             None => assert!(expected.is_some(), "{context}"),
             Some(reason) => {
                 assert!(expected.is_none(), "{context}: {reason}");
@@ -272,7 +272,7 @@ fn a_double_that_is_computed_with_for_a_numeric_column_is_exact_or_a_dead_letter
     lane.write(&plan, given, &version("a"));
     assert_eq!(database.ask("SELECT v FROM t ORDER BY v"), "0.100000\n9007199254740992.000000");
     insta::assert_snapshot!(
-        letters(&database, &numbers).into_values().collect::<String>(),
+        dead_letters(&database, &numbers).into_values().collect::<String>(),
         @"decode inexact-number: /v: expected a number that a double keeps exactly, found 1234567890123.456789 at byte 12; the plugin computes doubles for a numeric column, and this number would change unnoticed: a field that is passed through, or read as JSON, keeps its digits"
     );
 }

@@ -340,13 +340,13 @@ impl Lane {
         Self { writer, ranges, reuse: None, writing: None }
     }
 
-    /// Begins to write what `given` holds, from where the lane stands to one behind its last message.
+    /// Begins to write what `given` contains, from where the lane stands to one behind its last message.
     pub fn begin(&mut self, plan: &Arc<Plan>, given: Given, version: &Arc<Version>) {
         let prepared = self.encode(plan, given, version);
         self.send(prepared);
     }
 
-    /// Encodes what `given` holds.
+    /// Encodes what `given` contains.
     pub fn encode(
         &mut self,
         plan: &Arc<Plan>,
@@ -414,7 +414,7 @@ impl Lane {
     /// The batch with dead letters in the place of rows that Postgres rejects.
     pub fn without(&self, rejections: &[Rejection], mut prepared: Prepared) -> Prepared {
         let (_, batch) = self.writing.as_ref().expect("a batch is being written");
-        prepared.bury(batch, rejections);
+        prepared.reject(batch, rejections);
         prepared
     }
 

@@ -206,7 +206,7 @@ fn fields_that_are_passed_through_are_taken_from_each_rows_message() {
 }
 
 #[test]
-fn a_dead_letter_holds_everything_that_replay_needs() {
+fn a_dead_letter_contains_everything_that_replay_needs() {
     let database = Database::new();
     database.run("CREATE TABLE t (v bigint)");
     let plan = make_plan(

@@ -1,7 +1,7 @@
-//! The outbox: which letters come next, and who may send them.
+//! The outbox: which dead letters come next, and who may send them.
 
 use super::lab::{Database, wait_for};
-use crate::sink::letters::outbox::{Outbox, Standing};
+use crate::sink::dead_letters::outbox::{Outbox, Standing};
 
 fn outbox(database: &Database, owner: &str) -> Outbox {
     Outbox::new(database.options.named("p", owner), "p", "orders.dlt", owner)
@@ -16,13 +16,15 @@ fn insert(id: i64, payload_bytes: usize, relay: bool) -> String {
     )
 }
 
-fn ids(outbox: &mut Outbox, letters_max: i64, bytes_max: i64) -> Vec<Result<i64, i64>> {
-    let next = wait_for(outbox.next(letters_max, bytes_max)).unwrap();
-    next.into_iter().map(|next| next.map(|letter| letter.id).map_err(|(id, _)| id)).collect()
+fn ids(outbox: &mut Outbox, dead_letters_max: i64, bytes_max: i64) -> Vec<Result<i64, i64>> {
+    let next = wait_for(outbox.next(dead_letters_max, bytes_max)).unwrap();
+    next.into_iter()
+        .map(|next| next.map(|dead_letter| dead_letter.id).map_err(|(id, _)| id))
+        .collect()
 }
 
 #[test]
-fn letters_come_in_their_order_and_no_more_than_fit() {
+fn dead_letters_come_in_their_order_and_no_more_than_fit() {
     let database = Database::new();
     let lengths = [(5, 10), (2, 10), (9, 500), (7, 10), (12, 10)];
     database.run(&lengths.map(|(id, bytes)| insert(id, bytes, true)).concat());
@@ -49,7 +51,7 @@ fn letters_come_in_their_order_and_no_more_than_fit() {
 }
 
 #[test]
-fn a_letter_that_is_committed_late_is_not_passed_over() {
+fn a_dead_letter_that_is_committed_late_is_not_skipped() {
     let database = Database::new();
     let late = wait_for(database.options.connect()).unwrap();
     wait_for(late.batch_execute(&format!("BEGIN; {}", insert(1, 1, true)))).unwrap();
@@ -58,14 +60,14 @@ fn a_letter_that_is_committed_late_is_not_passed_over() {
     assert_eq!(ids(&mut outbox, 100, 100), [Ok(2)]);
     wait_for(outbox.mark_relayed(&[2])).unwrap();
     assert_eq!(ids(&mut outbox, 100, 100), []);
-    assert!(!wait_for(outbox.has_letters()).unwrap());
+    assert!(!wait_for(outbox.has_dead_letters()).unwrap());
     wait_for(late.batch_execute("COMMIT")).unwrap();
-    assert!(wait_for(outbox.has_letters()).unwrap());
+    assert!(wait_for(outbox.has_dead_letters()).unwrap());
     assert_eq!(ids(&mut outbox, 100, 100), [Ok(1)]);
 }
 
 #[test]
-fn a_letter_that_cannot_be_read_holds_up_no_other() {
+fn a_dead_letter_that_cannot_be_read_delays_no_other() {
     let database = Database::new();
     database.run(&[1, 2, 3].map(|id| insert(id, 1, true)).concat());
     database.run("UPDATE sluice.dead_letters SET header_names = '{a}' WHERE id = 2");

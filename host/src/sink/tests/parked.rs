@@ -154,7 +154,7 @@ fn what_waits_is_looked_through_in_parts_and_what_is_free_is_found() {
     assert_eq!((look(&mut due).behind, look(&mut due).behind), (true, true), "until it is taken");
     let taken = wait_for(due.take(&plan)).unwrap();
     assert_eq!(taken.iter().map(|it| it.offset).collect::<Vec<_>>(), [30_000]);
-    due.let_go();
+    due.release();
     database.run("UPDATE sluice.parked SET key = 'a' WHERE \"offset\" = 30000");
     let parts = [look(&mut due), look(&mut due), look(&mut due)].map(|it| (it.behind, it.more));
     assert_eq!(
@@ -196,7 +196,7 @@ fn later_messages_of_a_parked_key_wait_behind_it() {
 }
 
 #[test]
-fn keys_that_were_parked_before_hold_up_theirs() {
+fn keys_that_were_parked_before_delay_theirs() {
     let database = Database::new();
     let plan = table(&database);
     let mut lane = Lane::start(&database, &[0]);
@@ -205,7 +205,7 @@ fn keys_that_were_parked_before_hold_up_theirs() {
     waiting.insert(1, KeyHash::of(b"b"), 0);
     let mut batch = given(&["a", "b", "a"], parking(RetryOrder::Key));
     batch.waiting = waiting;
-    // Turned away for good: its order among the others is nobody's concern.
+    // Rejected for good: its order among the others is nobody's concern.
     let batch = rejecting(batch, &[2], false);
     let ranges = lane.write(&plan, batch, &version("a"));
     assert_eq!(counts(&ranges[0]), [3, 1, 0, 1, 1]);

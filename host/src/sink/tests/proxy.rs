@@ -87,19 +87,19 @@ fn carry_late(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
 }
 
 fn cut_request(bytes: &[u8], cut: Cut, left: &AtomicU32) -> bool {
-    cut == Cut::BeforeCommit && holds(bytes, b"COMMIT\0") && take(left)
+    cut == Cut::BeforeCommit && contains(bytes, b"COMMIT\0") && take(left)
 }
 
 fn cut_answer(bytes: &[u8], cut: Cut, left: &AtomicU32) -> bool {
     // The command tag of COMMIT.
-    cut == Cut::AfterCommit && holds(bytes, b"COMMIT\0") && take(left)
+    cut == Cut::AfterCommit && contains(bytes, b"COMMIT\0") && take(left)
 }
 
 fn take(left: &AtomicU32) -> bool {
     left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
-fn holds(bytes: &[u8], part: &[u8]) -> bool {
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 

@@ -17,7 +17,7 @@ mod triggers;
 mod types;
 mod way;
 
-/// Some wait for locks and need no processor meanwhile.
+/// Some wait for locks and need no processor in the meantime.
 const THREADS: usize = 4;
 
 fn groups() -> Vec<(&'static str, Vec<Way>)> {

@@ -128,12 +128,12 @@ impl Place {
         );
         let rows = self.database.ask("SELECT count(*), count(DISTINCT v) FROM t WHERE v >= 0");
         assert_eq!(rows, format!("{good}|{good}"), "{case}");
-        let letters = self
+        let dead_letters = self
             .database
             .ask("SELECT \"offset\", stage, code FROM sluice.dead_letters ORDER BY \"offset\"");
         let expected: Vec<String> =
             bad.iter().map(|row| format!("{row}|sink|{}", self.state)).collect();
-        assert_eq!(letters, expected.join("\n"), "{case}");
+        assert_eq!(dead_letters, expected.join("\n"), "{case}");
         let position = self.database.ask("SELECT next_offset FROM sluice.positions");
         assert_eq!(position, len.to_string(), "{case}");
     }
@@ -172,13 +172,13 @@ fn the_second_of_two_equal_keys_is_the_one_refused() {
     let mut lane = Lane::start(&database, &[0]);
     lane.write(&plan, given(&[1, 2, 1, 3, 2, 1, 4]), &version("a"));
     assert_eq!(database.ask("SELECT string_agg(v::text, ',' ORDER BY v) FROM t"), "1,2,3,4");
-    let letters =
+    let dead_letters =
         "SELECT string_agg(\"offset\"::text, ',' ORDER BY \"offset\") FROM sluice.dead_letters";
-    assert_eq!(database.ask(letters), "2,4,5");
+    assert_eq!(database.ask(dead_letters), "2,4,5");
 }
 
 const KEPT: &str = "SELECT string_agg(v::text, ',' ORDER BY v) FROM t";
-const LETTERS: &str = "SELECT string_agg(\"offset\" || ' ' || code, ', ' ORDER BY \"offset\") FROM sluice.dead_letters";
+const DEAD_LETTERS: &str = "SELECT string_agg(\"offset\" || ' ' || code, ', ' ORDER BY \"offset\") FROM sluice.dead_letters";
 
 /// A table with columns `v` and `w`, and a lane that writes to it.
 fn two_columns(table: &str, mode: Mode) -> (Database, impl FnMut(&[(i64, i64)])) {
@@ -208,12 +208,12 @@ fn a_row_is_fine_when_the_one_before_it_with_its_value_is_refused() {
     write(&[(3, -1), (3, 1), (3, 2), (1, 1)]);
     write(&[(4, -1), (4, 1), (4, 2), (5, 1), (5, -1)]);
     assert_eq!(database.ask(KEPT), "1,3,4,5");
-    let letters = "1 23505, 2 23514, 3 23514, 5 23505, 6 23505, 7 23514, 9 23505, 11 23514";
-    assert_eq!(database.ask(LETTERS), letters);
+    let dead_letters = "1 23505, 2 23514, 3 23514, 5 23505, 6 23505, 7 23514, 9 23505, 11 23514";
+    assert_eq!(database.ask(DEAD_LETTERS), dead_letters);
 }
 
 #[test]
-fn rows_that_were_found_to_be_fine_are_not_accused_of_being_there() {
+fn rows_that_violate_nothing_are_not_rejected_for_being_there() {
     let table = "CREATE TABLE t (v bigint UNIQUE, w bigint, x double precision GENERATED ALWAYS AS (sqrt(w)) STORED)";
     let (database, mut write) = two_columns(table, Mode::Append);
     let mut rows: Vec<(i64, i64)> = (0..100).map(|row| (row, 1)).collect();
@@ -222,7 +222,7 @@ fn rows_that_were_found_to_be_fine_are_not_accused_of_being_there() {
     rows[5].1 = -1;
     rows[60].0 = 8;
     write(&rows);
-    assert_eq!(database.ask(LETTERS), "3 2201F, 5 2201F, 60 23505");
+    assert_eq!(database.ask(DEAD_LETTERS), "3 2201F, 5 2201F, 60 23505");
     assert_eq!(database.ask("SELECT count(*) FROM t"), "97");
 }
 
@@ -240,7 +240,7 @@ fn a_row_is_fine_when_the_one_with_its_value_is_refused_for_what_it_has_in_anoth
         .table(column(&[-1, 1, 1, 1, 1]));
     lane.write(&plan, given, &version("a"));
     assert_eq!(database.ask(KEPT), "10,11");
-    assert_eq!(database.ask(LETTERS), "0 23514, 2 23505, 4 23505");
+    assert_eq!(database.ask(DEAD_LETTERS), "0 23514, 2 23505, 4 23505");
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_row_may_replace_one_that_has_its_unique_value() {
     write(&[(1, 10), (2, 20), (4, 30)]);
     write(&[(1, 10), (2, 20), (3, 30)]);
     assert_eq!(database.ask(KEPT), "1,2,3");
-    assert_eq!(database.ask(LETTERS), "5 23505");
+    assert_eq!(database.ask(DEAD_LETTERS), "5 23505");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn finding_rows_takes_a_copy_each_and_two_more() {
 }
 
 #[test]
-fn a_letter_says_what_was_refused_and_why() {
+fn a_dead_letter_says_what_was_refused_and_why() {
     let database = Database::new();
     database.run("CREATE TABLE t (v bigint CONSTRAINT positive CHECK (v >= 0))");
     let (outputs, tables) = one_column(Mode::Append);

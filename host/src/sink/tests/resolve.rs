@@ -1,4 +1,4 @@
-//! Positions that a person sets: fenced, recorded, all or none; and what is held, for everybody to see.
+//! Positions that a person sets: fenced, recorded, all or none; and what is blocked, indefinitelyybody to see.
 
 use super::lab::{
     Database, Fill, Given, Lane, TOPIC, make_plan, output, to_table, version, wait_for,
@@ -7,7 +7,7 @@ use crate::columns::{Column, Kind};
 use crate::fault::Fault;
 use crate::settings::Mode;
 use crate::sink::claims::Claims;
-use crate::sink::claims::holds::{WHOLE_PIPELINE, read};
+use crate::sink::claims::blocks::{WHOLE_PIPELINE, read};
 use crate::sink::claims::resolve::Decision;
 use crate::sink::postgres::Written;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ fn a_decision_moves_the_position_under_a_new_epoch_and_is_recorded() {
 }
 
 #[test]
-fn what_is_read_again_gets_its_lineage_anew() {
+fn what_is_read_again_gets_its_lineage_again() {
     let database = Database::new();
     database.run("CREATE TABLE t (v bigint)");
     let outputs = [output("t", &[("v", Kind::Int64)])];
@@ -129,15 +129,15 @@ fn what_is_read_again_is_neither_counted_nor_kept_twice() {
     };
     assert_eq!(offsets("parked"), "0:48 0:49 1:48 1:49 1:50 1:51");
     assert_eq!(offsets("dead_letters"), "0:47 0:48 0:49 1:47 1:48 1:49 1:50 1:51 1:52");
-    assert_eq!(offsets("discarded_letters"), "0:50 0:51 0:52");
-    let reason = database.ask("SELECT DISTINCT discard_reason FROM sluice.discarded_letters");
+    assert_eq!(offsets("discarded_dead_letters"), "0:50 0:51 0:52");
+    let reason = database.ask("SELECT DISTINCT discard_reason FROM sluice.discarded_dead_letters");
     assert_eq!(reason, "read again: why");
     let before = "SELECT lineage -> 0 ->> 'to_offset', lineage -> 0 ->> 'rows' FROM sluice.gaps";
     assert_eq!(database.ask(before), "100|160");
 }
 
 #[test]
-fn a_decision_about_what_has_moved_meanwhile_changes_nothing() {
+fn a_decision_about_what_has_moved_in_the_meantime_changes_nothing() {
     let database = Database::new();
     wait_for(claims(&database, "a").claim(TOPIC, &[(0, 5), (1, 5)])).unwrap();
     let before = positions(&database);
@@ -158,43 +158,44 @@ fn a_decision_about_what_has_moved_meanwhile_changes_nothing() {
 }
 
 #[test]
-fn what_is_held_can_be_seen_by_all_and_is_struck_out_by_who_goes_on() {
+fn what_is_blocked_can_be_seen_by_all_and_is_struck_out_by_who_goes_on() {
     let database = Database::new();
     let (one, two) = (claims(&database, "one"), claims(&database, "two"));
-    let held = || {
+    let blocked = || {
         let read = async {
             let session = database.options.connect().await.unwrap();
             read(&session, "pipeline", "topic").await.unwrap()
         };
-        let held = wait_for(read);
-        held.iter()
+        let blocked = wait_for(read);
+        blocked
+            .iter()
             .map(|it| format!("{} {} {}", it.partition, it.owner, it.code))
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let fault = |code| Fault::stop(code, "it\0broke");
+    let fault = |code| Fault::block(code, "it\0broke");
     wait_for(async {
         let session = database.options.connect().await.unwrap();
-        one.hold(&session, &[WHOLE_PIPELINE], &fault("SL-P007")).await.unwrap();
-        two.hold(&session, &[WHOLE_PIPELINE], &fault("SL-P007")).await.unwrap();
-        one.hold(&session, &[1, 2, 3], &fault("SL-K010")).await.unwrap();
-        one.hold(&session, &[2], &fault("SL-K011")).await.unwrap();
+        one.block(&session, &[WHOLE_PIPELINE], &fault("SL-P007")).await.unwrap();
+        two.block(&session, &[WHOLE_PIPELINE], &fault("SL-P007")).await.unwrap();
+        one.block(&session, &[1, 2, 3], &fault("SL-K010")).await.unwrap();
+        one.block(&session, &[2], &fault("SL-K011")).await.unwrap();
     });
     assert_eq!(
-        held(),
+        blocked(),
         "-1 one SL-P007, -1 two SL-P007, 1 one SL-K010, 2 one SL-K011, 3 one SL-K010"
     );
     wait_for(async {
         let session = database.options.connect().await.unwrap();
-        two.hold(&session, &[2], &fault("SL-K010")).await.unwrap();
+        two.block(&session, &[2], &fault("SL-K010")).await.unwrap();
         two.claim(TOPIC, &[(1, 0)]).await.unwrap();
-        one.let_go(&session, &[WHOLE_PIPELINE, 2], false).await.unwrap();
+        one.unblock(&session, &[WHOLE_PIPELINE, 2], false).await.unwrap();
     });
-    assert_eq!(held(), "-1 two SL-P007, 2 two SL-K010, 3 one SL-K010");
+    assert_eq!(blocked(), "-1 two SL-P007, 2 two SL-K010, 3 one SL-K010");
     wait_for(async {
         let session = database.options.connect().await.unwrap();
-        one.let_go(&session, &[2], true).await.unwrap();
-        one.say_goodbye(&session).await.unwrap();
+        one.unblock(&session, &[2], true).await.unwrap();
+        one.release_cleanly(&session).await.unwrap();
     });
-    assert_eq!(held(), "-1 two SL-P007");
+    assert_eq!(blocked(), "-1 two SL-P007");
 }

@@ -1,4 +1,4 @@
-//! The search for rejected rows: what it costs, and that nobody innocent is found.
+//! The search for rejected rows: what it costs, and that no row without a violation is found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ fn messages(count: usize) -> Given {
 }
 
 /// Offsets and codes of the dead letters.
-fn letters(database: &Database) -> String {
+fn dead_letters(database: &Database) -> String {
     database.ask("SELECT string_agg(\"offset\" || ' ' || code, ', ' ORDER BY \"offset\") FROM sluice.dead_letters")
 }
 
@@ -110,7 +110,7 @@ fn children_that_are_written_before_their_parents_are_not_rejected_for_it() {
     let expected = (0..=76).map(|it| format!("{it} 23503")).chain(["77 23514".to_owned()]);
     let expected: Vec<String> =
         expected.chain((78..200).filter(|it| *it == 199).map(|it| format!("{it} 23503"))).collect();
-    let found = letters(&database);
+    let found = dead_letters(&database);
     let chain: Vec<&str> = found.split(", ").collect();
     assert!(chain.contains(&"77 23514") && chain.contains(&"76 23503"), "{found}");
     assert!(
@@ -133,7 +133,7 @@ fn one_bad_parent_costs_one_message_when_nobody_refers_to_it() {
         let children = if constraint == "DEFERRABLE" { children } else { [6, 1, 502, 4, 2, 5] };
         let given = messages(6).table(vec![ints(&children)]).table(vec![ints(&parents)]);
         lane.write(&plan, given, &version("a"));
-        assert_eq!(letters(&database), "2 23514", "{constraint}");
+        assert_eq!(dead_letters(&database), "2 23514", "{constraint}");
         assert_eq!(database.ask("SELECT count(*) FROM children"), "5");
     }
 }
@@ -159,7 +159,7 @@ fn rows_that_refer_to_rows_of_their_own_batch_are_fine() {
         .collect();
     let w: Vec<i64> = (0..300).map(|it| if it == 120 { -1 } else { 0 }).collect();
     lane.write(&plan, messages(300).table(vec![ints(&id), ints(&up), ints(&w)]), &version("a"));
-    assert_eq!(letters(&database), "120 23514, 250 23503");
+    assert_eq!(dead_letters(&database), "120 23514, 250 23503");
     assert_eq!(database.ask("SELECT count(*) FROM t"), "298");
 }
 
@@ -200,12 +200,12 @@ fn a_constraint_that_is_dropped_rejects_nothing_any_more() {
          CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
     );
     lane.write(&plan, given(7, &[-5, 6]), &version("a"));
-    assert_eq!(letters(&database), "1 23514, 5 23514");
+    assert_eq!(dead_letters(&database), "1 23514, 5 23514");
     assert_eq!(database.ask("SELECT string_agg(v::text, ' ' ORDER BY v) FROM t"), "-2 1 2 3 4 5 6");
 }
 
 #[test]
-fn databases_of_other_encodings_take_letters_about_what_they_cannot_store() {
+fn databases_of_other_encodings_take_dead_letters_about_what_they_cannot_store() {
     for (encoding, shown) in [("LATIN1", "\"2026-13-?\""), ("SQL_ASCII", "\"2026-13-€\"")] {
         let main = Database::without_schema();
         let name = format!("{}_{}", main.name, encoding.to_lowercase());
@@ -225,7 +225,7 @@ fn databases_of_other_encodings_take_letters_about_what_they_cannot_store() {
         assert!(reason.contains(shown), "{encoding}: {reason}");
         let (rejected, rows) =
             if encoding == "LATIN1" { ("1 bad-date, 2 22P05", "1") } else { ("1 bad-date", "2") };
-        assert_eq!(letters(&database), rejected, "{encoding}");
+        assert_eq!(dead_letters(&database), rejected, "{encoding}");
         assert_eq!(database.ask("SELECT count(*) FROM t"), rows, "{encoding}");
     }
 }
@@ -249,5 +249,5 @@ fn ids_that_are_given_out_again_stop_with_a_hint() {
     assert!(fault.starts_with("SL-P012") && fault.contains("setval("), "{fault}");
     database.run("SELECT setval(pg_get_serial_sequence('sluice.dead_letters', 'id'), 100)");
     lane.write(&plan, given(), &version("a"));
-    assert_eq!(letters(&database), "1 23514, 2 23514");
+    assert_eq!(dead_letters(&database), "1 23514, 2 23514");
 }

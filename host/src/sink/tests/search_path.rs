@@ -133,8 +133,8 @@ fn statements_use_no_better_matches_from_other_schemas() {
     let append = plan(&database, Mode::Append, None);
     lane.begin(&append, rows(&[8, 9, 10], &["b", "c", "f"], &["1", "1", "1"], &[]), &version);
     lane.expect_done();
-    let letters = "SELECT \"offset\", code FROM sluice.dead_letters ORDER BY 1";
-    assert_eq!(database.ask(letters), "6|23503\n7|23503\n8|23505\n9|23505");
+    let dead_letters = "SELECT \"offset\", code FROM sluice.dead_letters ORDER BY 1";
+    assert_eq!(database.ask(dead_letters), "6|23503\n7|23503\n8|23505\n9|23505");
     database.run("INSERT INTO sluice.parked (pipeline, topic, topic_id, partition, \"offset\", header_names, header_values,
         stage, code, reason, digest, attempts, delay_ms) VALUES ('p', 't', gen_random_uuid(), 0, 0, '{}', '{}', '', '', '', '', 1, 1500)");
     assert_eq!(database.ask("SELECT due_at > parked_at + interval '1 s' FROM sluice.parked"), "t");

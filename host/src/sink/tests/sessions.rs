@@ -11,7 +11,7 @@ use crate::columns::{Column, Kind};
 use crate::fault::{Fault, sqlstate};
 use crate::settings::Mode;
 use crate::sink::claims::Claims;
-use crate::sink::claims::holds::host_name;
+use crate::sink::claims::blocks::host_name;
 use crate::sink::parked::due::Due;
 use crate::sink::postgres::connection::fault;
 use crate::sink::postgres::sessions::BEYOND_MAX;
@@ -63,10 +63,10 @@ async fn pid(options: &Options) -> i32 {
     options.errand("ask", async |session| Ok(session.pid())).await.unwrap()
 }
 
-/// Owners that another host holds for dead.
-fn vanished(database: &Database) -> Vec<String> {
+/// Owners that another host considers crashed.
+fn crashed(database: &Database) -> Vec<String> {
     let stored = wait_for(claims(&database.options, "other").stored()).unwrap();
-    stored.into_iter().filter(|it| it.vanished).map(|it| it.owner).collect()
+    stored.into_iter().filter(|it| it.owner_crashed).map(|it| it.owner).collect()
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn thirty_owners_at_rest_have_one_session_for_heartbeats_and_two_for_errands() {
     });
     until(|| count.sessions("true") <= 3);
     assert_eq!(count.sessions(&format!("NOT {}", shared())), 0);
-    assert_eq!(vanished(&database), [""; 0]);
+    assert_eq!(crashed(&database), [""; 0]);
     let mut heartbeats: Vec<_> = heartbeats.into_iter().map(Result::unwrap).collect();
     drop(heartbeats.remove(7));
-    until(|| vanished(&database) == ["owner-7"]);
+    until(|| crashed(&database) == ["owner-7"]);
 }
 
 #[test]
@@ -107,12 +107,12 @@ fn heartbeats_begin_again_on_one_session_when_theirs_is_lost() {
     }
     count.end(&format!("{} AND query LIKE '%advisory%'", shared()));
     until(|| heartbeats.iter().all(|it| !it.is_there()));
-    assert_eq!(vanished(&database), ["a", "b", "c"]);
+    assert_eq!(crashed(&database), ["a", "b", "c"]);
     for (heartbeat, owner) in heartbeats.iter_mut().zip(&owners) {
         // In this order: what ends with the old one must not end the new one.
         *heartbeat = wait_for(owner.heartbeat()).unwrap();
     }
-    assert_eq!(vanished(&database), [""; 0]);
+    assert_eq!(crashed(&database), [""; 0]);
     assert_eq!(count.sessions(&format!("{} AND query LIKE '%advisory%'", shared())), 1);
 }
 
@@ -237,14 +237,14 @@ fn a_lane_that_is_dropped_while_it_waits_leaves_the_queue() {
     let database = Database::new();
     let options = database.options.clone().sharing(2);
     let (plan, mut lanes) = lanes(&database, &options, 2);
-    let held: Vec<Session> = (0..2).map(|_| wait_for(options.connect()).unwrap()).collect();
+    let taken: Vec<Session> = (0..2).map(|_| wait_for(options.connect()).unwrap()).collect();
     for (partition, lane) in (0..).zip(&mut lanes) {
         lane.begin(&plan, one_message(partition, 0), &version("a"));
     }
     assert!(lanes[0].writer.wait(Duration::from_millis(200)).is_none());
     // The first in the queue.
     lanes.remove(0).writer.abandon();
-    drop(held);
+    drop(taken);
     lanes[0].expect_done();
     assert_eq!(database.ask("SELECT v FROM t"), "1000");
     let Err(fault) = wait_for(async {
@@ -269,25 +269,25 @@ fn retries_have_a_session_only_while_something_is_due() {
     let plan = make_plan(&database, &outputs, &[("", to_table("t", Mode::Append))]);
     wait_for(due.take(&plan)).unwrap();
     assert_eq!(count.sessions("application_name = 'sluice/pipeline/owner'"), 1);
-    let let_go = Instant::now();
-    due.let_go();
+    let release = Instant::now();
+    due.release();
     until(|| count.sessions("application_name = 'sluice/pipeline/owner'") == 0);
     // After 5 s the server would end a transaction that does nothing.
-    assert!(let_go.elapsed() < Duration::from_secs(4), "{:?}", let_go.elapsed());
+    assert!(release.elapsed() < Duration::from_secs(4), "{:?}", release.elapsed());
 }
 
 #[test]
 fn the_smallest_number_of_connections_counts() {
     let database = Database::new();
     let options = database.options.clone().sharing(5);
-    let held = wait_for(options.connect()).unwrap();
+    let taken = wait_for(options.connect()).unwrap();
     // The same database as the same user, named otherwise.
     let other = database.through(database.port).sharing(2).named("p", "o");
     assert_eq!(options.sessions().unwrap().connections_max(), 2);
     let second = wait_for(other.connect()).unwrap();
     let third = options.clone().waiting_at_most(Duration::from_millis(50));
     assert!(wait_for(third.connect()).is_err());
-    drop((held, second));
+    drop((taken, second));
     assert!(wait_for(third.connect()).is_ok());
 }
 

@@ -1,4 +1,4 @@
-//! JSON as Postgres judges it: `json` keeps the text, `jsonb` takes it apart and so refuses more.
+//! JSON as Postgres takes it: `json` keeps the text, `jsonb` takes it apart and so refuses more.
 
 use super::Misfit;
 
@@ -83,12 +83,14 @@ impl Scan<'_> {
         };
         self.at += 6;
         match unit {
-            0 => Err(Misfit::new("nul-character", "holds \\u0000, which jsonb cannot store")),
+            0 => Err(Misfit::new("nul-character", "contains \\u0000, which jsonb cannot store")),
             0xD800..=0xDBFF if matches!(self.unit(), Some(0xDC00..=0xDFFF)) => {
                 self.at += 6;
                 Ok(())
             }
-            0xD800..=0xDFFF => Err(Misfit::new("lone-surrogate", "holds half of a surrogate pair")),
+            0xD800..=0xDFFF => {
+                Err(Misfit::new("lone-surrogate", "contains half of a surrogate pair"))
+            }
             _ => Ok(()),
         }
     }

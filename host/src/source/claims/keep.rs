@@ -1,10 +1,10 @@
-//! Partitions that are held by the claimer: told once, written down for everybody, tried again with
-//! back-off, and let go.
+//! Partitions that are blocked by the claimer: told once, written down indefinitelyybody, tried again with
+//! backoff, and unblocked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{Claimer, HeldPartition};
+use super::{BlockedPartition, Claimer};
 use crate::explain;
 use crate::fault::{Fault, broker};
 use crate::source::Stored;
@@ -13,8 +13,8 @@ use crate::source::native::End;
 /// How often it is looked whether others can see that this host lives; the second while Postgres is away.
 pub(super) const LIFE_PERIOD: Duration = Duration::from_secs(1);
 const LIFE_PERIOD_AWAY: Duration = Duration::from_secs(10);
-/// How often it is looked whether somebody has set a position: while one is held, and else.
-const WATCH_PERIOD_HELD: Duration = Duration::from_secs(2);
+/// How often it is looked whether somebody has set a position: while one is blocked, and otherwise.
+const WATCH_PERIOD_BLOCKED: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(10);
 /// The same when that could not be done.
 const WATCH_PERIOD_AWAY: Duration = Duration::from_secs(30);
@@ -24,29 +24,29 @@ const LAG_PERIOD: Duration = Duration::from_secs(20);
 const LAG_PERIOD_UNKNOWN: Duration = Duration::from_secs(50);
 
 impl Claimer {
-    /// Holds partitions that a lane could not read. Of those that are held already and that no lane has, this is an echo.
-    pub(super) fn hold_read(&mut self, mut partitions: Vec<i32>, fault: &Fault) {
+    /// Blocks partitions that a lane could not read. Of those that are blocked already and that no lane has, this is an echo.
+    pub(super) fn block_read(&mut self, mut partitions: Vec<i32>, fault: &Fault) {
         let ownership = &self.parts.ownership;
-        partitions.retain(|&it| !self.holds.has(it) || ownership.waiting(it).is_none());
+        partitions.retain(|&it| !self.blocks.has(it) || ownership.waiting(it).is_none());
         if !partitions.is_empty() {
-            self.hold(&partitions, fault);
+            self.block(&partitions, fault);
         }
     }
 
     /// Stops reading `partitions` and says why, once per reason.
-    pub(super) fn hold(&mut self, partitions: &[i32], fault: &Fault) {
-        self.parts.ownership.hold(partitions);
-        self.trials.end_if(|trial| partitions.contains(&trial));
+    pub(super) fn block(&mut self, partitions: &[i32], fault: &Fault) {
+        self.parts.ownership.block(partitions);
+        self.quarantine.end_if(|reading| partitions.contains(&reading));
         let now = Instant::now();
         let mut news = Vec::new();
         for &partition in partitions {
-            let (again, is_news) = self.holds.hold(partition, fault.code, now);
+            let (again, is_news) = self.blocks.block(partition, fault.code, now);
             self.wanted.insert(partition, again);
             self.given.remove(&partition);
             news.extend(is_news.then_some(partition));
         }
         if !news.is_empty() {
-            let way_out = explain::hint(fault.code);
+            let hint = explain::hint(fault.code);
             let (partition, partitions) = ((news.len() == 1).then_some(news[0]), list(&news));
             let (pipeline, code) = (&*self.parts.pipeline, fault.code);
             tracing::error!(
@@ -54,28 +54,28 @@ impl Claimer {
                 partition,
                 partitions,
                 code,
-                way_out,
-                "partition held: {}",
+                hint,
+                "partition blocked: {}",
                 fault.message
             );
         }
         // Nobody is kept waiting because it cannot be written down: it is in the log.
-        if let Err(fault) = self.parts.store.hold(partitions, fault) {
-            tracing::debug!("not written down what is held: {fault}");
+        if let Err(fault) = self.parts.store.block(partitions, fault) {
+            tracing::debug!("failed to record what is blocked: {fault}");
         }
         self.tell_standing();
     }
 
-    /// Says which held partitions go on: those that have `committed`, and those that stay quiet.
+    /// Says which blocked partitions go on: those that have `committed`, and those that stay quiet.
     pub(super) fn note_what_goes_on(&mut self, committed: impl Fn(i32) -> bool) {
-        let gone_on = self.holds.gone_on(committed, Instant::now());
-        if gone_on.is_empty() {
+        let resumed = self.blocks.resumed(committed, Instant::now());
+        if resumed.is_empty() {
             return;
         }
-        let partitions: Vec<i32> = gone_on.iter().map(|&(partition, _)| partition).collect();
-        for (partition, held) in gone_on {
-            let (pipeline, seconds) = (&*self.parts.pipeline, held.as_secs());
-            tracing::info!(pipeline, partition, seconds, "partition goes on again");
+        let partitions: Vec<i32> = resumed.iter().map(|&(partition, _)| partition).collect();
+        for (partition, blocked) in resumed {
+            let (pipeline, seconds) = (&*self.parts.pipeline, blocked.as_secs());
+            tracing::info!(pipeline, partition, seconds, "partition resumed");
         }
         self.strike_out(&partitions, true);
     }
@@ -84,16 +84,16 @@ impl Claimer {
     pub(super) fn keep_only(&mut self, assigned: &BTreeSet<i32>) {
         self.wanted.retain(|partition, _| assigned.contains(partition));
         self.given.retain(|partition, _| assigned.contains(partition));
-        self.trials.end_if(|trial| !assigned.contains(&trial));
-        let lost = self.holds.keep(|partition| assigned.contains(&partition));
+        self.quarantine.end_if(|reading| !assigned.contains(&reading));
+        let lost = self.blocks.keep(|partition| assigned.contains(&partition));
         if !lost.is_empty() {
             self.strike_out(&lost, false);
         }
     }
 
-    /// A host whose sign of life was lost, because Postgres was away, must not count as dead. Returns when to look again.
+    /// A host whose heartbeat was lost, because Postgres was away, must not count as crashed. Returns when to look again.
     pub(super) fn show_life(&mut self) -> Duration {
-        let has_claimed = !self.given.is_empty() || !self.holds.is_empty();
+        let has_claimed = !self.given.is_empty() || !self.blocks.is_empty();
         match has_claimed.then(|| self.parts.store.show_life()) {
             Some(Err(_)) => LIFE_PERIOD_AWAY,
             _ => LIFE_PERIOD,
@@ -102,17 +102,17 @@ impl Claimer {
 
     /// Looks whether somebody has set a position, or commits were lost, and returns when to look again.
     pub(super) fn watch_positions(&mut self) -> Duration {
-        if self.given.is_empty() && self.holds.is_empty() {
-            return WATCH_PERIOD_HELD;
+        if self.given.is_empty() && self.blocks.is_empty() {
+            return WATCH_PERIOD_BLOCKED;
         }
-        if let Some(partition) = self.trials.acquit(Instant::now())
-            && let Err(fault) = self.parts.store.forgive(partition)
+        if let Some(partition) = self.quarantine.release(Instant::now())
+            && let Err(fault) = self.parts.store.reset_crashes(partition)
         {
-            tracing::debug!(partition, "not cleared of suspicion: {fault}");
+            tracing::debug!(partition, "failed to leave quarantine: {fault}");
         }
         let Ok(stored) = self.parts.store.positions() else { return WATCH_PERIOD_AWAY };
         let now = Instant::now();
-        for partition in self.holds.resolved(&stored) {
+        for partition in self.blocks.resolved(&stored) {
             self.wanted.insert(partition, now);
         }
         let is_set = |it: &&Stored| {
@@ -121,7 +121,7 @@ impl Claimer {
         let set: Vec<i32> = stored.iter().filter(is_set).map(|it| it.partition).collect();
         if !set.is_empty() {
             let partitions = list(&set);
-            tracing::warn!(partitions, "somebody has set the position; going on from there");
+            tracing::warn!(partitions, "the position was set by an operator; reading from there");
             self.claim_again(set, Duration::ZERO);
         }
         let lost =
@@ -132,11 +132,11 @@ impl Claimer {
             tracing::warn!(
                 pipeline,
                 partitions,
-                "postgres has lost commits; reading again from where it stands"
+                "Postgres has lost commits; reading again from the positions it has"
             );
             self.claim_again(lost, Duration::ZERO);
         }
-        if self.holds.is_empty() { WATCH_PERIOD } else { WATCH_PERIOD_HELD }
+        if self.blocks.is_empty() { WATCH_PERIOD } else { WATCH_PERIOD_BLOCKED }
     }
 
     /// Moves partitions between lanes where there is much less or much more to do than before.
@@ -158,7 +158,7 @@ impl Claimer {
         let assigned = self.parts.ownership.partitions();
         if assigned.is_empty() {
             self.parts.standing.set_lag(None);
-            return WATCH_PERIOD_HELD;
+            return WATCH_PERIOD_BLOCKED;
         }
         let lag = self.lag(&assigned);
         self.parts.standing.set_lag(lag);
@@ -174,7 +174,7 @@ impl Claimer {
         lags.sum()
     }
 
-    /// What an open transaction holds back counts as no lag, because nobody can read it yet.
+    /// What an open transaction keeps from being read counts as no lag, because nobody can read it yet.
     fn look_for_open_transactions(&mut self, assigned: &[i32], readable: &BTreeMap<i32, i64>) {
         let Ok(written) = self.parts.member.ends(assigned, End::Written) else { return };
         let old = self.transactions.look(readable, &written, Instant::now());
@@ -190,7 +190,7 @@ impl Claimer {
             offset,
             messages,
             seconds,
-            "an open transaction holds messages back"
+            "an open transaction keeps messages from being read"
         );
     }
 
@@ -202,30 +202,31 @@ impl Claimer {
             return;
         }
         if let Err(fault) = self.parts.store.fence(&partitions) {
-            tracing::warn!(code = fault.code, "could not fence our own writes: {}", fault.message);
+            tracing::warn!(code = fault.code, "failed to fence our own writes: {}", fault.message);
         }
-        self.hold(&partitions, fault);
+        self.block(&partitions, fault);
     }
 
-    /// Says goodbye, so that nobody takes this end for a death.
+    /// Releases all partitions cleanly, so that nobody takes this end for a crash.
     pub(super) fn leave(&mut self) {
-        if let Err(fault) = self.parts.store.say_goodbye() {
-            tracing::debug!("no goodbye: {fault}");
+        if let Err(fault) = self.parts.store.release_cleanly() {
+            tracing::debug!("unclean release: {fault}");
         }
         self.parts.standing.clear();
     }
 
     fn strike_out(&mut self, partitions: &[i32], anybody: bool) {
-        if let Err(fault) = self.parts.store.let_go(partitions, anybody) {
-            tracing::debug!("not struck out what was held: {fault}");
+        if let Err(fault) = self.parts.store.unblock(partitions, anybody) {
+            tracing::debug!("failed to remove what was blocked: {fault}");
         }
         self.tell_standing();
     }
 
     fn tell_standing(&self) {
-        let held = self.holds.all();
-        let held = held.map(|(partition, code, since)| HeldPartition { partition, code, since });
-        self.parts.standing.set_held(held.collect());
+        let blocked = self.blocks.all();
+        let blocked =
+            blocked.map(|(partition, code, since)| BlockedPartition { partition, code, since });
+        self.parts.standing.set_blocked(blocked.collect());
     }
 }
 
@@ -235,7 +236,9 @@ fn list(partitions: &[i32]) -> String {
 }
 
 /// `SL-K017`
-pub(super) fn deadly(partition: i32, deaths: i32) -> Fault {
-    let message = format!("hosts died {deaths} times where partition {partition} stands");
-    Fault::stop(broker::DEADLY, message)
+pub(super) fn deadly(partition: i32, crashes: i32) -> Fault {
+    let message = format!(
+        "crash loop: hosts crashed {crashes} times at the position of partition {partition}"
+    );
+    Fault::block(broker::DEADLY, message)
 }

@@ -10,12 +10,12 @@ const UNKNOWN: i64 = -1;
 #[derive(Debug)]
 pub struct Standing {
     lag: AtomicI64,
-    held: Mutex<Vec<HeldPartition>>,
+    blocked: Mutex<Vec<BlockedPartition>>,
 }
 
 /// A partition that does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeldPartition {
+pub struct BlockedPartition {
     /// The partition.
     pub partition: i32,
     /// Why.
@@ -26,7 +26,7 @@ pub struct HeldPartition {
 
 impl Default for Standing {
     fn default() -> Self {
-        Self { lag: AtomicI64::new(UNKNOWN), held: Mutex::default() }
+        Self { lag: AtomicI64::new(UNKNOWN), blocked: Mutex::default() }
     }
 }
 
@@ -37,21 +37,21 @@ impl Standing {
     }
 
     /// Partitions that do not go on.
-    pub fn held(&self) -> Vec<HeldPartition> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn blocked(&self) -> Vec<BlockedPartition> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn set_lag(&self, lag: Option<i64>) {
         self.lag.store(lag.unwrap_or(UNKNOWN), Ordering::Relaxed);
     }
 
-    pub(super) fn set_held(&self, held: Vec<HeldPartition>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    pub(super) fn set_blocked(&self, blocked: Vec<BlockedPartition>) {
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = blocked;
     }
 
     /// Nothing is known any more: the pipeline has left its partitions.
     pub fn clear(&self) {
         self.set_lag(None);
-        self.set_held(Vec::new());
+        self.set_blocked(Vec::new());
     }
 }

@@ -29,7 +29,7 @@ pub fn topic_id<C: ConsumerContext>(
     wait: Duration,
 ) -> Result<Uuid, Refusal> {
     let Ok(name) = CString::new(topic) else {
-        return Err((RDKafkaErrorCode::InvalidTopic, "the name holds a NUL".into()));
+        return Err((RDKafkaErrorCode::InvalidTopic, "the name contains a NUL".into()));
     };
     let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|error| {
         (error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), error.to_string())
@@ -59,7 +59,7 @@ pub fn topic_id<C: ConsumerContext>(
 /// What the end of a partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Behind what can be read: an open transaction holds back what is behind its first message.
+    /// Behind what can be read: an open transaction keeps what comes after its first message from being read.
     Readable,
     /// Behind all that was written.
     Written,
@@ -77,7 +77,7 @@ pub fn ends<C: ConsumerContext>(
     wait: Duration,
 ) -> Result<BTreeMap<i32, i64>, Refusal> {
     let Ok(name) = CString::new(topic) else {
-        return Err((RDKafkaErrorCode::InvalidTopic, "the name holds a NUL".into()));
+        return Err((RDKafkaErrorCode::InvalidTopic, "the name contains a NUL".into()));
     };
     let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
     // SAFETY: the list is made, used and destroyed here; options and queue are valid, and so is the event.

@@ -195,7 +195,7 @@ impl Topic {
     /// A topic for `client` to read.
     ///
     /// # Panics
-    /// When its name holds a NUL.
+    /// When its name contains a NUL.
     pub fn new(client: &Arc<FetchClient>, name: &str) -> Self {
         let name = CString::new(name).expect("a topic that was found has no NUL in its name");
         // SAFETY: client and name are valid; without a configuration the client's counts.
@@ -279,7 +279,7 @@ impl Drop for Topic {
 
 /// Of the call that this thread made last.
 fn last_error() -> String {
-    // SAFETY: librdkafka gives a text for every error, which lives for ever.
+    // SAFETY: librdkafka gives a text indefinitelyy error, which lives as long as the process.
     unsafe { text(sys::rd_kafka_err2str(sys::rd_kafka_last_error())) }
 }
 

@@ -34,7 +34,7 @@ struct State {
     nothing: usize,
     everything: usize,
     closed: bool,
-    /// Bytes that came over sockets which are closed by now.
+    /// Bytes that came over sockets which are closed now.
     received_before: u64,
 }
 

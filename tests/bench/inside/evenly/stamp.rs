@@ -17,7 +17,7 @@ impl Stamp {
         Self { second: i64::MIN, text: String::new() }
     }
 
-    /// Puts the time into a payload, as the nearest millisecond. One that is cut off before it has none.
+    /// Puts the time into a payload, as the nearest millisecond. One that ends before it has none.
     pub fn put(&mut self, payload: &mut [u8]) {
         let start = payload.windows(FIELD.len()).position(|part| part == FIELD);
         let now = Timestamp::now().round(Unit::Millisecond).unwrap_or_default();

@@ -64,9 +64,9 @@ impl Batches {
         };
         let mut all = Vec::new();
         let mut batch = Batch { messages: Vec::new(), bad: 0 };
-        let Ok(()) = load.each::<Infallible>(|key, payload, verdict| {
+        let Ok(()) = load.each::<Infallible>(|key, payload, quality| {
             batch.messages.push(message(key, payload));
-            batch.bad += u64::from(!verdict.is_good());
+            batch.bad += u64::from(!quality.is_good());
             if batch.messages.len() == BATCH_MESSAGES {
                 all.push(std::mem::replace(&mut batch, Batch { messages: Vec::new(), bad: 0 }));
             }

@@ -17,18 +17,18 @@ impl Shape for Plain {
         vec![Table { name: "plain", text: "", arrival, marker: "", keep: self.0 }]
     }
 
-    fn fate(&self, message: &Message) -> Fate {
+    fn disposition(&self, message: &Message) -> Disposition {
         let text =
             String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned();
         match message.truth() {
-            "row" => Fate::Rows(vec![Expected {
+            "row" => Disposition::Rows(vec![Expected {
                 table: "plain",
                 key: text[..1].to_owned(),
                 text,
                 rank: 0,
             }]),
-            "filtered" => Fate::Rows(vec![]),
-            stage => Fate::Letter(stage.to_owned()),
+            "filtered" => Disposition::Rows(vec![]),
+            stage => Disposition::DeadLetter(stage.to_owned()),
         }
     }
 }
@@ -84,22 +84,26 @@ fn tables(log: &Log) -> Tables {
             });
         }
         for message in &entry.messages {
-            match Plain(Keep::All).fate(message) {
-                Fate::Rows(rows) => tables.rows.extend(rows.into_iter().map(|row| StoredRow {
-                    table: "plain",
-                    text: row.text,
-                    arrival: message.offset,
-                    marker: "a".to_owned(),
-                })),
-                Fate::Letter(stage) => tables.letters.push(letter(message, stage)),
+            match Plain(Keep::All).disposition(message) {
+                Disposition::Rows(rows) => {
+                    tables.rows.extend(rows.into_iter().map(|row| StoredRow {
+                        table: "plain",
+                        text: row.text,
+                        arrival: message.offset,
+                        marker: "a".to_owned(),
+                    }))
+                }
+                Disposition::DeadLetter(stage) => {
+                    tables.dead_letters.push(dead_letter(message, stage))
+                }
             }
         }
     }
     tables
 }
 
-fn letter(message: &Message, stage: String) -> Letter {
-    Letter {
+fn dead_letter(message: &Message, stage: String) -> DeadLetter {
+    DeadLetter {
         partition: message.partition,
         offset: message.offset,
         key: message.key.clone(),
@@ -166,20 +170,23 @@ fn planted_differences_in_rows_are_found() {
 
 #[test]
 fn planted_differences_in_dead_letters_are_found() {
-    check(|_, tables| drop(tables.letters.remove(1)), &["missing dead letter"]);
-    check(|_, tables| tables.letters.push(tables.letters[1].clone()), &["duplicate dead letter"]);
+    check(|_, tables| drop(tables.dead_letters.remove(1)), &["missing dead letter"]);
     check(
-        |_, tables| tables.letters[1].offset = 13,
+        |_, tables| tables.dead_letters.push(tables.dead_letters[1].clone()),
+        &["duplicate dead letter"],
+    );
+    check(
+        |_, tables| tables.dead_letters[1].offset = 13,
         &["missing dead letter", "dead letter of a good message"],
     );
     let differs = ["dead letter differs from its message"];
-    check(|_, tables| tables.letters[1].payload = None, &differs);
-    check(|_, tables| tables.letters[1].key = Some(vec![]), &differs);
-    check(|_, tables| tables.letters[1].headers.swap(0, 1), &differs);
-    check(|_, tables| tables.letters[1].headers[1].1 = Some(vec![]), &differs);
-    check(|_, tables| tables.letters[1].timestamp_ms = None, &differs);
-    check(|_, tables| tables.letters[1].stage = "plugin".to_owned(), &differs);
-    check(|_, tables| tables.letters[1].code.clear(), &differs);
+    check(|_, tables| tables.dead_letters[1].payload = None, &differs);
+    check(|_, tables| tables.dead_letters[1].key = Some(vec![]), &differs);
+    check(|_, tables| tables.dead_letters[1].headers.swap(0, 1), &differs);
+    check(|_, tables| tables.dead_letters[1].headers[1].1 = Some(vec![]), &differs);
+    check(|_, tables| tables.dead_letters[1].timestamp_ms = None, &differs);
+    check(|_, tables| tables.dead_letters[1].stage = "plugin".to_owned(), &differs);
+    check(|_, tables| tables.dead_letters[1].code.clear(), &differs);
 }
 
 /// Message 0:11 was a dead letter until version `b` made a row of it, after all others.
@@ -192,12 +199,12 @@ fn replay(_: &mut Log, tables: &mut Tables) {
 }
 
 #[test]
-fn a_replayed_letter_is_late_and_of_another_version() {
+fn a_replayed_dead_letter_is_late_and_of_another_version() {
     check(replay, &[]);
 }
 
 #[test]
-fn what_was_parked_passes_later_or_becomes_a_letter() {
+fn what_was_parked_passes_later_or_becomes_a_dead_letter() {
     let retry = |parked: i64, rejected: i64| {
         move |log: &mut Log, tables: &mut Tables| {
             replay(log, tables);
@@ -223,8 +230,8 @@ fn planted_differences_in_replays_are_found() {
             expected,
         );
     };
-    check(|tables| tables.replayed.push(tables.replayed[0].clone()), &["replayed letter"]);
-    check(|tables| tables.replayed[0].rows = 2, &["replayed letter"]);
+    check(|tables| tables.replayed.push(tables.replayed[0].clone()), &["replayed dead letter"]);
+    check(|tables| tables.replayed[0].rows = 2, &["replayed dead letter"]);
     check(
         |tables| tables.replayed.clear(),
         &["row of another version than lineage says", "order of rows", "counts in lineage"],
@@ -236,7 +243,7 @@ fn planted_differences_in_replays_are_found() {
     check(
         |tables| tables.replayed[0].offset = 10,
         &[
-            "replayed letter",
+            "replayed dead letter",
             "row of another version than lineage says",
             "order of rows",
             "counts in lineage",
@@ -279,16 +286,18 @@ fn planted_differences_in_lineage_are_found() {
     check(|_, tables| tables.lineage[0].counts[2] += 1, &["counts in lineage"]);
 }
 
-/// Partition 0 passed over 10 to 15, and everything is as it must be then.
+/// Partition 0 skipped 10 to 15, and everything is as it must be then.
 fn pass_over(tables: &mut Tables) {
     tables.gaps.push(Gap { partition: 0, from: 10, to: 15 });
     tables.lineage.retain(|range| (range.partition, range.from) != (0, 10));
-    tables.letters.retain(|letter| letter.partition != 0 || letter.offset >= 15);
+    tables
+        .dead_letters
+        .retain(|dead_letter| dead_letter.partition != 0 || dead_letter.offset >= 15);
     tables.rows.retain(|row| !(10..15).any(|offset| row.text.ends_with(&format!(" 0:{offset}"))));
 }
 
 #[test]
-fn what_was_passed_over_has_become_nothing_and_is_accounted_for() {
+fn what_was_skipped_has_become_nothing_and_is_accounted_for() {
     check(|_, tables| pass_over(tables), &[]);
     check(
         |_, tables| {
@@ -359,7 +368,7 @@ fn of_rows_with_a_key_the_last_or_the_first_must_stay() {
 fn a_person_can_read_the_differences() {
     let mut tables = tables(&log());
     tables.rows.retain(|row| !row.text.starts_with('e'));
-    tables.letters[0].payload = None;
+    tables.dead_letters[0].payload = None;
     let found = compare(&log(), &tables, &Plain(Keep::All), &BTreeMap::new());
     insta::assert_snapshot!(super::super::differences_text(&found), @r"
     dead letter differs from its message: 1

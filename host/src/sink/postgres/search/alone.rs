@@ -1,5 +1,5 @@
 //! Tries the rows of many messages alone, each in a savepoint of its own, without waiting for one answer before the next is
-//! sent: where most rows are rejected, one round trip for each would take for ever on a distant server.
+//! sent: where most rows are rejected, one round trip for each would take very long on a distant server.
 
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};

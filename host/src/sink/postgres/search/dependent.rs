@@ -81,7 +81,7 @@ impl Dependencies {
 }
 
 impl Search<'_> {
-    /// Tries those again that may have lacked others which are there by now. What passes so is no longer rejected if
+    /// Tries those again that may have lacked others which are there now. What passes so is no longer rejected if
     /// everything passes as it will be written: in the order of the batch and at once.
     pub(super) async fn reconsider(&mut self) -> Result<(), Fault> {
         let mut passed: Vec<Rejection> = Vec::new();

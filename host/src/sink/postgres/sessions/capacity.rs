@@ -71,6 +71,6 @@ pub async fn shortage(
              {others}",
             free.max(0)
         );
-        Fault::stop(sqlstate::FEW_CONNECTIONS, message)
+        Fault::block(sqlstate::FEW_CONNECTIONS, message)
     }))
 }

@@ -131,13 +131,13 @@ mod tests {
     #[test]
     fn one_gives_up_for_each_who_waits() {
         let turns = Turns::new(2);
-        let held: Vec<Permit> = (0..2).map(|_| now(turns.permit()).unwrap()).collect();
+        let taken: Vec<Permit> = (0..2).map(|_| now(turns.permit()).unwrap()).collect();
         assert!(now(turns.wanted()).is_none(), "nobody waits");
         let mut next = Box::pin(turns.permit());
         assert!(now(next.as_mut()).is_none());
         assert!(now(turns.wanted()).is_some(), "somebody waits");
         assert!(now(turns.wanted()).is_none(), "for one");
-        drop(held);
+        drop(taken);
         assert!(now(next).is_some());
         assert!(now(turns.wanted()).is_none());
     }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn who_waits_no_more_is_not_waited_for() {
         let turns = Turns::new(1);
-        let _held = now(turns.permit()).unwrap();
+        let _taken = now(turns.permit()).unwrap();
         assert!(now(turns.permit()).is_none());
         assert!(now(turns.wanted()).is_none(), "it was dropped");
     }
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn permits_in_use_are_taken_away_when_they_come_back() {
         let turns = Turns::new(3);
-        let held: Vec<Permit> = (0..3).map(|_| now(turns.permit()).unwrap()).collect();
+        let taken: Vec<Permit> = (0..3).map(|_| now(turns.permit()).unwrap()).collect();
         turns.take_away(2);
-        drop(held);
+        drop(taken);
         let _one = now(turns.permit()).unwrap();
         assert!(now(turns.permit()).is_none());
     }
