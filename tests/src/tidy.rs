@@ -25,7 +25,7 @@ fn workspace() -> &'static Path {
 /// All our files with their text, without what git does not keep.
 fn files() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for name in TOP_LEVEL {
+    for name in TOP_LEVEL.into_iter().chain([".github"]) {
         collect(&workspace().join(name), &mut files);
     }
     assert!(files.len() > 50, "the walk found next to nothing");
@@ -221,4 +221,48 @@ fn the_dialect_is_found_in_identifiers_and_prose() {
     assert_eq!(found("the previous owner still holds the lock"), None);
     assert_eq!(found("threshold, withhold, nameplates"), None);
     assert_eq!(found("tried again for ever"), Some("for ever"));
+}
+
+/// What a page writes in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// True when `text` looks like the path of a file here; one with a star or capitals stands for several.
+fn is_path(text: &str) -> bool {
+    let plain = |it: char| it.is_ascii_lowercase() || "0123456789_-./".contains(it);
+    text.contains('/') && text.ends_with(".rs") && text.chars().all(plain)
+}
+
+/// The file that a page names, at the top or below `host/src`.
+fn named(path: &str) -> Option<PathBuf> {
+    let places = [workspace().to_path_buf(), workspace().join("host/src")];
+    places.into_iter().map(|place| place.join(path)).find(|path| path.is_file())
+}
+
+#[test]
+fn pages_name_files_and_tests_that_exist() {
+    check(|path, text| {
+        let is_page = path.starts_with("host/docs") || path.starts_with(".github");
+        if !is_page || path.extension().is_none_or(|it| it != "md") {
+            return None;
+        }
+        let missing = quoted(text).filter(|it| is_path(it)).find(|it| named(it).is_none());
+        if let Some(missing) = missing {
+            return Some(format!("there is no file {missing}"));
+        }
+        // Rows of a table: invariant, then `file`: `test`, `test`; `file`: `test`.
+        text.lines().filter(|line| line.contains(".rs`: `")).find_map(|line| {
+            let mut file = String::new();
+            quoted(line).find_map(|word| {
+                if is_path(word) {
+                    file = fs::read_to_string(named(word)?).unwrap_or_default();
+                    return None;
+                }
+                let is_test = word.contains('_') && !file.is_empty();
+                (is_test && !file.contains(&format!("fn {word}(")))
+                    .then(|| format!("there is no test {word}"))
+            })
+        })
+    });
 }
