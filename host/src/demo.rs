@@ -249,7 +249,7 @@ impl Road {
         let running = pipeline::start(&Settings::load(settings)?, runtime)?;
         let control = running.control();
         let (sender, ended) = channel();
-        std::thread::Builder::new().name("demo-wait".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("sluice-demo".to_owned()).spawn(move || {
             // Nobody listens any more when the demo has failed.
             let _ = sender.send(running.wait().map(drop));
         })?;

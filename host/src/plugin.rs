@@ -1,8 +1,13 @@
 //! Plugin: one call a batch, columns in, checked rows out. Knows no Kafka and no Postgres.
 //!
-//! A file's bytes become a [`Generation`] (`load`), a generation makes an [`Instance`] per lane, and an
-//! instance turns batches into checked outcomes. A [`Slot`] has what the lanes work with now, and a
-//! [`Watcher`] replaces it while messages flow.
+//! A file's bytes become a [`Generation`] (`load`), a generation makes an [`Instance`] per lane, and an instance turns
+//! batches into checked outcomes. A [`Slot`] has what the lanes work with now, and a [`Watcher`] replaces it while
+//! messages flow.
+//!
+//! [`Generation`]: crate::plugin::load::Generation
+//! [`Instance`]: crate::plugin::instance::Instance
+//! [`Slot`]: crate::plugin::slot::Slot
+//! [`Watcher`]: crate::plugin::watch::Watcher
 
 pub mod bindings;
 pub(crate) mod cache;

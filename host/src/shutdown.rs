@@ -73,7 +73,7 @@ pub fn listen(obeys: Arc<dyn Obeys>) -> std::io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("signals".into()).spawn(handle).map(drop)
+    std::thread::Builder::new().name("sluice-signals".into()).spawn(handle).map(drop)
 }
 
 /// Becomes true on the first Ctrl-C; the second one ends the process at once. For commands that end by themselves.

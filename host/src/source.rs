@@ -187,7 +187,7 @@ pub trait ClaimStore: Send {
     /// Fences all writes in flight on `partitions`, ours included.
     fn fence(&mut self, partitions: &[i32]) -> Result<(), Fault>;
 
-    /// Writes down indefinitelyybody that `partitions` are blocked.
+    /// Writes down for everybody that `partitions` are blocked.
     fn block(&mut self, partitions: &[i32], fault: &Fault) -> Result<(), Fault>;
 
     /// Strikes out that `partitions` are blocked: by this host, or by `anybody`.

@@ -84,7 +84,7 @@ impl Load {
     }
 
     /// Writes message `index`. In place of one that is bad by rules which a program beside need not know comes
-    /// one that is broken indefinitelyybody.
+    /// one that is broken for everybody.
     fn write(
         &self,
         generator: &mut Devices,

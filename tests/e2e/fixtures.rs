@@ -1,5 +1,7 @@
 //! The fixtures themselves, without a host.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use sluice_tests::checker::{Check, Log, Readings};
 use sluice_tests::kafka::Topic;
@@ -88,7 +90,13 @@ fn migrations() -> Result<Vec<String>> {
     let folder = sluice_tests::folders::workspace().join("migrations");
     let mut files: Vec<_> =
         std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
-    files.sort();
+    // As text, V10 comes before V2.
+    let number = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let digits = name.strip_prefix('V').and_then(|it| it.split_once("__"));
+        digits.and_then(|(digits, _)| digits.parse::<u32>().ok())
+    };
+    files.sort_by_key(number);
     files.iter().map(|file| Ok(std::fs::read_to_string(file)?)).collect()
 }
 

@@ -84,7 +84,7 @@ fn each_crime_costs_its_message_and_nothing_else() -> Result<()> {
     rows-without-end     plugin returned 5000000 rows, allowed are 4000000 rows
     split-character      plugin broke the contract: output `hostile`, column `note`: its last value ends at 1, its data at 2
     trap                 plugin trapped in process: wasm `unreachable` instruction executed (at hostile::crime::trap)
-    wrong-kind           plugin broke the contract: output `hostile`, column `length`: blocks boolean, described as int64
+    wrong-kind           plugin broke the contract: output `hostile`, column `length`: is boolean, described as int64
     ");
     scene.check(&Crimes)
 }
@@ -121,7 +121,7 @@ fn a_plugin_that_fails_on_all_blocks_its_own_pipeline() -> Result<()> {
     SL-G018 pipeline blocked: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin took longer than 250ms in process (at hostile::crime::endless_loop)
     SL-G018 pipeline blocked: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin failed: lookup table is empty second line
     SL-G018 pipeline blocked: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin trapped in process: panicked at FILE:LINE:COLUMN: cannot divide 1 by nothing
-    SL-G018 pipeline blocked: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin broke the contract: output `hostile`, column `length`: blocks boolean, described as int64
+    SL-G018 pipeline blocked: plugin hostile 0.1.0 (DIGEST) failed on partition offsets 0: 0..100: plugin failed on 6 messages in a row, each alone; on the last one: plugin broke the contract: output `hostile`, column `length`: is boolean, described as int64
     ");
     Ok(())
 }

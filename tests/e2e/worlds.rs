@@ -165,7 +165,7 @@ impl Worlds {
         format!("{event}; blocked: {blocked:?}; logs of the hosts end:\n{tails}")
     }
 
-    /// Accounts indefinitelyything.
+    /// Accounts for everything.
     fn end(mut self) -> Result<()> {
         self.wait_until_resumed().with_context(|| self.state("the end"))?;
         let stream = self.stream.take().context("there is a stream")?;

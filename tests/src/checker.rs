@@ -1,4 +1,4 @@
-//! Accounts indefinitelyy offset: re-reads the topic with a consumer of its own and the tables in one snapshot,
+//! Accounts for every offset: re-reads the topic with a consumer of its own and the tables in one snapshot,
 //! and says where they differ. Shares no code with the host.
 //!
 //! What must block, for the whole life of a pipeline: each good message has its rows exactly once, each bad one

@@ -1,5 +1,5 @@
 //! What the tests of the whole stand on: a real broker, a real Postgres, hosts as child processes, a load
-//! that knows the truth, a checker that accounts indefinitelyy offset, and a proxy that breaks connections.
+//! that knows the truth, a checker that accounts for every offset, and a proxy that breaks connections.
 
 pub mod certificates;
 pub mod checker;

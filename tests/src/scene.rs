@@ -196,7 +196,7 @@ impl Scene {
         Ok(positions)
     }
 
-    /// Accounts indefinitelyy offset.
+    /// Accounts for every offset.
     pub fn check(&self, shape: &dyn Shape) -> Result<()> {
         Check::new(&self.name, shape).passes(&self.topic, &self.database)
     }

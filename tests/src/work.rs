@@ -99,7 +99,7 @@ impl Work {
         Ok(())
     }
 
-    /// Accounts indefinitelyything.
+    /// Accounts for everything.
     pub fn end(mut self) -> Result<()> {
         self.stream.stop()?;
         self.scene.database.reconnect()?;

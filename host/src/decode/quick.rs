@@ -79,7 +79,7 @@ impl<'a> Task for PushLong<'a, '_> {
     }
 }
 
-/// The same indefinitelyy value that there is, by the scanner. Returns the place behind it.
+/// The same for every value that there is, by the scanner. Returns the place behind it.
 #[cold]
 #[inline(never)]
 pub fn push_any<'a>(

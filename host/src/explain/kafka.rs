@@ -12,9 +12,9 @@ pub(super) const CODES: &[Explanation] = &[
     },
     Explanation {
         code: "SL-K002",
-        title: "no broker answers",
-        text: "None of the brokers in [source] brokers could be reached in time, or none answered. A pipeline \
-               that is starting tries again and again; a running one waits, keeps what it has, and goes on by itself.",
+        title: "no broker responds",
+        text: "None of the brokers in [source] brokers could be reached in time, or none responded. A pipeline \
+               that is starting retries; a running one keeps what it has, and resumes by itself.",
         hint: "Check the addresses, that the brokers run, and that their advertised listeners can be reached \
                   from this host; for TLS and SASL check security.protocol and what belongs to it in \
                   [source] properties.",
@@ -24,10 +24,10 @@ pub(super) const CODES: &[Explanation] = &[
         title: "the topic no longer has the stored position",
         text: "The broker says that the next offset of this partition is out of range: retention has deleted the \
                messages there, or the log is shorter than it was. Messages may be lost, so the partition is blocked \
-               and nothing is skipped or repeated silently. Other partitions go on; this one is tried again with \
+               and nothing is skipped or repeated silently. Other partitions are not affected; this one is retried with \
                exponential backoff of up to a minute.",
         hint: "`sluice resolve FILE --earliest --dry-run --reason TEXT` shows what is lost; without --dry-run the \
-                  partition goes on there by itself, and what was skipped is recorded in sluice.gaps. Raise the \
+                  partition resumes there by itself, and what was skipped is recorded in sluice.gaps. Raise the \
                   topic's retention if the host was away for longer than that.",
     },
     Explanation {
@@ -36,12 +36,12 @@ pub(super) const CODES: &[Explanation] = &[
         text: "The log of this partition was cut before the stored position: a broker took the lead that lacks messages \
                which were read (an unclean leader election), or a broker came back without its last writes. Their rows \
                stay; what producers have sent since may stand at the same offsets and was not read. The partition is \
-               blocked and nothing is skipped or repeated silently; others go on, and it is tried again with growing \
-               pauses of up to a minute. Seen by the leader epoch of the message that was read last, which is stored \
+               blocked and nothing is skipped or repeated silently; others are not affected, and it is retried with \
+               exponential backoff of up to a minute. Seen by the leader epoch of the message that was read last, which is stored \
                with the position.",
         hint: "The message names where the log was cut (`broker end offset`, or the offset behind which it was). \
                   `sluice resolve FILE --partition NUMBER --offset THAT --dry-run --reason TEXT` shows how many \
-                  offsets are read again from there; without --dry-run the partition goes on. Rows of the messages that are gone are \
+                  offsets are read again from there; without --dry-run the partition resumes. Rows of the messages that are gone are \
                   those which the table had of these offsets before. To prevent it, give the topic \
                   min.insync.replicas = 2 and unclean.leader.election.enable = false, and let producers use acks = all.",
     },
@@ -58,10 +58,10 @@ pub(super) const CODES: &[Explanation] = &[
         title: "messages that cannot be read",
         text: "A checksum does not match, a batch cannot be decompressed, or it is larger than `receive.message.max.bytes` of \
                `[source.properties]`. librdkafka cannot say which messages are in it, so the partition is blocked instead of \
-               passing them over; others go on.",
+               skipping them; others are not affected.",
         hint: "Leave `receive.message.max.bytes` out: by itself it takes what topics take. Check the broker's disk and the \
                   producer's compression. To skip the damage: `sluice resolve FILE \
-                  --partition NUMBER --offset NUMBER --reason TEXT`, with the first offset behind it.",
+                  --partition NUMBER --offset NUMBER --reason TEXT`, with the first offset after it.",
     },
     Explanation {
         code: "SL-K013",
@@ -74,7 +74,7 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-K014",
         title: "a partition cannot be read",
         text: "librdkafka met an error that it does not mend by itself. The partition is blocked and tried again with \
-               exponential backoff of up to a minute; others go on.",
+               exponential backoff of up to a minute; others are not affected.",
         hint: "The message has Kafka's own error; look at the broker's log at this time.",
     },
     Explanation {
@@ -84,7 +84,7 @@ pub(super) const CODES: &[Explanation] = &[
                other messages. The partition is blocked: neither are old offsets applied to new messages, nor does \
                it begin again silently.",
         hint: "`sluice resolve FILE --earliest --reason TEXT` reads the new topic from its beginning, `--latest` only \
-                  what comes from now on; running hosts go on by themselves. Rows already written stay.",
+                  what comes from now on; running hosts resume by themselves. Rows already written stay.",
     },
     Explanation {
         code: "SL-K016",
@@ -99,7 +99,7 @@ pub(super) const CODES: &[Explanation] = &[
         text: "Three times in a row the process that owned this partition crashed (killed, out of memory) while its \
                position did not move. Before the third time no other partition in quarantine was read \
                beside it. Most likely a message there ends the process, such as a compressed batch that does not \
-               fit into memory. The partition is blocked, whatever is started again; others go on.",
+               fit into memory. The partition is blocked, whatever is started again; others are not affected.",
         hint: "Look at the messages at this offset with another tool, and at what ended the process (the kernel's \
                   log, the container's exit code). Skip them: `sluice resolve FILE --partition NUMBER --offset \
                   NUMBER --reason TEXT`. Or, when the cause was another one or there is more memory now: `sluice \

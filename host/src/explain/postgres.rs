@@ -6,7 +6,7 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P001",
         title: "Postgres is not reachable",
-        text: "The connection could not be made, or broke. Sluice keeps the batch it was writing and tries it again, \
+        text: "The connection could not be made, or broke. Sluice keeps the batch it was writing and retries it \
                indefinitely, with exponential backoff; whether a COMMIT that was under way took place is read from \
                sluice.positions. Messages stay in Kafka, lag grows, nothing is lost or written twice.",
         hint: "Start Postgres, or correct `sink.url` (host, port, firewall). Nothing is to be done in Sluice.",
@@ -14,9 +14,9 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P002",
         title: "Postgres refused the login",
-        text: "User, password, database or pg_hba.conf do not fit. The pipeline is blocked and tried again with exponential backoff of \
+        text: "User, password, database or pg_hba.conf do not match. The pipeline is blocked and tried again with exponential backoff of \
                up to a minute.",
-        hint: "Correct the role or pg_hba.conf and the pipeline is resumed by itself. A password in a file (`${file:/path}` in \
+        hint: "Correct the role or pg_hba.conf and the pipeline resumes by itself. A password in a file (`${file:/path}` in \
                   `sink.url`, PGPASSFILE, ~/.pgpass) is read again at each attempt; another change of `sink.url` needs a \
                   restart. Try the same address with psql.",
     },
@@ -26,7 +26,7 @@ pub(super) const CODES: &[Explanation] = &[
         text: "The server is a standby or was made read-only, as it happens for a moment in a failover. Sluice tries \
                again until it finds a server that takes writes.",
         hint: "Name all servers in `sink.url` (host=a,b): the one that takes writes is chosen. With \
-                  `target_session_attrs=any` the first that answers is taken, and may be the wrong one.",
+                  `target_session_attrs=any` the first that responds is taken, and may be the wrong one.",
     },
     Explanation {
         code: "SL-P004",
@@ -37,7 +37,7 @@ pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-P005",
         title: "Postgres has no disk, memory or connections left",
-        text: "The batch is kept and tried again with exponential backoff; no message is dead-lettered for it.",
+        text: "The batch is kept and retried with exponential backoff; no message is dead-lettered for it.",
         hint: "Free disk space, raise max_connections, or lower `[sink] connections_max`: the pipelines of a process have \
                   one connection for each lane, one for each pipeline whose messages are tried again, and no more than that \
                   number in one database, and up to six that they share.",
@@ -52,9 +52,9 @@ pub(super) const CODES: &[Explanation] = &[
     },
     Explanation {
         code: "SL-P007",
-        title: "the statement does not fit the tables",
+        title: "schema mismatch: a table, column, type or index is missing",
         text: "A table, column, type or index that the pipeline needs is not there (any more). The pipeline is blocked \
-               with its positions where they are, and goes on by itself when it is mended.",
+               with its positions where they are, and resumes by itself when the cause is gone.",
         hint: "Undo the change of the table, or adapt plugin and settings; `sluice validate FILE` lists all differences.",
     },
     Explanation {
@@ -69,20 +69,20 @@ pub(super) const CODES: &[Explanation] = &[
     },
     Explanation {
         code: "SL-P009",
-        title: "Postgres refused a row",
+        title: "Postgres rejected a row",
         text: "A constraint, a trigger, a policy or a type rejects a value that Sluice could not check beforehand. Whatever the \
                SQLSTATE: if the same statements pass without rows, the rows that Postgres rejects are found by trying \
-               them, their messages become dead letters of stage `sink` (or are tried again, if `[retry]` names \
+               them, their messages become dead letters of stage `sink` (or are retried, if `[retry]` names \
                SQLSTATE or constraint), and the others are written. You read this code where every row passes when it is \
                tried, and the whole batch is rejected nevertheless: nothing of it was written then.",
         hint: "The error names the constraint. Let the plugin reject such messages, or relax the constraint.",
     },
     Explanation {
         code: "SL-P010",
-        title: "the plugin's outputs do not fit the tables",
+        title: "schema mismatch: the plugin's outputs and the tables differ",
         text: "Before anything moves, each output of the plugin is compared with the real columns of its table. All \
-               differences are listed in the message. The pipeline is blocked, and goes on by itself when tables or plugin \
-               are mended.",
+               differences are listed in the message. The pipeline is blocked, and resumes by itself when tables and plugin \
+               match.",
         hint: "Alter the tables, or correct the plugin's outputs or `[sink]`.",
     },
     Explanation {
@@ -121,7 +121,7 @@ pub(super) const CODES: &[Explanation] = &[
         code: "SL-P015",
         title: "a claim waits for the previous owner",
         text: "Another host has locked the position of a partition in an open transaction, most often because it was paused or \
-               cut off. Sluice ends that host's session in Postgres if it is idle, and tries again.",
+               disconnected. Sluice ends that host's session in Postgres if it is idle, and tries again.",
         hint: "If it stays: both hosts must use the same database role, or the role needs pg_signal_backend.",
     },
     Explanation {
@@ -141,15 +141,15 @@ pub(super) const CODES: &[Explanation] = &[
     },
     Explanation {
         code: "SL-P018",
-        title: "an unexpected answer of Postgres",
-        text: "The server answered with an error that Sluice has no remedy for. Nothing of the batch was written.",
+        title: "an unexpected response from Postgres",
+        text: "Postgres responded with an error that Sluice has no remedy for. Nothing of the batch was written.",
         hint: "The message names the SQLSTATE; Postgres' manual explains it in appendix A.",
     },
     Explanation {
         code: "SL-P019",
         title: "a table was changed while a batch was written",
         text: "Before each COMMIT the definitions of the tables (columns, types, NOT NULL, labels of enums, partitions) are \
-               compared with those that the rows were encoded for, behind the COPY whose lock keeps ALTER TABLE out. When \
+               compared with those that the rows were encoded for, after the COPY whose lock keeps ALTER TABLE out. When \
                they differ the transaction is rolled back, the tables are read again, and the same messages are \
                encoded for what the tables are now.",
         hint: "Nothing is to be done. Where the plugin's outputs no longer fit, the pipeline is blocked with SL-P010.",
@@ -198,8 +198,8 @@ pub(super) const CODES: &[Explanation] = &[
         title: "another host works on this pipeline with other settings",
         text: "Hosts that work on one pipeline at the same time must agree on its topic, its consumer group and `[retry] order`: \
                with two groups each would claim all partitions from the other again and again, and the other settings decide \
-               what becomes of messages that wait. The pipeline does not begin on this host; it is tried again with growing \
-               pauses of up to a minute, and begins when the other host has ended or agrees. Which hosts there are is in \
+               what becomes of messages that wait. The pipeline does not begin on this host; it is retried with exponential \
+               backoff of up to a minute, and begins when the other host has ended or agrees. Which hosts there are is in \
                sluice.hosts.",
         hint: "Give the files of all hosts the same `topic`, `group` and `order`, or the pipeline of this one another name. \
                   To change them for all hosts, end those that run with the old ones.",

@@ -5,7 +5,7 @@ use super::Explanation;
 pub(super) const CODES: &[Explanation] = &[
     Explanation {
         code: "SL-S001",
-        title: "no broker answers the producer",
+        title: "no broker responds the producer",
         text: "None of the brokers answered within ten seconds. Nothing was sent.",
         hint: "Check that the brokers run and that --brokers names an address they advertise to \
                   this machine.",

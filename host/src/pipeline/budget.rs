@@ -134,7 +134,7 @@ impl State {
         match self.written.back_mut() {
             _ if dead_letters == 0 => {}
             Some((at, count)) if now.saturating_duration_since(*at) < STEP => {
-                *count += dead_letters
+                *count += dead_letters;
             }
             _ => self.written.push_back((now, dead_letters)),
         }

@@ -335,7 +335,7 @@ impl Supervisor {
         self.write_down(Some(fault));
     }
 
-    /// Writes down indefinitelyybody that the pipeline is blocked on this host, or strikes it out. Best effort: what blocks
+    /// Writes down for everybody that the pipeline is blocked on this host, or strikes it out. Best effort: what blocks
     /// it may be that Postgres cannot be written to.
     fn write_down(&self, fault: Option<&Fault>) {
         let Some(options) = &self.options else { return };

@@ -101,7 +101,7 @@ fn start_clock(engine: &Engine) {
         }
     };
     thread::Builder::new()
-        .name("plugin-clock".into())
+        .name("sluice-clock".into())
         .spawn(tick)
         .expect("a process that cannot start its first threads cannot run");
 }

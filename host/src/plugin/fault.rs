@@ -195,7 +195,7 @@ impl PluginFault {
         }
     }
 
-    /// The code of the dead letter when a single message may be what is wrong: indefinitelyything that goes
+    /// The code of the dead letter when a single message may be what is wrong: for everything that goes
     /// wrong in `process`.
     pub fn rejection_code(&self) -> Option<&'static str> {
         match self {

@@ -48,7 +48,7 @@ impl Sender {
     /// Connects and looks the topic up. Blocks for a few seconds while brokers are away.
     ///
     /// # Errors
-    /// `SL-K002` when no broker answers, `SL-D301` when there is no such topic, `SL-D302` without the right to write.
+    /// `SL-K002` when no broker responds, `SL-D301` when there is no such topic, `SL-D302` without the privilege to write.
     pub fn connect(source: &SourceSettings, topic: &str) -> Result<Self, Fault> {
         let (answers, answered) = unbounded_channel();
         let config = properties::relay(source);
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn brokers_that_are_away_are_told_apart() {
         let said = refusal("127.0.0.1:1".to_owned());
-        assert!(said.starts_with("SL-K002: no broker answers for topic orders.dlt"), "{said}");
+        assert!(said.starts_with("SL-K002: no broker responds for topic orders.dlt"), "{said}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ struct Window {
 }
 
 impl Windows {
-    /// DeadLetter `number` of `bytes` goes to `partition`, after those that were added before.
+    /// Dead letter `number` of `bytes` goes to `partition`, after those that were added before.
     pub fn add(&mut self, number: usize, partition: i32, bytes: usize) {
         self.0.entry(partition).or_default().next.push_back((number, bytes));
     }

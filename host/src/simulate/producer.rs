@@ -142,7 +142,7 @@ impl Producer {
     /// Connects and looks up the topic's partitions.
     ///
     /// # Errors
-    /// `SL-S001` when no broker answers, `SL-K020` when they refuse the connection, `SL-S002` when there is no such topic
+    /// `SL-S001` when no broker responds, `SL-K020` when they refuse the connection, `SL-S002` when there is no such topic
     /// or partition.
     pub fn connect(target: &Target) -> Result<Self, Fault> {
         let ledger = Arc::new(Ledger::default());
@@ -262,7 +262,7 @@ impl Producer {
 /// Creates `topic` unless it is there, with the replication that the brokers default to.
 ///
 /// # Errors
-/// `SL-S001` when no broker answers, `SL-K020` when they refuse the connection, `SL-S002` when they refuse the request.
+/// `SL-S001` when no broker responds, `SL-K020` when they refuse the connection, `SL-S002` when they refuse the request.
 pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
     let admin: AdminClient<DefaultClientContext> = config(target)
         .create()
@@ -282,7 +282,7 @@ pub fn create_topic(target: &Target, partitions: i32) -> Result<(), Fault> {
 /// Deletes `topic` with all its messages.
 ///
 /// # Errors
-/// `SL-S001` when no broker answers, `SL-K020` when they refuse the connection, `SL-S002` when they refuse the request.
+/// `SL-S001` when no broker responds, `SL-K020` when they refuse the connection, `SL-S002` when they refuse the request.
 pub fn delete_topic(target: &Target) -> Result<(), Fault> {
     let admin: AdminClient<DefaultClientContext> = config(target)
         .create()

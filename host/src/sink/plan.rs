@@ -158,7 +158,7 @@ impl Plan {
     /// Reads the tables again: the plan for them as they are now, or `None` when this one is still good.
     ///
     /// # Errors
-    /// When the outputs do not fit the tables any more, with the differences.
+    /// When there is a schema mismatch between outputs and tables, with the differences.
     pub(super) async fn again(&self, client: &Client) -> Result<Option<Self>, Fault> {
         let next = plan_for(client, &self.outputs, &self.settings).await?;
         Ok((next.definitions != self.definitions).then_some(next))
@@ -236,7 +236,7 @@ impl Differences {
         let lines = self.lines.join("\n  - ");
         Err(Fault::block(
             sqlstate::DIFFERENCES,
-            format!("the plugin's outputs do not fit the tables:\n  - {lines}"),
+            format!("schema mismatch between the plugin's outputs and the tables:\n  - {lines}"),
         ))
     }
 

@@ -56,7 +56,7 @@ pub enum Written {
         reuse: Prepared,
     },
     /// Nothing of it will be written under our claims: these partitions are no longer ours, or moved
-    /// without us. Where they stand, Postgres knows. What the batch blocks of other partitions was not
+    /// without us. Where they stand, Postgres knows. What the batch contains of other partitions was not
     /// written and is to be read again.
     Fenced {
         /// In the order of the ranges.

@@ -81,7 +81,7 @@ impl Member {
     /// Kafka's id of the topic.
     ///
     /// # Errors
-    /// `SL-K011` when there is no such topic, `SL-K002` when no broker answers, `SL-K013` when it must not
+    /// `SL-K011` when there is no such topic, `SL-K002` when no broker responds, `SL-K013` when it must not
     /// be read.
     pub fn topic_id(&self) -> Result<Uuid, Fault> {
         let doing = format!("describe topic {}", self.topic);

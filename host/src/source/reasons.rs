@@ -81,7 +81,7 @@ impl Reasons {
         }
         let known = self.recent();
         let reason = known.map_or_else(String::new, |it| format!(": {}", it.text));
-        Fault::retry(broker::AWAY, format!("no broker answers for topic {topic}: {error}{reason}"))
+        Fault::retry(broker::AWAY, format!("no broker responds for topic {topic}: {error}{reason}"))
     }
 
     /// `SL-K020` where brokers were reached and refused us when they were asked for `topic`. May connect once more to find
@@ -114,12 +114,12 @@ mod tests {
     fn a_refused_login_is_told_as_such_until_brokers_answer() {
         let reasons = Reasons::of(&ClientConfig::new());
         let told = |reasons: &Reasons| reasons.away("t", &"timed out").to_string();
-        assert_eq!(told(&reasons), "SL-K002: no broker answers for topic t: timed out");
+        assert_eq!(told(&reasons), "SL-K002: no broker responds for topic t: timed out");
         reasons.note(&error(Code::BrokerTransportFailure), "a: connection refused");
         reasons.note(&error(Code::AllBrokersDown), "1/1 brokers are down");
         assert_eq!(
             told(&reasons),
-            "SL-K002: no broker answers for topic t: timed out: a: connection refused"
+            "SL-K002: no broker responds for topic t: timed out: a: connection refused"
         );
         reasons.note(&error(Code::Authentication), "a: wrong password");
         reasons.note(&error(Code::BrokerTransportFailure), "a: disconnected");
@@ -127,7 +127,7 @@ mod tests {
         reasons.note(&error(Code::SSL), "a: certificate has expired");
         assert_eq!(told(&reasons), "SL-K020: brokers do not let us in: a: certificate has expired");
         reasons.forget();
-        assert_eq!(told(&reasons), "SL-K002: no broker answers for topic t: timed out");
+        assert_eq!(told(&reasons), "SL-K002: no broker responds for topic t: timed out");
         let alert = "a: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate";
         reasons.note(&error(Code::BrokerTransportFailure), alert);
         let ours =

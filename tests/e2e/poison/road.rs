@@ -125,7 +125,7 @@ impl Road {
         self.load.send_made(&messages)
     }
 
-    /// Stops the host and accounts indefinitelyy message.
+    /// Stops the host and accounts for every message.
     pub fn end(self) -> Result<()> {
         self.host.drain()?;
         account(&self.scene, &self.sent)

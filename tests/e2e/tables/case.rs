@@ -256,7 +256,7 @@ impl Case {
         dead_letters(&self.scene.database)
     }
 
-    /// Stops the host and accounts indefinitelyy message.
+    /// Stops the host and accounts for every message.
     pub fn end(mut self) -> Result<()> {
         self.drained()?;
         self.stop()?;

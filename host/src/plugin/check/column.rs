@@ -9,7 +9,7 @@ use crate::description::OutputField;
 pub(super) fn check(column: &Column, field: &OutputField, rows: usize) -> Result<(), String> {
     if column.kind() != field.kind {
         let (found, expected) = (column.kind().name(), field.kind.name());
-        return Err(format!("contains {found}, described as {expected}"));
+        return Err(format!("is {found}, described as {expected}"));
     }
     check_nulls(&column.nulls, field.nullable, rows)?;
     match &column.values {

@@ -87,7 +87,7 @@ fn lies_in_an_outcome_are_named() {
     reject-out-of-range  SL-G016: plugin broke the contract: rejection 0: message 3, of a batch of 3
     reject-twice         SL-G016: plugin broke the contract: rejection 1: message 0 rejected twice
     split-character      SL-G016: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8
-    wrong-kind           SL-G016: plugin broke the contract: output `hostile`, column `length`: contains boolean, described as int64
+    wrong-kind           SL-G016: plugin broke the contract: output `hostile`, column `length`: is boolean, described as int64
     ");
 }
 

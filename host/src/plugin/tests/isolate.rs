@@ -98,7 +98,7 @@ fn every_crime_in_process_is_isolated() {
     insta::assert_snapshot!(codes("memory-hog"), @"memory-limit: plugin wants more than the 64 MiB of memory it may have in process (at hostile::crime::hog_memory)");
     insta::assert_snapshot!(codes("large-output"), @"output-too-large: plugin returned 20971555 bytes, allowed are 16777216 bytes");
     insta::assert_snapshot!(codes("giant-output"), @"output-too-large: plugin returned more than 33554432 bytes, allowed are 16777216 bytes");
-    insta::assert_snapshot!(codes("wrong-kind"), @"contract-breach: plugin broke the contract: output `hostile`, column `length`: contains boolean, described as int64");
+    insta::assert_snapshot!(codes("wrong-kind"), @"contract-breach: plugin broke the contract: output `hostile`, column `length`: is boolean, described as int64");
     insta::assert_snapshot!(codes("invalid-utf8"), @"contract-breach: plugin broke the contract: output `hostile`, column `note`: row 0: not UTF-8");
 }
 

@@ -147,7 +147,7 @@ pub(super) fn can_be_checked(rows: &TableCopy) -> bool {
     !rows.bytes.is_empty() && !rows.deletes
 }
 
-/// ConstraintChecks of the plan that `prepared` was made for, with the rows that they are asked about.
+/// Checks of the plan that `prepared` was made for, with the rows that they are asked about.
 fn checks_with_rows<'a>(
     prepared: &'a Prepared,
     checks: &'a [ConstraintCheck],

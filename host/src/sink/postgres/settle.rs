@@ -24,9 +24,9 @@ use crate::rows::Rejection;
 use crate::sink::Prepared;
 use crate::sink::plan::Plan;
 
-/// Pause between two signs of life, well below `idle_in_transaction_session_timeout`: that ends the transaction of
+/// Pause between two of these statements, well below `idle_in_transaction_session_timeout`: that ends the transaction of
 /// a process that was paused, so that another one can take its messages.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(1);
 
 /// A server that lives says within this time what it has for us.
 const TAKE_MAX: Duration = Duration::from_mins(1);
@@ -100,7 +100,7 @@ impl Settler {
         Ok(rows)
     }
 
-    /// Does `work` on this thread while a sign of life now and then keeps the transaction from being ended as idle.
+    /// Does `work` on this thread while a statement now and then keeps the transaction from being ended as idle.
     /// If the connection is lost, [`Settler::settle`] tells.
     pub fn keep_open<T>(&self, runtime: &Handle, work: impl FnOnce() -> T) -> T {
         let (done, over) = oneshot::channel::<()>();
@@ -117,7 +117,7 @@ impl Settler {
         loop {
             tokio::select! {
                 _ = &mut over => return,
-                () = tokio::time::sleep(SIGN_OF_LIFE) => {
+                () = tokio::time::sleep(KEEP_ALIVE_PERIOD) => {
                     // An error is met again by the next statement.
                     let _ = work.session().batch_execute("SELECT 1").await;
                 }

@@ -166,7 +166,7 @@ fn a_table_that_went_missing_stops() {
     lane.begin(&plan, given(&[(0, 0)]), &version("a"));
     let Written::Stopped { fault, .. } = lane.finish() else { panic!("written") };
     insta::assert_snapshot!(fault, @r#"
-    SL-P010: the plugin's outputs do not fit the tables:
+    SL-P010: schema mismatch between the plugin's outputs and the tables:
       - output "t", table "t": there is no such table
     "#);
 }

@@ -216,7 +216,7 @@ fn a_change_that_the_copy_has_waited_for_is_noticed() {
     wait_for(other.batch_execute("COMMIT")).unwrap();
     let Written::Stopped { fault, .. } = scene.lane.finish() else { panic!("written") };
     insta::assert_snapshot!(fault, @r#"
-    SL-P010: the plugin's outputs do not fit the tables:
+    SL-P010: schema mismatch between the plugin's outputs and the tables:
       - output "t", table "t": column "n" is double precision, which takes no int64
     "#);
     assert_eq!(scene.database.ask("SELECT n FROM t"), "1000");
@@ -279,7 +279,7 @@ fn a_partition_that_keeps_no_promise_is_noticed_when_it_is_attached() {
     lane.begin(&plan, given(1), &version("a"));
     let Written::Stopped { fault, .. } = lane.finish() else { panic!("written") };
     insta::assert_snapshot!(fault, @r#"
-    SL-P010: the plugin's outputs do not fit the tables:
+    SL-P010: schema mismatch between the plugin's outputs and the tables:
       - output "t", table "t": partition t_1 is UNLOGGED: a crash of the server empties it, and the rows are not read again
     "#);
 }

@@ -1,4 +1,4 @@
-//! Positions that a person sets: fenced, recorded, all or none; and what is blocked, indefinitelyybody to see.
+//! Positions that a person sets: fenced, recorded, all or none; and what is blocked, for everybody to see.
 
 use super::lab::{
     Database, Fill, Given, Lane, TOPIC, make_plan, output, to_table, version, wait_for,

@@ -1,4 +1,4 @@
-//! Partitions that are blocked by the claimer: told once, written down indefinitelyybody, tried again with
+//! Partitions that are blocked by the claimer: told once, written down for everybody, tried again with
 //! backoff, and unblocked.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -82,7 +82,7 @@ impl Quarantine {
             match crashes.get(&partition).copied().unwrap_or(0) {
                 crashes if crashes < QUARANTINED => admission.free.push(partition),
                 crashes if crashes >= CRASH_LOOP => {
-                    admission.crash_loops.push((partition, crashes))
+                    admission.crash_loops.push((partition, crashes));
                 }
                 _ if self.begin(partition, now) => admission.quarantined = Some(partition),
                 _ => admission.waiting.push(partition),

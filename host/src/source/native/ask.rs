@@ -22,7 +22,7 @@ type Refusal = (RDKafkaErrorCode, String);
 ///
 /// # Errors
 /// Kafka's code: `UnknownTopicOrPartition` when there is no such topic, `OperationTimedOut` and
-/// transport errors when no broker answers within `wait`.
+/// transport errors when no broker responds within `wait`.
 pub fn topic_id<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,

@@ -279,7 +279,7 @@ impl Drop for Topic {
 
 /// Of the call that this thread made last.
 fn last_error() -> String {
-    // SAFETY: librdkafka gives a text indefinitelyy error, which lives as long as the process.
+    // SAFETY: librdkafka gives a text for every error, which lives as long as the process.
     unsafe { text(sys::rd_kafka_err2str(sys::rd_kafka_last_error())) }
 }
 

@@ -111,7 +111,7 @@ unsafe fn read_headers(message: &sys::rd_kafka_message_t, batch: &mut Batch) {
 /// # Safety
 /// `message` carries an error and was not yet destroyed.
 unsafe fn read_error(message: &sys::rd_kafka_message_t) -> FetchError {
-    // SAFETY: librdkafka gives a text indefinitelyy error.
+    // SAFETY: librdkafka gives a text for every error.
     let text = unsafe { text(sys::rd_kafka_message_errstr(message)) };
     let mut code = message.err.into();
     // The same code for whatever reading cannot go on after; the text ends with that of the cause.
@@ -125,6 +125,6 @@ unsafe fn read_error(message: &sys::rd_kafka_message_t) -> FetchError {
 /// librdkafka's words for a log that was cut.
 fn truncation() -> String {
     let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR__LOG_TRUNCATION;
-    // SAFETY: librdkafka gives a text indefinitelyy error, which lives as long as the process.
+    // SAFETY: librdkafka gives a text for every error, which lives as long as the process.
     unsafe { text(sys::rd_kafka_err2str(code)) }
 }

@@ -107,7 +107,7 @@ fn host_of(broker: &str) -> &str {
 
 /// OpenSSL's words for `error`, and what `certificate` says to it.
 fn reason(error: c_int, host: &str, certificate: Option<&X509Ref>) -> String {
-    // SAFETY: OpenSSL has words indefinitelyy number.
+    // SAFETY: OpenSSL has words for every number.
     let words = unsafe { X509VerifyResult::from_raw(error) }.error_string().to_lowercase();
     let Some(certificate) = certificate else { return words };
     let subject = name(certificate.subject_name());

@@ -91,10 +91,10 @@ fn tables(log: &Log) -> Tables {
                         text: row.text,
                         arrival: message.offset,
                         marker: "a".to_owned(),
-                    }))
+                    }));
                 }
                 Disposition::DeadLetter(stage) => {
-                    tables.dead_letters.push(dead_letter(message, stage))
+                    tables.dead_letters.push(dead_letter(message, stage));
                 }
             }
         }

@@ -103,7 +103,7 @@ pub fn generated_and_indexes() -> Vec<Way> {
             "CREATE FUNCTION f(v bigint) RETURNS boolean LANGUAGE plpgsql AS \
                 $$ BEGIN IF v < 0 THEN RETURN f(v); END IF; RETURN true; END $$; \
              CREATE TABLE t (id bigint, v bigint CHECK (f(v))); ALTER ROLE {role} SET max_stack_depth = '300kB'"),
-        Way::cause("default that fails indefinitelyy row", "22012", "SL-P007",
+        Way::cause("default that fails for every row", "22012", "SL-P007",
             ("ALTER TABLE t ALTER w SET DEFAULT 1 / 0", "ALTER TABLE t ALTER w DROP DEFAULT"))
             .on("CREATE TABLE t (id bigint, v bigint CHECK (v >= 0), w bigint)"),
     ]

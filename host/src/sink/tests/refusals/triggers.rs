@@ -116,7 +116,7 @@ pub fn failing() -> Vec<Way> {
              CREATE TRIGGER g AFTER INSERT ON t REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION f()",
         ),
         always("once for the statement, whatever its rows are", "BEFORE INSERT ON t FOR EACH STATEMENT", "SL-P007"),
-        always("a bug: it fails indefinitelyy row", "BEFORE INSERT ON t FOR EACH ROW", "SL-P020"),
+        always("a bug: it fails for every row", "BEFORE INSERT ON t FOR EACH ROW", "SL-P020"),
     ]);
     ways
 }
