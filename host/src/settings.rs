@@ -156,27 +156,30 @@ fn same_name(name: &str, path: &Path, other: &Path) -> Finding {
 /// `[pipeline]`
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
-    /// `name`: ASCII letters, digits, `-`, `_` and `.`; the key of its positions in Postgres.
+    /// `name`: ASCII letters, digits, `-`, `_` and `.`. The key of the pipeline's positions in Postgres. Required.
     pub name: String,
-    /// `lanes`: threads that decode, transform and write; default: one per core.
+    /// `lanes`: how many batches are decoded, transformed and written side by side. While there is little to do, as few
+    /// lanes as are enough own all partitions. Default: one per core.
     pub lanes: usize,
 }
 
 /// `[source]`
 #[derive(Clone)]
 pub struct SourceSettings {
-    /// `brokers`: `host:port`, comma-separated.
+    /// `brokers`: `host:port`, comma-separated. Required.
     pub brokers: String,
-    /// `topic`
+    /// `topic`: the topic to read. Required.
     pub topic: String,
-    /// `group`; default: the pipeline's name.
+    /// `group`: the consumer group. All hosts of a pipeline use the same group, topic and `[retry] order` (`SL-P024`).
+    /// Default: the pipeline's name.
     pub group: String,
-    /// `start`: where a partition without a stored position begins.
+    /// `start`: where to start without a stored position: `"earliest"` or `"latest"`. Default: `"earliest"`.
     pub start: Start,
-    /// `queue_bytes`: messages fetched ahead, per lane; shared by its
-    /// partitions, at least 256 KiB for each; default 16 MiB.
+    /// `queue_bytes`: the prefetch buffer of each lane, divided among its partitions, with at least 256 KiB for each.
+    /// Default: `"16MiB"`.
     pub queue_bytes: usize,
-    /// `properties`: handed to librdkafka as they are, and win over our own.
+    /// `properties`: a table of librdkafka's properties: TLS, SASL, assignor, compression limits. Certificates and keys
+    /// that are renewed on disk, and passwords in `${file:/path}` that change there, are used within seconds.
     pub properties: BTreeMap<String, String>,
     /// Those before `${...}` was filled in, whose values are in files in part: these are read again while a pipeline runs.
     pub properties_raw: BTreeMap<String, String>,
@@ -208,31 +211,33 @@ pub enum Start {
 /// `[batch]`
 #[derive(Debug, Clone, Copy)]
 pub struct BatchSettings {
-    /// `max_messages`; default 50,000.
+    /// `max_messages`: most messages of a batch, which is what has come while the previous one was written.
+    /// Default: `50000`.
     pub max_messages: usize,
-    /// `max_bytes`; default 32 MiB.
+    /// `max_bytes`: most bytes of a batch. Default: `"32MiB"`.
     pub max_bytes: usize,
-    /// `pace`: after a lane has begun a write it begins the next one no sooner than this, unless the batch is full;
-    /// default 100 ms.
+    /// `pace`: a message after silence is written at once; then a lane begins its next write after this time, or when a
+    /// batch is full: fewer, larger transactions. With `"0ms"` it writes as soon as the previous write has ended.
+    /// Default: `"100ms"`.
     pub pace: Duration,
 }
 
 /// `[plugin]`
 #[derive(Clone)]
 pub struct PluginSettings {
-    /// `path` of the component; watched, a new version is taken over at a batch boundary.
-    /// Relative to the folder `sluice` was started in.
+    /// `path`: the component, relative to the folder `sluice` was started in. The file is watched: a new version is used
+    /// from the next batch on. Required.
     pub path: PathBuf,
-    /// `settings`, as JSON for the plugin's `configure`.
+    /// `settings`: a table for the plugin, which it gets as JSON.
     pub settings: serde_json::Value,
-    /// `memory_bytes`: most memory one instance may have; default 256 MiB.
+    /// `memory_bytes`: most memory of one instance. Default: `"256MiB"`.
     pub memory_bytes: usize,
-    /// `timeout`: most CPU time for one batch; default 10 s.
+    /// `timeout`: most CPU time for one batch. Default: `"10s"`.
     pub timeout: Duration,
-    /// `isolation`: whether instances are kept from batch to batch.
+    /// `isolation`: `"lane"` keeps an instance for each lane, `"batch"` makes a new one for each batch.
+    /// Default: `"lane"`.
     pub isolation: Isolation,
-    /// `poison_limit`: after so many messages in a row that the plugin fails on, the plugin is what is broken,
-    /// and the pipeline stops; default 100.
+    /// `poison_limit`: messages in a row on which the plugin may fail before the pipeline is blocked. Default: `100`.
     pub poison_limit: u32,
 }
 
@@ -248,35 +253,48 @@ pub enum Isolation {
 /// `[sink]`
 #[derive(Clone)]
 pub struct SinkSettings {
-    /// `url`: `postgres://user:password@host:port/database` or libpq's key-value form. Never printed.
+    /// `url`: `postgres://user:password@host:port/database` or libpq's `key=value`. `sslmode`, `sslrootcert` (a file, or
+    /// `system`), `sslcert`, `sslkey` and `sslpassword` mean what they mean to libpq, and so do PGHOST, PGPORT, PGUSER,
+    /// PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGPASSFILE and `~/.pgpass` for what it does
+    /// not say. When Postgres refuses the login or TLS fails, passwords and certificates in files are read again: renew
+    /// them without a restart. Among several servers (`host=a,b`) the one that takes writes is chosen;
+    /// `target_session_attrs` and PGTARGETSESSIONATTRS may be `any` (the first that responds), `read-write` or `primary`,
+    /// which means the same here, and no others. Names of tables without a schema are looked up in the role's
+    /// `search_path`. A pooler in transaction mode is refused. Required.
     pub url: String,
     /// The same before `${...}` was filled in, when parts of it are in files: these are read again when Postgres refuses a
     /// login.
     pub url_raw: Option<String>,
-    /// `connections_max`: most sessions that pipelines of one process have to themselves in one database; default 32.
+    /// `connections_max`: most connections that all pipelines of one process have to themselves in one database; lanes
+    /// take turns beyond it. Six more are shared: one is the heartbeat, two are for small statements, three for claims. A
+    /// lane opens its connection with its first batch and closes it after a minute without one. Default: `32`.
     pub connections_max: usize,
-    /// `table` (one output) or `[sink.tables] output = "table"`; keyed by output, with `""` for `table`.
+    /// `tables`: for plugins with several outputs: for each output a table, or `{ table, mode, key, newer_than }`, in the
+    /// place of `table`.
     pub tables: BTreeMap<String, TableSettings>,
 }
 
 /// `[retry]`: messages that are tried again later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetrySettings {
-    /// `attempts`: how often a message is tried, the first time included; default 5. With 1 there are no retries.
+    /// `attempts`: how often a message is tried that the plugin rejects for a retry, the first time included. With `1`
+    /// there are no retries. Default: `5`.
     pub attempts: u32,
-    /// `delay`: the pause after the first attempt; default 1 s.
+    /// `delay`: the pause after the first attempt. Default: `"1s"`.
     pub delay: Duration,
-    /// `multiplier`: how much longer each pause is than the one before; default 2.
+    /// `multiplier`: each pause is so many times as long as the one before. Default: `2`.
     pub multiplier: f64,
-    /// `max_delay`: the longest pause; default 5 min.
+    /// `max_delay`: the longest pause. Default: `"5m"`.
     pub max_delay: Duration,
-    /// `order`
+    /// `order`: with `"key"`, later messages of the same key wait until the message has passed or became a dead letter;
+    /// with `"none"` they pass it. Default: `"none"`.
     pub order: RetryOrder,
-    /// `sqlstates`: refusals of Postgres that may be gone later, such as `23503`.
+    /// `sqlstates`: retryable SQLSTATEs: rows that Postgres rejects with one of these are retried, too: `["23503"]`.
     pub sqlstates: Vec<String>,
-    /// `constraints`: names of constraints of which the same is true.
+    /// `constraints`: retryable constraints, by name: rows that violate one of these are retried, too.
     pub constraints: Vec<String>,
-    /// `max_parked`: about so many messages are parked at most before the pipeline is paused; default 10 million.
+    /// `max_parked`: about so many messages are parked at most; then the pipeline pauses until there are fewer.
+    /// Default: `10000000`.
     pub max_parked: u64,
 }
 
@@ -314,16 +332,19 @@ impl RetryOrder {
     }
 }
 
-/// Where and how the rows of one output are written.
+/// `[sink]`: where and how the rows of one output are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSettings {
-    /// `table`, with or without schema, as [`TableName`] reads it: `readings` or `telemetry."My.Readings"`.
+    /// `table`: `readings` or `telemetry.readings`; with quotes as in SQL where a name has a dot or a quote in it:
+    /// `'app."My.Table"'`. Without quotes capitals stay capitals. Required for plugins with one output.
     pub table: String,
-    /// `mode`
+    /// `mode`: `"append"` inserts rows, `"upsert"` replaces rows with the same conflict key, `"ignore"` keeps them.
+    /// Default: `"append"`.
     pub mode: Mode,
-    /// `key`: conflict columns of `upsert` and `ignore`; default: the table's primary key.
+    /// `key`: the conflict key of `upsert` and `ignore`, a list of columns. Default: the primary key.
     pub key: Vec<String>,
-    /// `newer_than`: with `upsert`, a row never replaces one whose value in this column is greater.
+    /// `newer_than`: with `upsert`, last write wins by this column: a row never replaces or deletes one with a greater value
+    /// in it. A deleted row leaves nothing to compare with: an older one that comes later inserts its key again.
     pub newer_than: Option<String>,
 }
 
@@ -341,12 +362,14 @@ pub enum Mode {
 /// `[dead_letters]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSettings {
-    /// `topic`: where dead letters are relayed to as well; on the same brokers.
+    /// `topic`: dead letters are sent to this topic as well, which must exist, with the headers of Spring's dead letter
+    /// publisher.
     pub topic: Option<String>,
-    /// `max_per_minute`: most dead letters that one host makes within a minute.
+    /// `max_per_minute`: most dead letters per minute and host; the pipeline pauses rather than make more.
+    /// Default: no limit.
     pub max_per_minute: Option<u64>,
-    /// `max_in_a_row`: the pipeline is blocked when so many messages in a row would become dead letters because their
-    /// tables take none of their rows, all for one cause. 0: never.
+    /// `max_in_a_row`: messages in a row whose rows Postgres rejects, all for one cause, before the pipeline is blocked
+    /// instead. With `0` it never is. Default: `100`.
     pub max_in_a_row: u64,
 }
 
