@@ -195,9 +195,9 @@ fn dialect(line: &str) -> Option<&'static (&'static str, &'static str)> {
 fn words_are_those_of_kafka_postgres_and_webassembly() {
     check(|path, text| {
         let is_prose = path.extension().is_some_and(|it| it == "rs" || it == "md");
-        // What was applied is frozen; a changelog and the tests of migrations say how things were called; this file has
+        // What was applied is frozen; a changelog and tests of upgrades say how things were called; this file has
         // the list.
-        let free = ["CHANGELOG.md", "sink/tests/migrate.rs", "tidy.rs"];
+        let free = ["CHANGELOG.md", "sink/tests/migrate.rs", "e2e/upgrade.rs", "tidy.rs"];
         let is_free = path.starts_with("migrations") || free.iter().any(|it| path.ends_with(it));
         if !is_prose || is_free {
             return None;
@@ -231,7 +231,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 /// True when `text` looks like the path of a file here; one with a star or capitals stands for several.
 fn is_path(text: &str) -> bool {
     let plain = |it: char| it.is_ascii_lowercase() || "0123456789_-./".contains(it);
-    text.contains('/') && text.ends_with(".rs") && text.chars().all(plain)
+    let is_rust = Path::new(text).extension().is_some_and(|it| it == "rs");
+    text.contains('/') && is_rust && text.chars().all(plain)
 }
 
 /// The file that a page names, at the top or below `host/src`.
@@ -265,4 +266,27 @@ fn pages_name_files_and_tests_that_exist() {
             })
         })
     });
+}
+
+/// A contract without comments and blank lines.
+fn contract(text: &str) -> Vec<&str> {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim_end());
+    code.filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// Plugins are built for a version of the contract; each that there was is kept in `tests/contract`.
+#[test]
+fn a_contract_that_changes_has_another_version() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).unwrap_or_default();
+    let now = read("wit/plugin.wit");
+    let package = now.lines().find_map(|line| line.strip_prefix("package sluice:plugin@"));
+    let version = package.expect("the contract has a version").trim_end_matches(';');
+    let kept = read(&format!("tests/contract/plugin-{version}.wit"));
+    assert!(!kept.is_empty(), "version {version} is new: keep it in tests/contract");
+    let difference =
+        contract(&now).into_iter().zip(contract(&kept)).find(|(now, kept)| now != kept);
+    assert!(
+        contract(&now) == contract(&kept),
+        "the contract differs from its version {version}: give it another one; {difference:?}"
+    );
 }
