@@ -35,5 +35,6 @@ mod topics;
 mod transactions;
 mod trickle;
 mod truncated;
+mod upgrade;
 mod worlds;
 mod zombie;

@@ -33,7 +33,17 @@ impl Host {
         Self::spawn(name, folder, files, child::command(crate::plugins::sluice()?))
     }
 
-    /// The same with a variable of its environment.
+    /// Starts `run` of another program.
+    pub fn start_program(
+        program: &Path,
+        name: &str,
+        folder: &Path,
+        files: &[PathBuf],
+    ) -> Result<Self> {
+        Self::spawn(name, folder, files, child::command(program))
+    }
+
+    /// Starts `sluice run` with a variable in its environment.
     pub fn start_with_variable(
         name: &str,
         folder: &Path,
