@@ -191,7 +191,7 @@ pub fn start_with(
     begin(settings, loader, runtime, &Books::new(settings), Schema::Made, &Arc::default())
 }
 
-/// What is known of a pipeline on this host, however often it is known and begins again.
+/// What is known of a pipeline on this host, however often it is blocked and starts again.
 #[derive(Debug, Clone)]
 pub(crate) struct Books {
     /// What it has done.

@@ -26,7 +26,7 @@ pub mod renewals;
 
 use position::Positions;
 
-/// How much a batch may block.
+/// How much a batch may contain.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
     /// Most messages.

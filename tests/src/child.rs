@@ -86,7 +86,7 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
     const TICKS_A_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Behind the name, which may block anything: state, ten more, then the two times.
+    // Behind the name, which may contain anything: state, ten more, then the two times.
     let (_, fields) = stat.rsplit_once(')').context("no name")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks =

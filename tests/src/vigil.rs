@@ -1,4 +1,4 @@
-//! What must block of a host while something that it needs is away: it stays in its group, tells each change of
+//! What must be true of a host while something that it needs is away: it stays in its group, tells each change of
 //! state once, and fills no memory.
 
 use std::collections::BTreeMap;

@@ -60,7 +60,7 @@ fn a_hundred_times_as_many_pointers_do_not_take_a_hundred_times_as_long() {
     for (what, payload, pointer) in
         [("items", items, "/"), ("members", members, "/m"), ("again", again, "/o/m")]
     {
-        // The last items of the array, so that each item is known against all of them.
+        // The last items of the array, so that each item is compared with all of them.
         let all = |count: usize| {
             let numbers = (LENGTH - count..LENGTH).map(|number| number % LENGTH);
             fields(numbers.map(|number| format!("{pointer}{number}")))

@@ -1,4 +1,4 @@
-//! Attempts to write a batch until its disposition is certain: written, fenced, or refused.
+//! Attempts to write a batch until its result is certain: written, fenced, or refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
