@@ -143,7 +143,7 @@ fn large_headers_do_not_fill_the_memory() -> Result<()> {
     fill_while_postgres_is_silent("memory_headers", scaled(100_000), heavy)
 }
 
-/// What README allows beyond that while retries of parked messages resumed.
+/// What README allows beyond that while parked messages are retried.
 const PARKED_BYTES: u64 = 100 * MIB;
 
 #[test]
