@@ -107,14 +107,14 @@ fn a_version_that_does_not_fit_is_refused_and_the_old_one_goes_on() -> Result<()
     let check = Check { markers: only_a, ..Check::new("swap_refused", &MARKED) };
     check.passes(&scene.topic, &scene.database)?;
     insta::assert_snapshot!(messages.join("\n"), @r#"
-    plugin refused, the running version stays in use: plugin is not a WebAssembly component: it does not start like a WebAssembly file
-    plugin refused, the running version stays in use: plugin does not export sluice:plugin/transform@0.1.0, but hostile:other/run@1.0.0
-    plugin refused, the running version stays in use: plugin imports what sluice does not offer: hostile:greedy/network@1.0.0
-    plugin refused, the running version stays in use: schema mismatch between the plugin's outputs and the tables:
+    plugin refused: the running version stays in use: plugin is not a WebAssembly component: it does not start like a WebAssembly file
+    plugin refused: the running version stays in use: plugin does not export sluice:plugin/transform@0.1.0, but hostile:other/run@1.0.0
+    plugin refused: the running version stays in use: plugin imports what sluice does not offer: hostile:greedy/network@1.0.0
+    plugin refused: the running version stays in use: schema mismatch between the plugin's outputs and the tables:
       - table "readings": `table` is for plugins with one output; this one has 2
       - output "orders": no table is set for it
       - output "order_lines": no table is set for it
-    plugin refused, the running version stays in use: schema mismatch between the plugin's outputs and the tables:
+    plugin refused: the running version stays in use: schema mismatch between the plugin's outputs and the tables:
       - output "hostile", table "readings": there is no column "length"
       - output "hostile", table "readings": there is no column "note"
       - output "hostile", table "readings": there is no column "detail"

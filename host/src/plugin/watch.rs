@@ -181,7 +181,7 @@ where
             file = %self.file.display(),
             running_version = self.running.description.version,
             running_digest = self.running.short_digest(),
-            "plugin refused, the running version stays in use: {}", fault.message
+            "plugin refused: the running version stays in use: {}", fault.message
         );
         Look::Refused(fault)
     }
