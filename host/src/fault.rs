@@ -44,6 +44,14 @@ pub struct Fault {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// Codes with the remedy [`Remedy::Exit`], besides those of settings, `SL-C...`.
+const EXITS: [&str; 3] = [broker::SETTINGS, broker::EXPELLED, sqlstate::URL];
+
+/// True for codes after which a pipeline ends.
+fn exits(code: &str) -> bool {
+    EXITS.contains(&code) || code.starts_with("SL-C")
+}
+
 /// A lane found its own state wrong, or met a bug. What it had in memory is of no more use: the pipeline begins again from
 /// what Postgres says, with the pauses of all other faults.
 pub const PANIC: &str = "SL-X001";
@@ -65,6 +73,7 @@ pub fn caught<T>(who: &str, work: impl FnOnce() -> Result<T, Fault>) -> Result<T
 impl Fault {
     /// A failure.
     pub fn new(code: &'static str, remedy: Remedy, message: impl Into<String>) -> Self {
+        debug_assert_eq!(remedy == Remedy::Exit, exits(code), "{code} with remedy {remedy:?}");
         Self {
             code,
             remedy,
@@ -131,5 +140,12 @@ mod tests {
         let fault = caught::<()>("lane 3", || panic!("out of bounds")).unwrap_err();
         assert_eq!(fault.to_string(), "SL-X001: lane 3 panicked; its message is in the log");
         assert_eq!(fault.remedy, Remedy::Block);
+        assert!(!exits(fault.code) && exits(sqlstate::URL) && exits("SL-C001"));
+    }
+
+    #[test]
+    #[should_panic(expected = "SL-P011 with remedy Block")]
+    fn a_code_that_ends_pipelines_has_that_remedy() {
+        Fault::block(sqlstate::URL, "no host");
     }
 }

@@ -9,7 +9,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fault, Remedy, broker, sqlstate};
+use super::{Fault, Remedy, broker, exits, sqlstate};
 use crate::explain;
 use crate::plugin::PluginFault;
 use crate::plugin::fault::Phase;
@@ -129,9 +129,6 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Codes after which the pipeline ends, besides those of settings.
-const EXITS: [&str; 3] = [broker::SETTINGS, broker::EXPELLED, sqlstate::URL];
-
 const fn word(remedy: Remedy) -> &'static str {
     match remedy {
         Remedy::Retry => "retry",
@@ -223,12 +220,11 @@ fn page(other_tests_section: &str) -> String {
     page += "\n## All codes\n\n| code | meaning | |\n|---|---|---|\n";
     for explanation in explain::all() {
         let code = explanation.code;
-        let exits = EXITS.contains(&code) || code.starts_with("SL-C");
         let _ = writeln!(
             page,
             "| {code} | {} | {} |",
             explanation.title,
-            if exits { "exit" } else { "" }
+            if exits(code) { "exit" } else { "" }
         );
     }
     page
