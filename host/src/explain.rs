@@ -12,7 +12,7 @@ mod simulate;
 /// What is to be known about a code.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation {
-    /// `SL-` and a dead letter for the part (C settings, K Kafka, G plugin, P Postgres,
+    /// `SL-` and a capital for the part (C settings, K Kafka, G plugin, P Postgres,
     /// D dead letters, S simulate and demo, X the host itself), then three digits.
     pub code: &'static str,
     /// One line, lower case.

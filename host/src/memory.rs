@@ -11,7 +11,7 @@ pub fn keep_freed_memory() {
         const MIB: i32 = 1 << 20;
         /// The largest that glibc takes (`DEFAULT_MMAP_THRESHOLD_MAX` on 64 bits).
         const MMAP_THRESHOLD: i32 = 32 * MIB;
-        /// How much an arena keeps at its end, and by how much it grows. What librdkafka contains at all is
+        /// How much an arena keeps at its end, and by how much it grows. How much librdkafka keeps at all is
         /// bounded by `source.queue_bytes`.
         const KEPT: i32 = 64 * MIB;
         for (parameter, value) in [

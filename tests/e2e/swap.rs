@@ -50,14 +50,15 @@ fn every_range_has_one_version_however_often_the_plugin_is_replaced() -> Result<
     host.wait_for("partitions claimed", SOON)?;
     let stream = Load::new(&scene.topic, Mix::default())?.stream(4000);
     let versions = [plugin("hostile-marker-b")?, plugin("hostile-marker-a")?];
+    let digests = [digest(&scene.database, &versions[0])?, digest(&scene.database, &versions[1])?];
     let swaps = scaled(200);
     for swap in 0..swaps {
-        let expected = digest(&scene.database, &versions[swap % 2])?;
-        let before = host.swaps_to(&expected);
-        scene.replace_plugin(&pipeline.plugin, &versions[swap % 2])?;
+        let (version, expected) = (&versions[swap % 2], &digests[swap % 2]);
+        let before = host.swaps_to(expected);
+        scene.replace_plugin(&pipeline.plugin, version)?;
         // Of any lane: one without partitions, which are moved while there is little to do, swaps when it gets some.
         until_true("a lane has swapped to the version", SOON, || {
-            Ok(host.swaps_to(&expected) > before)
+            Ok(host.swaps_to(expected) > before)
         })
         .with_context(|| host.tail())?;
         std::thread::sleep(Duration::from_millis(fastrand::u64(20..200)));

@@ -349,7 +349,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// 128 bits of the system's chance, in dead letters that a URL takes as they are.
+/// 128 bits of the system's chance, in characters that a URL takes as they are.
 fn random_password() -> Result<String> {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes).context("read /dev/urandom")?;

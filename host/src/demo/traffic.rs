@@ -15,7 +15,7 @@ use crate::simulate::{Devices, Generator as _, Producer, Quality, Shape};
 pub const LIVE_PER_SECOND: u64 = DEVICES / 60;
 /// A reading on its way, with what Kafka adds to it.
 const MESSAGE_BYTES: u64 = 220;
-/// Messages that librdkafka may contain, so that the broker is never handed much more than it may keep.
+/// Messages that librdkafka may queue, so that the broker is never handed much more than it may keep.
 const UNACKNOWLEDGED_MAX: u64 = 60_000;
 /// Messages between two looks at what the pipeline has done.
 const LOOK_EVERY: u64 = 256;

@@ -60,7 +60,7 @@ pub(super) const CODES: &[Explanation] = &[
     },
     Explanation {
         code: "SL-C009",
-        title: "a name has dead letters that are not allowed",
+        title: "a name has characters that are not allowed",
         text: "Names of pipelines and topics consist of ASCII letters, digits, `-`, `_` and `.`; a table is written \
                `table` or `schema.table`. A part with dots, quotes or blanks at its ends is written as in SQL, in double \
                quotes with those inside doubled: `table = 'app.\"My.Table\"'`. Without quotes capitals stay what they are. \

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_never_blocks_more_dead_letters_than_allowed() {
+    fn a_minute_never_has_more_dead_letters_than_allowed() {
         let (budget, start) = budget(100);
         let mut written: Vec<(Duration, u64)> = Vec::new();
         let mut random = fastrand::Rng::with_seed(5);

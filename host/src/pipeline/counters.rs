@@ -34,7 +34,7 @@ pub struct Counters {
     pub fenced: AtomicU64,
     /// Times a lane went on with another version of the plugin.
     pub swaps: AtomicU64,
-    /// Lanes that are rate-limited now, because it would make more dead letters than are allowed.
+    /// Lanes that are rate-limited now: their batch would make more dead letters than are allowed.
     pub paused_lanes: AtomicU64,
     /// The relay of dead letters to a topic.
     pub relay: Arc<Figures>,
@@ -104,7 +104,7 @@ pub struct Snapshot {
     pub fenced: u64,
     /// Times a lane went on with another version of the plugin.
     pub swaps: u64,
-    /// Lanes that are rate-limited now, because of its dead letters.
+    /// Lanes that are rate-limited now, because of the dead letters of their batch.
     pub paused_lanes: u64,
     /// Dead letters that their topic has acknowledged.
     pub relayed: u64,

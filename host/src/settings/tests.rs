@@ -1,4 +1,4 @@
-//! Wrong files, and to the dead letter what is said about them; right files, and what they mean.
+//! Wrong files, and exactly what is said about them; right files, and what they mean.
 
 use insta::assert_snapshot;
 

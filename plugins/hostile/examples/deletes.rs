@@ -1,6 +1,11 @@
 //! Keeps one row per device, and deletes it when the device goes offline.
 
-use sluice_plugin::{Change, Message, Rejection, Row, Settings, Timestamp, Transform};
+use sluice_plugin::{Change, Message, Rejection, Settings, Transform};
+
+#[path = "readings/kept.rs"]
+mod kept;
+
+use kept::Kept;
 
 /// None.
 #[derive(Settings)]
@@ -11,17 +16,6 @@ struct Devices {}
 struct Reading<'a> {
     status: &'a str,
 }
-
-/// A row like those of `readings`.
-#[derive(Row)]
-#[row(
-    output = "readings",
-    pass(
-        device_id: &str, measured_at: Timestamp, seq: i64, power_w: f64, voltage_v: f64,
-        current_a: Option<f64>, energy_wh: Option<i64>, temperature_c: Option<f64>, status: &str,
-    )
-)]
-struct Kept;
 
 impl Transform for Devices {
     type Message<'a> = Reading<'a>;

@@ -1,6 +1,11 @@
 //! Rejects nearly everything: a version that should not have been deployed, until its twin replaces it.
 
-use sluice_plugin::{Message, Rejection, Row, Settings, Timestamp, Transform, reject};
+use sluice_plugin::{Message, Rejection, Settings, Transform, reject};
+
+#[path = "readings/kept.rs"]
+mod kept;
+
+use kept::Kept;
 
 /// Takes the settings of `readings`, so that one can replace the other.
 #[derive(Settings)]
@@ -14,17 +19,6 @@ struct TooStrict {
 struct Reading<'a> {
     device_id: &'a str,
 }
-
-/// A row like those of `readings`.
-#[derive(Row)]
-#[row(
-    output = "readings",
-    pass(
-        device_id: &str, measured_at: Timestamp, seq: i64, power_w: f64, voltage_v: f64,
-        current_a: Option<f64>, energy_wh: Option<i64>, temperature_c: Option<f64>, status: &str,
-    )
-)]
-struct Kept;
 
 impl Transform for TooStrict {
     type Message<'a> = Reading<'a>;

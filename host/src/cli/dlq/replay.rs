@@ -23,7 +23,7 @@ const REASON_MAX: usize = 80;
 
 /// Sends dead letters through the pipeline's plugin, as it is in the settings now.
 ///
-/// Dead letters that pass leave the dead letters in the transaction that writes their rows; those that are rejected
+/// Dead letters that pass leave their table in the transaction that writes their rows; those that are rejected
 /// again stay, with one more attempt and the new reason. It may be interrupted at any time and run again.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {

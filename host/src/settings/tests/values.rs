@@ -143,7 +143,7 @@ fn a_variable_is_a_value_and_never_toml() {
 }
 
 #[test]
-fn a_name_with_wrong_dead_letters_is_refused() {
+fn a_name_with_wrong_characters_is_refused() {
     assert_snapshot!(errors(&with("hems.readings", "hems/readings")), @r#"
     error SL-C009: `topic` cannot be `hems/readings`
      --> pipeline.toml:7:9

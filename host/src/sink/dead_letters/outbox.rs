@@ -19,21 +19,21 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Takes the lease or prolongs it. A host that was killed leaves it at once, because its session is gone.
 const TAKE_LEASE: &str = "\
-INSERT INTO sluice.relays AS known (pipeline, topic, owner, backend_pid, until, fault, fault_since)
+INSERT INTO sluice.relays AS lease (pipeline, topic, owner, backend_pid, until, fault, fault_since)
 VALUES ($1, $2, $3, pg_backend_pid(), clock_timestamp() + $4::float8 * interval '1 second', $5,
     CASE WHEN $5::text IS NOT NULL THEN now() END)
 ON CONFLICT (pipeline) DO UPDATE SET topic = excluded.topic, owner = excluded.owner,
     backend_pid = excluded.backend_pid, until = excluded.until, fault = excluded.fault,
-    fault_since = CASE WHEN excluded.fault IS NOT NULL THEN coalesce(known.fault_since, excluded.fault_since) END
-WHERE known.owner = excluded.owner OR known.until < clock_timestamp()
-    OR NOT EXISTS (SELECT FROM pg_stat_get_activity(known.backend_pid))";
+    fault_since = CASE WHEN excluded.fault IS NOT NULL THEN coalesce(lease.fault_since, excluded.fault_since) END
+WHERE lease.owner = excluded.owner OR lease.until < clock_timestamp()
+    OR NOT EXISTS (SELECT FROM pg_stat_get_activity(lease.backend_pid))";
 
 /// The same condition the other way round.
 const LEASE_TAKEN: &str = "\
 SELECT EXISTS (
-    SELECT FROM sluice.relays AS known
-    WHERE known.pipeline = $1 AND known.owner <> $2 AND known.until >= clock_timestamp()
-        AND EXISTS (SELECT FROM pg_stat_get_activity(known.backend_pid))
+    SELECT FROM sluice.relays AS lease
+    WHERE lease.pipeline = $1 AND lease.owner <> $2 AND lease.until >= clock_timestamp()
+        AND EXISTS (SELECT FROM pg_stat_get_activity(lease.backend_pid))
 ) AS taken";
 
 const LEAVE_LEASE: &str = "UPDATE sluice.relays SET until = '-infinity', fault = $3, \
